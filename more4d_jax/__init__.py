@@ -1,0 +1,3 @@
+"""One picture and a sentence to a 4D scene and novel-view videos."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,9 @@
+"""The one exception for mistakes that a user can mend."""
+
+
+class UserError(ValueError):
+  """Says in one line what was expected, what was found and what to do.
+
+  The command line prints it as `error: <line>` without a traceback and exits
+  with status 2; in Python it is an ordinary `ValueError`.
+  """

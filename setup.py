@@ -1,0 +1,72 @@
+"""Package list and version bounds of more4d_jax."""
+
+import pathlib
+import re
+
+import setuptools
+
+_ROOT = pathlib.Path(__file__).parent
+_VERSION = re.search(
+  r'^__version__ = "(.+)"$',
+  (_ROOT / "more4d_jax" / "__init__.py").read_text(),
+  re.MULTILINE,
+).group(1)
+
+_CORE = [
+  "absl-py>=2.1",
+  "av>=14",
+  "flax>=0.12",
+  "jax>=0.10.2,<0.13",
+  "jaxtyping>=0.3",
+  "ml_collections>=1.0",
+  "numpy>=2.0",
+  "optax>=0.2.5",
+  "orbax-checkpoint>=0.11.30",
+  "Pillow>=11",
+  "tqdm>=4.66",
+  "tyro>=0.9",
+]
+_DATA = [
+  "array_record>=0.8",
+  "grain>=0.2.15",
+  "importlib_resources>=6",  # needed by tensorflow-datasets 4.9.10
+  "tensorflow-datasets>=4.9.9",
+  "zstandard>=0.23",
+]
+_VIEW = [
+  "matplotlib>=3.9",
+  "mediapy>=1.2.4",
+  "viser>=1.0",
+]
+_TEST = [
+  "beartype>=0.19",
+  "hypothesis>=6.100",
+  "ipykernel>=6.29",
+  "nbclient>=0.10",
+  "nbformat>=5.10",
+  "pytest>=8.2",
+  "ruff==0.14.*",
+  "safetensors>=0.5",
+  "scikit-image>=0.25",
+  "scipy>=1.13",
+]
+
+setuptools.setup(
+  name="more4d_jax",
+  version=_VERSION,
+  description="One picture to a 4D scene and novel-view videos, in JAX.",
+  license="Apache-2.0",
+  python_requires=">=3.11",
+  packages=setuptools.find_packages(
+    include=["more4d_jax", "more4d_jax.*", "data_pipelines*", "configs*"]
+  ),
+  install_requires=_CORE + _DATA,
+  extras_require={
+    "view": _VIEW,
+    "demo": _VIEW + ["scikit-image>=0.25"],
+    "test": _TEST + _VIEW,
+    "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
+    "tpu": ["jax[tpu]>=0.10.2,<0.13"],
+  },
+  entry_points={"console_scripts": ["more4d = more4d_jax.cli.main:main"]},
+)
