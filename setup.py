@@ -63,7 +63,7 @@ setuptools.setup(
   install_requires=_CORE + _DATA,
   extras_require={
     "view": _VIEW,
-    "demo": _VIEW + ["scikit-image>=0.25"],
+    "demo": [*_VIEW, "scikit-image>=0.25"],
     "test": _TEST + _VIEW,
     "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
     "tpu": ["jax[tpu]>=0.10.2,<0.13"],

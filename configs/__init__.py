@@ -1,0 +1,1 @@
+"""One file per run; `get_config()` returns a ConfigDict."""

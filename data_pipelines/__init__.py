@@ -1,0 +1,1 @@
+"""Offline building of records; may import the library, never the reverse."""
