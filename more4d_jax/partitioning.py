@@ -1,0 +1,198 @@
+"""Device mesh, one rule table, and the shardings that follow from it.
+
+Modules name the axes of their parameters and activations; this file alone
+says which mesh axis each name is divided over.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+from flax.core import meta
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Shaped
+
+MESH_AXES = ("data", "fsdp", "context", "tensor")
+
+# Logical axis -> mesh axes. A name that is missing here is an error.
+RULES: dict[str, tuple[str, ...]] = {
+  # Parameters.
+  "embed": ("fsdp",),
+  "heads": ("tensor",),
+  "mlp": ("tensor",),
+  "layers": (),
+  "conv_in": (),
+  "conv_out": ("fsdp",),
+  "vocab": (),
+  "norm": (),
+  "table": (),
+  # Activations.
+  "batch": ("data", "fsdp"),
+  "tokens": ("context",),
+  "frames": (),
+  "height": (),
+  "width": (),
+  "channels": (),
+  "act_embed": (),
+  "act_heads": ("tensor",),
+  "act_mlp": ("tensor",),
+  "text": (),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+  """Devices along each mesh axis; at most one may be -1, meaning the rest."""
+
+  data: int = 1
+  fsdp: int = 1
+  context: int = 1
+  tensor: int = 1
+
+
+def make_mesh(
+  config: MeshConfig, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+  """Lays devices out along (data, fsdp, context, tensor).
+
+  Args:
+    config: sizes; their product must be the number of devices.
+    devices: defaults to all devices of all processes.
+
+  Raises:
+    ValueError: if the sizes do not multiply to the number of devices.
+  """
+  devices = list(jax.devices() if devices is None else devices)
+  shape = [getattr(config, name) for name in MESH_AXES]
+  if -1 in shape:
+    known = math.prod(size for size in shape if size != -1)
+    shape[shape.index(-1)] = len(devices) // max(known, 1)
+  if min(shape) < 1 or math.prod(shape) != len(devices):
+    raise ValueError(
+      f"mesh {dataclasses.asdict(config)} does not cover {len(devices)} "
+      "devices: set mesh sizes whose product is the number of devices "
+      "(one of them may be -1)"
+    )
+  return Mesh(
+    np.asarray(devices).reshape(shape),
+    MESH_AXES,
+    axis_types=(AxisType.Auto,) * len(MESH_AXES),
+  )
+
+
+def partition_spec(
+  axes: Sequence[str | None],
+  shape: Sequence[int],
+  mesh: Mesh | jax.sharding.AbstractMesh,
+) -> PartitionSpec:
+  """Maps named axes of an array to mesh axes.
+
+  A mesh axis is used once, by the first array axis that asks for it. An array
+  axis whose length its mesh axes do not divide stays whole.
+
+  Args:
+    axes: one logical name or None for each axis of the array.
+    shape: the array's shape.
+    mesh: whose axis sizes decide divisibility.
+
+  Raises:
+    ValueError: for an unknown name or a wrong number of names.
+  """
+  if len(axes) != len(shape):
+    raise ValueError(f"axes {tuple(axes)} do not fit shape {tuple(shape)}")
+  used: set[str] = set()
+  parts: list[tuple[str, ...] | None] = []
+  for name, size in zip(axes, shape):
+    if name is not None and name not in RULES:
+      raise ValueError(f"no rule for the logical axis {name!r} in RULES")
+    wanted = () if name is None else RULES[name]
+    wanted = tuple(a for a in wanted if a not in used and mesh.shape[a] > 1)
+    if size % math.prod(mesh.shape[a] for a in wanted):
+      wanted = ()
+    used.update(wanted)
+    parts.append(wanted or None)
+  while parts and parts[-1] is None:
+    parts.pop()
+  return PartitionSpec(*parts)
+
+
+def param(
+  init: Callable[..., Any], axes: Sequence[str | None]
+) -> Callable[..., Any]:
+  """Names the axes of the parameter that an initializer makes."""
+  return nn.with_logical_partitioning(init, tuple(axes))
+
+
+def constrain(
+  x: Shaped[Array, "..."], *axes: str | None
+) -> Shaped[Array, "..."]:
+  """Constrains an activation's layout; returns it as it is without a mesh.
+
+  The mesh is the one of the enclosing `jax.set_mesh(mesh)`.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or mesh.size == 1:
+    return x
+  return jax.lax.with_sharding_constraint(
+    x, partition_spec(axes, x.shape, mesh)
+  )
+
+
+def is_box(leaf: Any) -> bool:
+  """Whether a tree node is a parameter that carries axis names."""
+  return isinstance(leaf, meta.Partitioned)
+
+
+def unbox(tree: Any) -> Any:
+  """Strips axis names from a tree of parameters."""
+  return jax.tree.map(
+    lambda leaf: leaf.value if is_box(leaf) else leaf, tree, is_leaf=is_box
+  )
+
+
+def shardings(mesh: Mesh, abstract_tree: Any) -> Any:
+  """Returns a NamedSharding for each leaf; unnamed leaves are replicated.
+
+  Args:
+    mesh: the device mesh.
+    abstract_tree: shapes (or arrays), boxed where axes are named, for example
+      from `jax.eval_shape(model.init, ...)`.
+
+  Returns: a tree like `unbox(abstract_tree)`.
+  """
+
+  def one(leaf: Any) -> NamedSharding:
+    if not is_box(leaf):
+      return NamedSharding(mesh, PartitionSpec())
+    spec = partition_spec(leaf.names, leaf.value.shape, mesh)
+    return NamedSharding(mesh, spec)
+
+  return jax.tree.map(one, abstract_tree, is_leaf=is_box)
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+  """Sharding of a batch: axis 0 over data and fsdp, the rest whole."""
+  return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+  """Sharding of a value that every device holds in full."""
+  return NamedSharding(mesh, PartitionSpec())
+
+
+def bytes_per_device(mesh: Mesh, abstract_tree: Any) -> int:
+  """Bytes one device holds of a tree, from shapes alone."""
+  shapes = unbox(abstract_tree)
+  total = 0
+  for leaf, sharding in zip(
+    jax.tree.leaves(shapes), jax.tree.leaves(shardings(mesh, abstract_tree))
+  ):
+    local = sharding.shard_shape(tuple(leaf.shape))
+    total += (
+      math.prod(local) * jax.dtypes.canonicalize_dtype(leaf.dtype).itemsize
+    )
+  return total

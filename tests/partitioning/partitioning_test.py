@@ -1,0 +1,82 @@
+"""Rule table, mesh and shardings on 8 virtual CPU devices."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+
+from more4d_jax import partitioning
+
+MESHES = [(8, 1, 1, 1), (1, 8, 1, 1), (2, 2, 2, 1), (1, 2, 2, 2)]
+
+
+def _mesh(shape):
+  return partitioning.make_mesh(partitioning.MeshConfig(*shape))
+
+
+class _Net(nn.Module):
+  width: int
+
+  @nn.compact
+  def __call__(self, x):  # [B N D]
+    init = nn.initializers.lecun_normal()
+    up = self.param(
+      "up", partitioning.param(init, ("embed", "mlp")), (8, self.width)
+    )
+    down = self.param(
+      "down", partitioning.param(init, ("mlp", "embed")), (self.width, 8)
+    )
+    x = partitioning.constrain(x, "batch", "tokens", "act_embed")
+    h = partitioning.constrain(x @ up, "batch", "tokens", "act_mlp")
+    return jnp.tanh(h) @ down
+
+
+@pytest.mark.parametrize("shape", MESHES)
+def test_sharded_value_equals_unsharded(shape):
+  mesh, net = _mesh(shape), _Net(16)
+  x = jax.random.normal(jax.random.key(1), (8, 6, 8))
+  boxed = net.init(jax.random.key(0), x)
+  expected = net.apply(partitioning.unbox(boxed), x)
+  place = partitioning.shardings(mesh, jax.eval_shape(lambda: boxed))
+  params = jax.device_put(partitioning.unbox(boxed), place)
+  batch = jax.device_put(x, partitioning.batch_sharding(mesh))
+  with jax.set_mesh(mesh):
+    found = jax.jit(net.apply)(params, batch)
+  np.testing.assert_allclose(found, expected, atol=1e-5)  # sum order
+
+
+def test_rules_use_a_mesh_axis_once_and_only_where_it_divides():
+  mesh = _mesh((1, 2, 2, 2))
+  spec = partitioning.partition_spec
+  assert spec(("embed", "mlp"), (8, 16), mesh) == PartitionSpec(
+    ("fsdp",), ("tensor",)
+  )
+  assert spec(("embed", "embed"), (8, 8), mesh) == PartitionSpec(("fsdp",))
+  assert spec(("embed", "mlp"), (7, 16), mesh) == PartitionSpec(
+    None, ("tensor",)
+  )
+  with pytest.raises(ValueError, match="no rule"):
+    spec(("colour",), (8,), mesh)
+
+
+def test_minus_one_takes_the_rest_and_wrong_products_are_refused():
+  mesh = partitioning.make_mesh(partitioning.MeshConfig(fsdp=2, data=-1))
+  assert dict(mesh.shape) == {"data": 4, "fsdp": 2, "context": 1, "tensor": 1}
+  with pytest.raises(ValueError, match="does not cover 8 devices"):
+    _mesh((3, 1, 1, 1))
+
+
+def test_bytes_per_device_counts_the_real_shards():
+  mesh, net = _mesh((1, 2, 2, 2)), _Net(16)
+  boxed = net.init(jax.random.key(0), jnp.zeros((2, 4, 8)))
+  place = partitioning.shardings(mesh, boxed)
+  params = jax.device_put(partitioning.unbox(boxed), place)
+  held = sum(
+    shard.data.nbytes
+    for leaf in jax.tree.leaves(params)
+    for shard in leaf.addressable_shards
+    if shard.device == jax.devices()[0]
+  )
+  assert partitioning.bytes_per_device(mesh, boxed) == held
