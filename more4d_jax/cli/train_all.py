@@ -1,0 +1,183 @@
+"""`more4d train-all`: records, five trainings, one bundle, one scene.
+
+Every step is a command that a user could type; it is printed before it runs.
+A step whose result exists is not run again, and the steps themselves resume,
+so an interrupted recipe goes on where it stopped.
+"""
+
+import dataclasses
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+
+from more4d_jax import errors
+from more4d_jax.cli import recipes
+from more4d_jax.models import variants
+
+_INIT_FROM = {
+  "motion_vae": ("video_vae",),
+  "strag": ("motion_vae",),
+  "vism": ("video_vae",),
+}
+_RECORDS_OF = {
+  "video_vae": "full",
+  "depth": "light",
+  "motion_vae": "light",
+  "strag": "light",
+  "vism": "full",
+}
+_PROMPT = "a red ball slides slowly to the left"
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """One command and the file or directory that says it has finished."""
+
+  title: str
+  command: tuple[str, ...]
+  result: pathlib.Path
+
+
+def train_all(
+  *,
+  recipe: str,
+  out: pathlib.Path,
+  image: pathlib.Path | None = None,
+  prompt: str = _PROMPT,
+) -> None:
+  """Makes records, trains the five networks, bundles them, makes a scene.
+
+  Args:
+    recipe: "demo" (minutes), "tiny" (hours) or "nano" (a plumbing test).
+    out: directory for records, workdirs, the bundle and the scene.
+    image: the picture of the scene; a photograph that ships inside
+      scikit-image when left out.
+    prompt: what should move in it.
+  """
+  if recipe not in recipes.RECIPES:
+    raise errors.UserError(
+      f"expected a recipe of {sorted(recipes.RECIPES)}, found {recipe!r}:"
+      " choose one of them"
+    )
+  out.mkdir(parents=True, exist_ok=True)
+  picture = image or _photograph(out)
+  steps = list(_steps(recipes.RECIPES[recipe], out, picture, prompt))
+  started = time.monotonic()
+  for number, step in enumerate(steps, start=1):
+    head = f"[{number}/{len(steps)}] {step.title}"
+    if step.result.exists():
+      print(f"{head}: done before ({step.result})", flush=True)
+      continue
+    print(f"{head}\n    {' '.join(step.command)}", flush=True)
+    _run(step)
+    elapsed = (time.monotonic() - started) / 60
+    print(f"{head}: finished, {elapsed:.1f} minutes so far", flush=True)
+  _report(out, recipe)
+
+
+def _steps(
+  recipe: recipes.Recipe, out: pathlib.Path, image: pathlib.Path, prompt: str
+) -> Iterator[Step]:
+  more4d = (sys.executable, "-m", "more4d_jax.cli.main")
+  variant = variants.get(recipe.size)
+  for name, records in recipe.records.items():
+    target = out / "records" / name
+    yield Step(
+      f"{records.count} {'light' if records.light else 'full'} scenes",
+      (
+        *more4d, "data", "make", "--kind", "procedural",
+        "--count", str(records.count), "--frames", str(variant.frames),
+        "--height", str(variant.height), "--width", str(variant.width),
+        "--seed", str(records.seed), "--out", str(target),
+        *(("--light",) if records.light else ()),
+      ),
+      target / "manifest.json",
+    )  # fmt: skip
+  for task in recipes.TASKS:
+    yield _training(recipe, task, out)
+  bundle = out / "bundle"
+  workdirs = ",".join(str(out / task) for task in recipes.TASKS)
+  yield Step(
+    "one checkpoint of the five networks",
+    (*more4d, "bundle", "--workdir", workdirs, "--out", str(bundle)),
+    bundle / "model.json",
+  )
+  scene = out / "scene"
+  yield Step(
+    f"a 4D scene of {image.name}: {prompt!r}",
+    (
+      *more4d, "generate", "--image", str(image), "--prompt", prompt,
+      "--checkpoint", str(bundle), "--out", str(scene), *recipe.generate,
+    ),
+    scene / "summary.json",
+  )  # fmt: skip
+
+
+def _training(recipe: recipes.Recipe, task: str, out: pathlib.Path) -> Step:
+  fields = {
+    "num_steps": recipe.steps[task],
+    "data.records": out / "records" / _RECORDS_OF[task],
+    "data.held_out": out / "records" / "held_out",
+    **recipe.overrides.get(task, {}),
+  }
+  for source in _INIT_FROM.get(task, ()):
+    fields[f"init_from.{source}"] = out / source
+  return Step(
+    f"{task}: {recipe.steps[task]} training steps",
+    (
+      sys.executable,
+      str(_main_file()),
+      f"--config={_main_file().parent / 'configs' / task}.py"
+      f":size={recipe.size}",
+      f"--workdir={out / task}",
+      *(f"--config.{name}={value}" for name, value in fields.items()),
+    ),
+    out / task / "model" / "network.json",
+  )
+
+
+def _main_file() -> pathlib.Path:
+  path = pathlib.Path(__file__).parents[2] / "main.py"
+  if not path.exists():
+    raise errors.UserError(
+      f"expected main.py beside the package, found none at {path}: run"
+      " train-all from a clone of the repository installed with pip -e"
+    )
+  return path
+
+
+def _photograph(out: pathlib.Path) -> pathlib.Path:
+  """Writes the cup of coffee that ships inside scikit-image."""
+  import skimage.data
+  import skimage.io
+
+  path = out / "coffee.png"
+  if not path.exists():
+    skimage.io.imsave(path, skimage.data.coffee())
+  return path
+
+
+def _run(step: Step) -> None:
+  status = subprocess.run(step.command, check=False).returncode
+  if status:
+    raise errors.UserError(
+      f"expected {step.title!r} to finish, found exit status {status}:"
+      " its message stands above; the same command goes on from here"
+    )
+
+
+def _report(out: pathlib.Path, recipe: str) -> None:
+  scene = out / "scene"
+  results: Sequence[pathlib.Path] = sorted(scene.iterdir())
+  print("\nResults:")
+  for path in results:
+    print(f"  {path}")
+  quality = {
+    "nano": "It shows that the parts fit together, nothing more.",
+    "demo": "This is a plumbing-quality model: minutes of training on"
+    " procedural scenes. make train-tiny trains longer.",
+    "tiny": "This model has seen small procedural scenes only.",
+  }
+  print(quality[recipe])
