@@ -1,0 +1,1 @@
+"""Records, array caches and loaders; numpy only, no device is touched."""
