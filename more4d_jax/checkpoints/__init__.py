@@ -1,0 +1,1 @@
+"""Networks, bundles and training states on disk."""

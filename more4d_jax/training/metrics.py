@@ -1,0 +1,57 @@
+"""Metrics of a run: JSON lines, and TensorBoard events."""
+
+import json
+import math
+import os
+import pathlib
+
+from more4d_jax.training import events
+
+
+class MetricsWriter:
+  """Writes `NAME.jsonl` and `events/NAME`, going on where a run stopped."""
+
+  def __init__(
+    self, workdir: str | os.PathLike[str], name: str, first_step: int
+  ):
+    """Opens both files; lines of steps that will be repeated are dropped.
+
+    Args:
+      workdir: of the run.
+      name: for example "metrics", with one line per step.
+      first_step: number of finished steps; later lines are removed.
+    """
+    root = pathlib.Path(workdir)
+    root.mkdir(parents=True, exist_ok=True)
+    self._path = root / f"{name}.jsonl"
+    if self._path.exists():
+      kept = [
+        line
+        for line in self._path.read_text().splitlines(keepends=True)
+        # An interrupted write may leave half a line at the end.
+        if line.endswith("\n") and json.loads(line)["step"] <= first_step
+      ]
+      temporary = self._path.with_suffix(".partial")
+      temporary.write_text("".join(kept))
+      os.replace(temporary, self._path)
+    self._lines = self._path.open("a")
+    self._events = events.EventWriter(root / "events" / name, first_step)
+
+  def write(self, step: int, values: dict[str, float]) -> None:
+    """Writes one line; values that are not finite become null in it."""
+    line = {
+      name: value if math.isfinite(value) else None
+      for name, value in values.items()
+    }
+    self._lines.write(json.dumps({"step": step, **line}) + "\n")
+    self._events.scalars(step, values)
+
+  def flush(self) -> None:
+    """Makes what was written visible to readers."""
+    self._lines.flush()
+    self._events.flush()
+
+  def close(self) -> None:
+    """Closes both files."""
+    self._lines.close()
+    self._events.close()

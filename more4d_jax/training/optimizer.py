@@ -1,0 +1,134 @@
+"""AdamW with warm-up, a schedule, clipping and per-parameter rates."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from more4d_jax.training import paths
+
+SCHEDULES = ("constant", "cosine")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+  """AdamW and what surrounds it.
+
+  Attributes:
+    learning_rate: peak rate.
+    b1, b2, eps, weight_decay: AdamW's own; the decay acts on every parameter,
+      as in the original.
+    clip: largest global gradient norm; the whole gradient is scaled down.
+    clip_ramp_factor: the clip value falls linearly from this multiple of
+      `clip` to `clip` over `clip_ramp_steps` steps (spec 06 section 4).
+    clip_ramp_steps: 0 means a constant clip value.
+    warmup_steps: the rate rises linearly from 0 over these updates.
+    schedule: "constant", or "cosine" down to `final_fraction` of the peak.
+    final_fraction: see `schedule`.
+    ema_decay: of the averaged parameters; the average follows quickly in the
+      first steps, with decay min(ema_decay, (1 + step) / (10 + step)).
+    skip_loss_above: a step whose loss is above it changes nothing and is
+      counted; 0 never skips. Steps up to `skip_after` are never skipped.
+    skip_after: see `skip_loss_above`.
+  """
+
+  learning_rate: float = 1e-4
+  b1: float = 0.9
+  b2: float = 0.999
+  eps: float = 1e-8
+  weight_decay: float = 1e-2
+  clip: float = 1.0
+  clip_ramp_factor: float = 1.0
+  clip_ramp_steps: int = 0
+  warmup_steps: int = 100
+  schedule: str = "constant"
+  final_fraction: float = 0.0
+  ema_decay: float = 0.999
+  skip_loss_above: float = 0.0
+  skip_after: int = 50
+
+
+def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
+  """Returns the rate as a function of the update's number, from 0.
+
+  Raises:
+    ValueError: for an unknown schedule.
+  """
+  peak = config.learning_rate
+  if config.schedule == "constant":
+    after = optax.constant_schedule(peak)
+  elif config.schedule == "cosine":
+    steps = max(num_steps - config.warmup_steps, 1)
+    after = optax.cosine_decay_schedule(peak, steps, config.final_fraction)
+  else:
+    raise ValueError(
+      f"optimizer.schedule is {config.schedule!r}: use one of {SCHEDULES}"
+    )
+  if not config.warmup_steps:
+    return after
+  # The first update already moves: rate peak/warmup at update 0.
+  warmup = optax.linear_schedule(
+    peak / config.warmup_steps, peak, config.warmup_steps - 1 or 1
+  )
+  return optax.join_schedules([warmup, after], [config.warmup_steps])
+
+
+def clip_value(config: OptimizerConfig, step: Array | int) -> Float[Array, ""]:
+  """Returns the largest gradient norm allowed at a step."""
+  if not config.clip_ramp_steps:
+    return jnp.float32(config.clip)
+  progress = jnp.minimum(step / config.clip_ramp_steps, 1.0)
+  factor = config.clip_ramp_factor + (1.0 - config.clip_ramp_factor) * progress
+  return jnp.float32(config.clip) * factor
+
+
+def scale_by_path(
+  multipliers: Mapping[str, float],
+) -> optax.GradientTransformation:
+  """Multiplies the updates of parameters whose path matches a pattern.
+
+  AdamW's update, decay included, is proportional to its rate, so this is a
+  learning rate per group of parameters.
+
+  Args:
+    multipliers: regular expression of a whole path ("vae/decoder/.*") ->
+      factor; the first match counts, and no match means 1.
+  """
+
+  def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    del params
+    scaled = paths.map_with_path(
+      lambda path, u: u * paths.first_match(multipliers, path, 1.0), updates
+    )
+    return scaled, state
+
+  return optax.GradientTransformation(lambda _: optax.EmptyState(), update)
+
+
+def make_optimizer(
+  config: OptimizerConfig, num_steps: int, multipliers: Mapping[str, float]
+) -> optax.GradientTransformation:
+  """Returns AdamW with its schedule; clipping is the train step's."""
+  return optax.chain(
+    optax.adamw(
+      learning_rate(config, num_steps),
+      b1=config.b1,
+      b2=config.b2,
+      eps=config.eps,
+      weight_decay=config.weight_decay,
+    ),
+    scale_by_path(multipliers),
+  )
+
+
+def clip_by_norm(
+  gradients: Any, limit: Float[Array, ""]
+) -> tuple[Any, Float[Array, ""]]:
+  """Scales a gradient tree down to a global norm; returns it and the norm."""
+  norm = optax.global_norm(gradients)
+  factor = jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-12))
+  return jax.tree.map(lambda g: g * factor, gradients), norm
