@@ -1,0 +1,1 @@
+"""Numerical kernels; imports jax and nothing of ours."""

@@ -1,0 +1,1 @@
+"""Attention implementations and the dispatcher that chooses among them."""

@@ -1,0 +1,1 @@
+"""The networks, each configured by a frozen dataclass."""

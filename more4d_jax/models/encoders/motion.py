@@ -1,0 +1,89 @@
+"""OmniMAE encoder trunk: a video transformer shown one still picture.
+
+Source: spec 04 section 2.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from more4d_jax import partitioning
+from more4d_jax.models import attention, layers
+
+MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionEncoderConfig:
+  """Sizes of the trunk; the defaults are ViT-B's."""
+
+  image_size: tuple[int, int] = (224, 224)
+  tubelet: int = 2
+  patch: int = 16
+  width: int = 768
+  num_layers: int = 12
+  num_heads: int = 12
+  mlp_width: int = 3072
+  eps: float = 1e-6
+  dtype: str = "float32"
+  remat: bool = False
+
+  @property
+  def grid(self) -> tuple[int, int]:
+    """Rows and columns of patches."""
+    height, width = self.image_size
+    return height // self.patch, width // self.patch
+
+
+def position_table(rows: int, width: int) -> Float[np.ndarray, "P E"]:
+  """Sines (even columns) and cosines (odd) of the flat patch number."""
+  column = np.arange(width)
+  rate = 10000.0 ** (-2 * (column // 2) / width)
+  angle = np.arange(rows)[:, None] * rate
+  table = np.where(column % 2 == 0, np.sin(angle), np.cos(angle))
+  return table.astype(np.float32)
+
+
+class MotionEncoder(nn.Module):
+  """Picture to one feature row per patch, row-major."""
+
+  config: MotionEncoderConfig
+
+  @nn.compact
+  def __call__(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B P E"]:
+    """Returns float32 features.
+
+    Args:
+      image: RGB in [0, 1], any size; resized without keeping the aspect.
+    """
+    config = self.config
+    x = layers.resize((image - MEAN) / STD, (1, 2), config.image_size)
+    x = jnp.repeat(x[:, None], config.tubelet, axis=1)
+    patch = (config.tubelet, config.patch, config.patch)
+    x = layers.PatchEmbed(
+      patch, config.width, config.dtype, name="patch_embed"
+    )(x)
+    x = x.astype(jnp.float32) + position_table(x.shape[1], config.width)
+    x = partitioning.constrain(x, "batch", None, "act_embed")
+    block = attention.VisionBlock
+    if config.remat:
+      block = nn.remat(block, prevent_cse=False)
+    blocks = nn.scan(
+      block,
+      variable_axes={"params": 0},
+      split_rngs={"params": True},
+      length=config.num_layers,
+      metadata_params={nn.PARTITION_NAME: "layers"},
+    )
+    x, _ = blocks(
+      config.num_heads,
+      config.mlp_width,
+      config.eps,
+      config.dtype,
+      name="blocks",
+    )(x)
+    return layers.LayerNorm(config.eps, name="norm")(x)

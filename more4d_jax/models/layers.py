@@ -1,0 +1,304 @@
+"""Layers shared by the networks: norms, rotations, embeddings, resizing.
+
+Parameters, norms, modulation and angles are float32; matrix products run in
+the `dtype` a module is given.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from more4d_jax import partitioning
+
+# What PyTorch gives convolutions by default: U(-1, 1) / sqrt(fan in).
+FRAMEWORK_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+XAVIER_INIT = nn.initializers.xavier_uniform()
+Axes = tuple[str | None, ...]
+
+
+def dense(
+  features: int,
+  axes: Axes,
+  *,
+  dtype: str,
+  kernel_init: Callable = XAVIER_INIT,
+  use_bias: bool = True,
+  name: str | None = None,
+) -> nn.Dense:
+  """A linear map with float32 parameters and logical axes (input, output)."""
+  return nn.Dense(
+    features,
+    use_bias=use_bias,
+    dtype=jnp.dtype(dtype),
+    kernel_init=partitioning.param(kernel_init, axes),
+    bias_init=partitioning.param(nn.initializers.zeros, axes[1:]),
+    name=name,
+  )
+
+
+def normal(stddev: float) -> Callable:
+  """Initialiser N(0, stddev^2)."""
+  return nn.initializers.normal(stddev)
+
+
+class LayerNorm(nn.Module):
+  """Layer normalisation over the last axis in float32, affine or not."""
+
+  eps: float = 1e-6
+  affine: bool = True
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+    x = x.astype(jnp.float32)
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
+    x = centred * jax.lax.rsqrt(variance + self.eps)
+    if not self.affine:
+      return x
+    size = x.shape[-1:]
+    ones = partitioning.param(nn.initializers.ones, ("norm",))
+    zeros = partitioning.param(nn.initializers.zeros, ("norm",))
+    scale = self.param("scale", ones, size)
+    return x * scale + self.param("bias", zeros, size)
+
+
+class RMSNorm(nn.Module):
+  """Root-mean-square normalisation over the whole last axis in float32."""
+
+  eps: float = 1e-6
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+    x = x.astype(jnp.float32)
+    square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+    ones = partitioning.param(nn.initializers.ones, ("norm",))
+    scale = self.param("scale", ones, x.shape[-1:])
+    return scale * (x * jax.lax.rsqrt(square + self.eps))
+
+
+class MLP(nn.Module):
+  """Two linear maps with an activation between them."""
+
+  hidden: int
+  features: int
+  activation: Callable
+  dtype: str = "float32"
+  kernel_init: Callable = XAVIER_INIT
+  in_axis: str | None = "embed"
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B N D"]) -> Float[Array, "B N E"]:
+    options = {"dtype": self.dtype, "kernel_init": self.kernel_init}
+    x = dense(self.hidden, (self.in_axis, "mlp"), name="fc1", **options)(x)
+    x = partitioning.constrain(x, "batch", "tokens", "act_mlp")
+    x = self.activation(x)
+    return dense(self.features, ("mlp", "embed"), name="fc2", **options)(x)
+
+
+# --- rotary positions -------------------------------------------------------
+
+
+def axis_frequencies(
+  head_dim: int, riflex: tuple[int, int, float] | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Rotation frequencies of the frame, row and column axes, in float64.
+
+  Of the head_dim/2 pairs, rows and columns get a third each (rounded down) and
+  frames the rest.
+
+  Args:
+    head_dim: size of one head, even.
+    riflex: (k, latent frames, scale): replaces the k-th frame frequency so
+      that it turns 0.9 times over that many frames and scale (length
+      extrapolation).
+  Source: spec 01 sections 6 and 14.
+  """
+  side = 2 * (head_dim // 6)
+  frames = head_dim - 2 * side
+  time = 10000.0 ** (-np.arange(0, frames, 2, dtype=np.float64) / frames)
+  space = 10000.0 ** (-np.arange(0, side, 2, dtype=np.float64) / side)
+  if riflex is not None:
+    k, length, scale = riflex
+    time[k - 1] = 0.9 * 2 * np.pi / length / scale
+  return time, space, space
+
+
+@functools.cache
+def rotary_table(
+  grid: tuple[int, int, int],
+  head_dim: int,
+  riflex: tuple[int, int, float] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Cosines and sines [N, head_dim/2] of a (frames, rows, columns) grid.
+
+  Angles are formed in float64 and the results rounded to float32. Tokens are
+  ordered frame, row, column with the column fastest.
+  """
+  places = np.meshgrid(*(np.arange(n) for n in grid), indexing="ij")
+  angles = np.concatenate(
+    [
+      place.reshape(-1, 1) * frequencies
+      for place, frequencies in zip(places, axis_frequencies(head_dim, riflex))
+    ],
+    axis=-1,
+  )
+  return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+def apply_rotary(
+  x: Float[Array, "B N K D"],
+  cos: Float[Array, "N d"] | Float[np.ndarray, "N d"],
+  sin: Float[Array, "N d"] | Float[np.ndarray, "N d"],
+) -> Float[Array, "B N K D"]:
+  """Rotates interleaved pairs (even, odd) of each head, in float32."""
+  pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)
+  a, b = pairs[..., 0], pairs[..., 1]
+  cos, sin = cos[None, :, None, :], sin[None, :, None, :]
+  out = jnp.stack([a * cos - b * sin, a * sin + b * cos], axis=-1)
+  return out.reshape(x.shape).astype(x.dtype)
+
+
+# --- timestep ---------------------------------------------------------------
+
+
+def _short_parts(x: np.ndarray, count: int) -> list[np.ndarray]:
+  """Splits float64 values into float32 parts of at most 12 significant bits."""
+  parts = []
+  for _ in range(count):
+    mantissa, exponent = np.frexp(x)
+    part = np.ldexp(np.round(mantissa * 4096) / 4096, exponent)
+    parts.append(part.astype(np.float32))
+    x = x - part
+  return parts
+
+
+def timestep_embedding(
+  timestep: Float[Array, "*B"], width: int
+) -> Float[Array, "*B D"]:
+  """Cosines, then sines, of timestep * 10000^(-i / (width/2)).
+
+  A float32 product of a timestep near 1000 with a frequency is wrong by up to
+  3e-5. Here the angle is formed in whole and fractional turns: both factors
+  are cut into pieces of 12 bits, whose products are exact, and whole turns are
+  dropped from each product before they are added.
+
+  Args:
+    timestep: at most 1024 in magnitude for full accuracy.
+    width: even number of values per timestep.
+  Source: spec 01 section 4.
+  """
+  half = width // 2
+  turns = 10000.0 ** (-np.arange(half, dtype=np.float64) / half) / (2 * np.pi)
+  timestep = timestep.astype(jnp.float32)[..., None]
+  coarse = jnp.round(timestep * 4) / 4
+  fraction = (timestep - coarse) * turns.astype(np.float32)
+  for part in _short_parts(turns, 3):
+    product = coarse * part
+    fraction = fraction + (product - jnp.round(product))
+  angle = 2 * np.pi * (fraction - jnp.round(fraction))
+  return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+
+
+# --- patches ----------------------------------------------------------------
+
+
+class PatchEmbed(nn.Module):
+  """Linear map of non-overlapping patches to tokens, frame, row, column order.
+
+  The kernel is kept as [pt, ph, pw, C, D], so that widening the input is a
+  concatenation over one axis.
+  """
+
+  patch: tuple[int, int, int]
+  features: int
+  dtype: str = "float32"
+  kernel_init: Callable = nn.initializers.variance_scaling(
+    1.0, "fan_avg", "uniform", in_axis=(0, 1, 2, 3), out_axis=4
+  )
+  use_bias: bool = True
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B N D"]:
+    dtype = jnp.dtype(self.dtype)
+    axes = (None, None, None, "conv_in", "conv_out")
+    kernel = self.param(
+      "kernel",
+      partitioning.param(self.kernel_init, axes),
+      (*self.patch, x.shape[-1], self.features),
+    )
+    batch = x.shape[0]
+    (t, h, w), (pt, ph, pw) = x.shape[1:4], self.patch
+    x = x.reshape(batch, t // pt, pt, h // ph, ph, w // pw, pw, -1)
+    x = x.transpose(0, 1, 3, 5, 2, 4, 6, 7)  # [B t h w pt ph pw C]
+    x = x.reshape(batch, (t // pt) * (h // ph) * (w // pw), -1)
+    x = x.astype(dtype) @ kernel.reshape(-1, self.features).astype(dtype)
+    if not self.use_bias:
+      return x
+    zeros = partitioning.param(nn.initializers.zeros, ("conv_out",))
+    return x + self.param("bias", zeros, (self.features,)).astype(dtype)
+
+
+def unpatchify(
+  tokens: Float[Array, "B N V"],
+  grid: tuple[int, int, int],
+  patch: tuple[int, int, int],
+) -> Float[Array, "B T H W C"]:
+  """Lays tokens out as a video; token values are (pt, ph, pw, channel)."""
+  batch = tokens.shape[0]
+  x = tokens.reshape(batch, *grid, *patch, -1)
+  x = x.transpose(0, 1, 4, 2, 5, 3, 6, 7)  # [B t pt h ph w pw C]
+  size = [n * p for n, p in zip(grid, patch)]
+  return x.reshape(batch, *size, -1)
+
+
+# --- resizing ---------------------------------------------------------------
+
+
+@functools.cache
+def resize_matrix(source: int, target: int, method: str) -> np.ndarray:
+  """Weights [target, source] of one-dimensional resizing in float32.
+
+  Half-pixel centres, no antialiasing, positions outside are clamped to the
+  border; "linear" or "cubic" (a = -0.75).
+  """
+  place = (np.arange(target) + 0.5) * source / target - 0.5
+  if method == "linear":
+    place = np.clip(place, 0, source - 1)
+    taps = np.array([0, 1])
+  elif method == "cubic":
+    taps = np.array([-1, 0, 1, 2])
+  else:
+    raise ValueError(f"method must be linear or cubic; found {method!r}")
+  base = np.floor(place).astype(int)
+  distance = np.abs(place[:, None] - (base[:, None] + taps))
+  if method == "linear":
+    weight = 1 - distance
+  else:
+    a, d = -0.75, distance
+    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
+    far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
+    weight = np.where(d <= 1, near, far)
+  matrix = np.zeros((target, source))
+  index = np.clip(base[:, None] + taps, 0, source - 1)
+  np.add.at(matrix, (np.arange(target)[:, None], index), weight)
+  return matrix.astype(np.float32)
+
+
+def resize(
+  x: Float[Array, "..."],
+  axes: Sequence[int],
+  sizes: Sequence[int],
+  method: str = "linear",
+) -> Float[Array, "..."]:
+  """Resizes the given axes, one after another, in float32."""
+  x = x.astype(jnp.float32)
+  for axis, size in zip(axes, sizes):
+    if x.shape[axis] != size:
+      matrix = resize_matrix(x.shape[axis], size, method)
+      x = jnp.moveaxis(jnp.tensordot(matrix, x, (1, axis)), 0, axis)
+  return x

@@ -1,0 +1,204 @@
+"""4D-STraG: from one picture to the latent of its point trajectories.
+
+The transformer with control, depth and reference latents of the picture, text
+features, and motion features of the Motion Perception Module. Source: spec 04
+and 05.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import flax.struct
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from more4d_jax.models import backbone
+from more4d_jax.models.encoders import image as image_encoder
+from more4d_jax.models.encoders import motion as motion_encoder
+from more4d_jax.models.encoders import text as text_encoder
+
+LATENT_CHANNELS = 16
+MOTION_FEATURES = ("patches", "global")
+
+
+@dataclasses.dataclass(frozen=True)
+class STraGConfig:
+  """Networks and switches of the trajectory generator.
+
+  Attributes:
+    dit: 64 input channels, or 48 without depth latents.
+    text: text encoder.
+    motion: motion encoder, None for a network without motion perception.
+    image: image encoder, None for a network without image features.
+    use_depth_latents: depth latents follow the other conditions.
+    motion_feature: "patches" keeps the features' places; "global" gives all
+      tokens their mean.
+  """
+
+  dit: backbone.DiTConfig
+  text: text_encoder.TextEncoderConfig
+  motion: motion_encoder.MotionEncoderConfig | None = None
+  image: image_encoder.ImageEncoderConfig | None = None
+  use_depth_latents: bool = True
+  motion_feature: str = "patches"
+
+  def __post_init__(self) -> None:
+    expected = LATENT_CHANNELS * (4 if self.use_depth_latents else 3)
+    if self.dit.in_channels != expected:
+      raise ValueError(
+        f"expected {expected} input channels with use_depth_latents="
+        f"{self.use_depth_latents}; found {self.dit.in_channels}; set "
+        "dit.in_channels"
+      )
+    if self.motion_feature not in MOTION_FEATURES:
+      raise ValueError(
+        f"motion_feature must be one of {', '.join(MOTION_FEATURES)}; found "
+        f"{self.motion_feature!r}"
+      )
+    if (self.motion is None) != (self.dit.motion_width is None):
+      raise ValueError(
+        "set both motion and dit.motion_width, or neither (None); found "
+        f"{self.motion} and {self.dit.motion_width}"
+      )
+
+  def without_motion_perception(self) -> "STraGConfig":
+    """The ablation without the Motion Perception Module."""
+    dit = dataclasses.replace(self.dit, motion_width=None)
+    return dataclasses.replace(self, dit=dit, motion=None)
+
+  def with_global_motion_feature(self) -> "STraGConfig":
+    """The ablation with one motion feature for all tokens."""
+    return dataclasses.replace(self, motion_feature="global")
+
+  def without_depth_latents(self) -> "STraGConfig":
+    """The ablation without depth latents."""
+    dit = dataclasses.replace(self.dit, in_channels=3 * LATENT_CHANNELS)
+    return dataclasses.replace(self, dit=dit, use_depth_latents=False)
+
+
+@flax.struct.dataclass
+class STraGConditions:
+  """What the velocity depends on; latents are normalised.
+
+  Attributes:
+    text_context: features of the caption.
+    control: latents of the picture as a still video.
+    depth: latents of the depth picture as a still video, or None.
+    reference: latent of the picture; zeros in released weights. None leaves
+      the reference tokens out.
+    image_context: image features, None for zeros.
+    motion_features: see `STraG.motion_features`, None for none.
+  """
+
+  text_context: Float[Array, "B L E"]
+  control: Float[Array, "B t h w C"]
+  depth: Float[Array, "B t h w C"] | None = None
+  reference: Float[Array, "B h w C"] | None = None
+  image_context: Float[Array, "B I F"] | None = None
+  motion_features: Float[Array, "B P M"] | Float[Array, "B M"] | None = None
+
+
+class STraG(nn.Module):
+  """The transformer and its encoders.
+
+  Parameters: "dit", "text_encoder", "motion_encoder", "image_encoder".
+  """
+
+  config: STraGConfig
+
+  def setup(self) -> None:
+    config = self.config
+    self.dit = backbone.WanDiT(config.dit)
+    self.text_encoder = text_encoder.TextEncoder(config.text)
+    if config.motion is not None:
+      self.motion_encoder = motion_encoder.MotionEncoder(config.motion)
+    if config.image is not None:
+      self.image_encoder = image_encoder.ImageEncoder(config.image)
+
+  def text_context(self, tokens: Int[Array, "B L"]) -> Float[Array, "B L E"]:
+    """Features of captions; rows beyond a caption are zero."""
+    return self.text_encoder(tokens)
+
+  def motion_features(
+    self, image: Float[Array, "B H W 3"]
+  ) -> Float[Array, "B P M"] | Float[Array, "B M"] | None:
+    """Features of the first frame in [0, 1]; None without the module."""
+    if self.config.motion is None:
+      return None
+    features = self.motion_encoder(image)
+    if self.config.motion_feature == "global":
+      return jnp.mean(features, axis=1)
+    return features
+
+  def image_context(
+    self, image: Float[Array, "B H W 3"]
+  ) -> Float[Array, "B I F"] | None:
+    """Features of a picture in [0, 1]; None without the encoder."""
+    return None if self.config.image is None else self.image_encoder(image)
+
+  def __call__(
+    self,
+    latents: Float[Array, "B t h w C"],
+    timestep: Float[Array, "B"],
+    conditions: STraGConditions,
+  ) -> Float[Array, "B t h w C"]:
+    """Returns the velocity of noisy trajectory latents at 1000 * sigma."""
+    # The slot between control and depth is zero in every released network.
+    parts = [conditions.control, jnp.zeros_like(conditions.control)]
+    if self.config.use_depth_latents:
+      if conditions.depth is None:
+        raise ValueError("expected depth latents; found None; give them")
+      parts.append(conditions.depth)
+    return self.dit(
+      latents,
+      timestep,
+      conditions.text_context,
+      condition_latents=jnp.concatenate(parts, axis=-1),
+      reference_latent=conditions.reference,
+      image_context=conditions.image_context,
+      motion_features=conditions.motion_features,
+    )
+
+  def everything(
+    self,
+    latents: Float[Array, "B t h w C"],
+    tokens: Int[Array, "B L"],
+    image: Float[Array, "B H W 3"],
+  ) -> Float[Array, "B t h w C"]:
+    """Touches every parameter; for `init` only."""
+    conditions = STraGConditions(
+      text_context=self.text_context(tokens),
+      control=latents,
+      depth=latents,
+      reference=latents[:, 0] if self.config.dit.reference else None,
+      image_context=self.image_context(image),
+      motion_features=self.motion_features(image),
+    )
+    return self(latents, jnp.ones(latents.shape[:1]), conditions)
+
+
+def depth_picture(
+  depth: Float[Array, "B H W"], *, compat: bool = False
+) -> Float[Array, "B H W 3"]:
+  """Depth as three equal channels in [-1, 1], to be encoded as a still video.
+
+  Args:
+    depth: along z, any unit; values that are not finite or not positive are
+      replaced by the median of the others.
+    compat: replace as the original does: clip to [0, 10000], then 1 for NaN
+      and for values below 1e-5.
+  Source: spec 05 section 4.
+  """
+  depth = depth.astype(jnp.float32)
+  if compat:
+    depth = jnp.clip(depth, 0.0, 10000.0)
+    depth = jnp.where(jnp.isnan(depth) | (depth < 1e-5), 1.0, depth)
+  else:
+    valid = jnp.isfinite(depth) & (depth > 0)
+    known = jnp.where(valid, depth, jnp.nan)
+    median = jnp.nanmedian(known, axis=(1, 2), keepdims=True)
+    depth = jnp.where(valid, depth, jnp.nan_to_num(median, nan=1.0))
+  low = jnp.min(depth, axis=(1, 2), keepdims=True)
+  high = jnp.max(depth, axis=(1, 2), keepdims=True)
+  picture = 2 * (depth - low) / (high - low + 1e-8) - 1
+  return jnp.repeat(picture[..., None], 3, axis=-1)
