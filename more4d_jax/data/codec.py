@@ -20,19 +20,29 @@ import math
 import struct
 
 import av
-from jaxtyping import Bool, Float32, UInt8, UInt32
 import numpy as np
 import zstandard
+from jaxtyping import Bool, Float32, UInt8, UInt32
 
 VERSION = 1
 VIDEO_CRF = 12
 _MAGIC = b"M4"
 _HEADER = struct.Struct("<2sBBBB")  # magic, version, coding, dtype, dimensions
 _PLAIN, _TIME, _ROW, _MASK = range(4)
-_DTYPES = (
-  "uint8 int8 uint16 int16 uint32 int32 uint64 int64 "
-  "float16 float32 float64 bool"
-).split()
+_DTYPES = [
+  "uint8",
+  "int8",
+  "uint16",
+  "int16",
+  "uint32",
+  "int32",
+  "uint64",
+  "int64",
+  "float16",
+  "float32",
+  "float64",
+  "bool",
+]
 _LEVEL = 5
 
 

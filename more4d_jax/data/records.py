@@ -12,15 +12,15 @@ On disk a record is a flat table of byte strings, `encode` and `decode`; which
 file holds them is the matter of `source`.
 """
 
-from collections.abc import Iterable, Mapping
 import dataclasses
 import json
 import struct
-from typing import Any, Literal, NamedTuple
 import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, NamedTuple
 
-from jaxtyping import Bool, Float32, Int32, UInt8
 import numpy as np
+from jaxtyping import Bool, Float32, Int32, UInt8
 
 from more4d_jax import errors
 from more4d_jax.data import codec
@@ -65,10 +65,22 @@ FIELDS: Mapping[str, Field] = {
 }
 """Field name -> its description; the table that documentation prints."""
 
-ENCODED = (
-  "header id caption source licence frame_indices video tracks visible depth "
-  "intrinsics world_from_camera segmentation views"
-).split()
+ENCODED = [
+  "header",
+  "id",
+  "caption",
+  "source",
+  "licence",
+  "frame_indices",
+  "video",
+  "tracks",
+  "visible",
+  "depth",
+  "intrinsics",
+  "world_from_camera",
+  "segmentation",
+  "views",
+]
 """Names of the byte strings on disk. `header` is JSON: versions, shape, fps,
 `tracks_frame` and a crc32 of each other string."""
 
@@ -270,21 +282,12 @@ def _checked(wanted: Iterable[str]) -> list[str]:
 def _field(
   fields: Mapping[str, bytes], header: Mapping[str, Any], name: str
 ) -> Any:
-  if name == "header":
-    return header
-  if name in _HEADER_VALUES:
-    return header[name]
+  if name in _HEADER_VALUES or name == "header":
+    return header.get(name, header)
   blob = _blob(fields, header, "video" if name == "first_frame" else name)
+  decoder = bytes.decode if name in _TEXTS else _DECODERS.get(name)
   try:
-    if name in _TEXTS:
-      return blob.decode()
-    if name == "first_frame":
-      return codec.decode_video(blob, num_frames=1)[0]
-    if name == "video":
-      return codec.decode_video(blob)
-    if name == "views":
-      return _decode_views(blob)
-    return codec.decode_array(blob)
+    return (decoder or codec.decode_array)(blob)
   except (codec.DamagedError, UnicodeDecodeError, struct.error) as error:
     raise codec.DamagedError(f"{name}: {error}") from error
 
@@ -325,3 +328,10 @@ def _decode_views(blob: bytes) -> tuple[View, ...]:
       View(codec.decode_array(blobs[0]), codec.decode_video(blobs[1]))
     )
   return tuple(views)
+
+
+_DECODERS = {
+  "first_frame": lambda blob: codec.decode_video(blob, num_frames=1)[0],
+  "video": codec.decode_video,
+  "views": _decode_views,
+}

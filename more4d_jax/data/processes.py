@@ -1,0 +1,24 @@
+"""Worker processes that do not outlive the process they work for."""
+
+import functools
+import multiprocessing
+import os
+import threading
+
+
+@functools.cache
+def exit_with_parent() -> None:
+  """In a worker: ends this process when its parent is gone, however it went.
+
+  A parent that is killed cannot tell its workers; without this they wait for
+  ever and keep its output open. Does nothing in a main process.
+  """
+  parent = multiprocessing.parent_process()
+  if parent is None:
+    return
+
+  def watch() -> None:
+    parent.join()
+    os._exit(1)
+
+  threading.Thread(target=watch, name="parent-watch", daemon=True).start()
