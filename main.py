@@ -1,0 +1,61 @@
+"""Trains, evaluates or plans one network from a configuration file.
+
+python main.py --config=configs/strag.py:size=tiny --workdir=DIR
+"""
+
+import sys
+from collections.abc import Sequence
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from more4d_jax import errors
+
+_CONFIG = config_flags.DEFINE_config_file(
+  "config", None, "configuration file, as in configs/strag.py:size=tiny"
+)
+_WORKDIR = flags.DEFINE_string(
+  "workdir", None, "directory of the run; the same command again resumes"
+)
+_MODE = flags.DEFINE_enum(
+  "mode", "train", ["train", "evaluate", "plan"], "what to do"
+)
+
+
+def _run(_: Sequence[str]) -> int:
+  from more4d_jax import experiment
+  from more4d_jax.training import loop
+
+  try:
+    experiment.run(_MODE.value, _CONFIG.value, _WORKDIR.value)
+  except (errors.UserError, FileNotFoundError, loop.NonFiniteLossError) as e:
+    return _fail(e)
+  except loop.Interrupted as e:
+    print(e, file=sys.stderr)
+    return 130
+  return 0
+
+
+def _fail(message: Exception | str) -> int:
+  print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+  return 2
+
+
+def _parse(arguments: list[str]) -> list[str]:
+  """Parses flags; a mistake in one of them is one line."""
+  try:
+    rest = flags.FLAGS(arguments)
+    if _CONFIG.value is None:
+      raise ValueError(
+        "expected --config=FILE, found none: give one of configs/, as in "
+        "--config=configs/strag.py:size=tiny"
+      )
+    if _MODE.value != "plan" and _WORKDIR.value is None:
+      raise ValueError("expected --workdir=DIR, found none: name one")
+  except (AttributeError, KeyError, ValueError, TypeError, OSError) as error:
+    sys.exit(_fail(error))
+  return rest
+
+
+if __name__ == "__main__":
+  app.run(_run, flags_parser=_parse)

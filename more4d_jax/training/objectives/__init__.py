@@ -1,0 +1,1 @@
+"""One objective per task: parameters to start from, and a loss."""

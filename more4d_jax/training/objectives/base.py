@@ -1,0 +1,51 @@
+"""What every objective offers, and what several of them share."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Key, Shaped, UInt8
+
+from more4d_jax.training import step as steps
+
+Batch = Mapping[str, Array]
+
+
+class Objective(Protocol):
+  """One task. Parameters are the whole network's, trained or not."""
+
+  def init(self, key: Key[Array, ""]) -> Any:
+    """Returns boxed parameters, a nested dict."""
+
+  def loss(
+    self, params: Any, batch: Batch, keys: steps.Keys
+  ) -> tuple[Float[Array, ""], steps.Metrics]:
+    """Returns the loss and figures to log; pure, float32."""
+
+
+def keep_mask(key: Key[Array, ""], rate: float, batch: int) -> Bool[Array, "B"]:
+  """Draws for each sample whether a condition stays, at a dropout rate."""
+  return jax.random.bernoulli(key, 1.0 - rate, (batch,))
+
+
+def select(
+  mask: Bool[Array, "B"], kept: Shaped[Array, "B ..."], other: Any
+) -> Shaped[Array, "B ..."]:
+  """Takes `kept` for samples where the mask holds, `other` elsewhere."""
+  shape = mask.shape + (1,) * (kept.ndim - 1)
+  return jnp.where(mask.reshape(shape), kept, jnp.asarray(other, kept.dtype))
+
+
+def unit_image(image: UInt8[Array, "..."]) -> Float[Array, "..."]:
+  """Bytes to float32 in [0, 1]."""
+  return image.astype(jnp.float32) / 255.0
+
+
+def masked_mean(
+  values: Float[Array, "..."], mask: Bool[Array, "..."]
+) -> Float[Array, ""]:
+  """Mean over True elements; 0 where there are none."""
+  weight = mask.astype(values.dtype)
+  total = jnp.sum(jnp.where(mask, values, 0.0))
+  return total / jnp.maximum(jnp.sum(weight), 1.0)
