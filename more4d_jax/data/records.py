@@ -130,7 +130,10 @@ class Record:
     """Itself, or a dict of the `wanted` fields, as `EncodedRecord.decode`."""
     if wanted is None:
       return self
-    return {name: getattr(self, name) for name in _checked(wanted)}
+    return {
+      name: self.video[0] if name == "first_frame" else getattr(self, name)
+      for name in _checked(wanted)
+    }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,9 +241,8 @@ def decode(
 
   Args:
     fields: what `encode` returned.
-    wanted: names out of `FIELDS`, or "header", or "first_frame" ([H W 3]
-      uint8: the picture without the rest of the video). Only these are
-      decoded and checked.
+    wanted: names out of `FIELDS`, or "first_frame" ([H W 3] uint8, the picture
+      without the rest of the video). Only these are decoded and checked.
 
   Raises:
     codec.DamagedError: a byte string is missing, cut or altered.
@@ -271,7 +273,7 @@ def read_header(fields: Mapping[str, bytes]) -> dict[str, Any]:
 
 def _checked(wanted: Iterable[str]) -> list[str]:
   wanted = list(wanted)
-  unknown = set(wanted) - set(FIELDS) - {"header", "first_frame"}
+  unknown = set(wanted) - set(FIELDS) - {"first_frame"}
   if unknown:
     raise ValueError(
       f"no record fields {sorted(unknown)}; there are {', '.join(FIELDS)}"
@@ -282,8 +284,8 @@ def _checked(wanted: Iterable[str]) -> list[str]:
 def _field(
   fields: Mapping[str, bytes], header: Mapping[str, Any], name: str
 ) -> Any:
-  if name in _HEADER_VALUES or name == "header":
-    return header.get(name, header)
+  if name in _HEADER_VALUES:
+    return header[name]
   blob = _blob(fields, header, "video" if name == "first_frame" else name)
   decoder = bytes.decode if name in _TEXTS else _DECODERS.get(name)
   try:

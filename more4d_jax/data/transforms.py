@@ -1,0 +1,297 @@
+"""Records to training examples: pure functions, one per task.
+
+Each takes an item of a record source (`EncodedRecord` or `Record`), decodes
+only the fields it needs, and returns a dict of arrays without batch axis.
+With a random generator it may choose clip, window, mirror image and caption
+dropout as the options say; without one it takes the first frames and the
+middle window, and changes nothing.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import grain
+import numpy as np
+
+from more4d_jax import errors
+from more4d_jax.data import framing as framing_lib
+from more4d_jax.data import records
+
+Item = records.EncodedRecord | records.Record
+
+
+@dataclasses.dataclass(frozen=True)
+class ExampleOptions:
+  """What an example looks like.
+
+  Attributes:
+    frames: 4k + 1 frames; None takes all the record has.
+    height: of the grid; None keeps the record's.
+    width: of the grid; None keeps the record's.
+    stride: every how many frames.
+    random_clip: a video clip starts anywhere. Tracks always start at frame 0,
+      the frame whose pixels they follow.
+    random_crop: the window lies anywhere instead of in the middle.
+    mirror_rate: share of examples with left and right exchanged, captions too.
+    caption_dropout: share of examples whose caption becomes empty.
+  """
+
+  frames: int | None = None
+  height: int | None = None
+  width: int | None = None
+  stride: int = 1
+  random_clip: bool = False
+  random_crop: bool = False
+  mirror_rate: float = 0.0
+  caption_dropout: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomExample(grain.transforms.RandomMap):
+  """An example function as a random transform for `loader.make_loader`."""
+
+  function: Callable[..., dict[str, Any]]
+  options: ExampleOptions | None = None
+
+  def random_map(self, item: Item, rng: np.random.Generator) -> dict[str, Any]:
+    """The example of an item under this generator's choices."""
+    return self.function(item, self.options, rng)
+
+
+def motion_example(
+  item: Item,
+  options: ExampleOptions | None = None,
+  rng: np.random.Generator | None = None,
+) -> dict[str, np.ndarray]:
+  """`tracks` [T H W 3] float32, `intrinsics` [4] float32."""
+  options = options or ExampleOptions()
+  fields = item.decode(("tracks", "intrinsics"))
+  framing = _framing(fields["tracks"].shape[1:3], options, rng)
+  frames = _frames(len(fields["tracks"]), options)
+  return _motion(fields, frames, framing)
+
+
+def scene_example(
+  item: Item,
+  options: ExampleOptions | None = None,
+  rng: np.random.Generator | None = None,
+) -> dict[str, Any]:
+  """All that STraG conditions on and predicts.
+
+  Returns: `tracks`, `intrinsics` as `motion_example`, `visible` [T H W] bool,
+    `image` [H W 3] uint8 and `depth` [H W] float32 of the first frame,
+    `segmentation` [H W] uint8, `caption` str.
+  """
+  options = options or ExampleOptions()
+  fields = item.decode(_SCENE)
+  framing = _framing(fields["tracks"].shape[1:3], options, rng)
+  return _scene(fields, options, framing, rng)
+
+
+def view_example(
+  item: Item,
+  options: ExampleOptions | None = None,
+  rng: np.random.Generator | None = None,
+) -> dict[str, Any]:
+  """What ViSM learns from: a scene and its true film by another camera.
+
+  Returns: as `scene_example`, and `target_video` [T H W 3] uint8 with its
+    `target_world_from_camera` [T 4 4] float32; the first view, or with a
+    generator any.
+
+  Raises:
+    UserError: the record has no views.
+  """
+  options = options or ExampleOptions()
+  fields = item.decode((*_SCENE, "views"))
+  if not fields["views"]:
+    raise errors.UserError(
+      f"{_name(item)} has no views from other cameras; make the records with "
+      f"--views 1 or more"
+    )
+  framing = _framing(fields["tracks"].shape[1:3], options, rng)
+  frames = _frames(len(fields["tracks"]), options)
+  number = 0 if rng is None else int(rng.integers(len(fields["views"])))
+  view = fields["views"][number]
+  poses = framing_lib.frame_poses(view.world_from_camera, framing)
+  return {
+    **_scene(fields, options, framing, rng),
+    "target_video": framing_lib.frame_video(view.video[frames], framing),
+    "target_world_from_camera": poses[frames],
+  }
+
+
+def video_example(
+  item: Item,
+  options: ExampleOptions | None = None,
+  rng: np.random.Generator | None = None,
+) -> dict[str, np.ndarray]:
+  """`video` [T H W 3] uint8 and `depth` [T H W] float32 of a full record.
+
+  Raises:
+    UserError: the record is light or shorter than the clip.
+  """
+  options = options or ExampleOptions()
+  fields = item.decode(("video", "depth", "frame_indices"))
+  video, depth = fields["video"], fields["depth"]
+  if len(video) < len(fields["frame_indices"]):
+    raise errors.UserError(
+      f"{_name(item)} is light, it has one frame of video; make full records "
+      f"(without --light)"
+    )
+  framing = _framing(video.shape[1:3], options, rng)
+  frames = _frames(len(video), options, rng if options.random_clip else None)
+  return {
+    "video": framing_lib.frame_video(video[frames], framing),
+    "depth": framing_lib.frame_map(depth[frames], framing),
+  }
+
+
+def depth_example(
+  item: Item,
+  options: ExampleOptions | None = None,
+  rng: np.random.Generator | None = None,
+) -> dict[str, np.ndarray]:
+  """`image` [H W 3] uint8 and its `depth` [H W] float32.
+
+  The first frame; any frame with a generator and `random_clip`.
+  """
+  options = options or ExampleOptions()
+  number = 0
+  if rng is not None and options.random_clip:
+    fields = item.decode(("video", "depth"))
+    video, depth = fields["video"], fields["depth"]
+    number = int(rng.integers(len(video)))
+  else:
+    fields = item.decode(("first_frame", "depth"))
+    video, depth = fields["first_frame"][None], fields["depth"]
+  framing = _framing(video.shape[1:3], options, rng)
+  chosen = slice(number, number + 1)
+  return {
+    "image": framing_lib.frame_video(video[chosen], framing)[0],
+    "depth": framing_lib.frame_map(depth[chosen], framing)[0],
+  }
+
+
+def clip_frames(
+  available: int,
+  frames: int,
+  stride: int = 1,
+  rng: np.random.Generator | None = None,
+) -> np.ndarray:
+  """Numbers of the frames of a clip; it starts at 0, or anywhere with `rng`.
+
+  Raises:
+    UserError: not 4k + 1 frames, or more than there are.
+  """
+  if frames < 1 or frames % 4 != 1 or stride < 1:
+    raise errors.UserError(
+      f"a clip has {frames} frames and stride {stride}; expected 4k + 1 frames "
+      f"(1, 5, 9, ...) and a stride of at least 1"
+    )
+  span = (frames - 1) * stride + 1
+  if span > available:
+    raise errors.UserError(
+      f"a clip of {frames} frames with stride {stride} needs {span} frames, "
+      f"the records have {available}; choose fewer or make longer records"
+    )
+  start = 0 if rng is None else int(rng.integers(available - span + 1))
+  return np.arange(start, start + span, stride)
+
+
+def drop_caption(caption: str, rate: float, rng: np.random.Generator) -> str:
+  """The caption, or nothing in a share `rate` of the draws."""
+  return "" if rng.random() < rate else caption
+
+
+def flip_caption(caption: str) -> str:
+  """The caption of the mirror image: left and right change places."""
+
+  def other(match: re.Match[str]) -> str:
+    word = match.group(0)
+    swapped = _OTHER_SIDE[word.lower()]
+    return swapped.capitalize() if word[0].isupper() else swapped
+
+  return _SIDES.sub(other, caption)
+
+
+_SCENE = (
+  "tracks",
+  "intrinsics",
+  "visible",
+  "first_frame",
+  "depth",
+  "segmentation",
+  "caption",
+)
+_OTHER_SIDE = {
+  first + ending: second + ending
+  for first, second in (("left", "right"), ("right", "left"))
+  for ending in ("", "ward", "wards", "most")
+} | {"clockwise": "counterclockwise", "counterclockwise": "clockwise"}
+_SIDES = re.compile(rf"\b({'|'.join(_OTHER_SIDE)})\b", re.IGNORECASE)
+
+
+def _name(item: Item) -> str:
+  return getattr(item, "where", None) or f"record {item.id}"
+
+
+def _framing(
+  source: tuple[int, int],
+  options: ExampleOptions,
+  rng: np.random.Generator | None,
+) -> framing_lib.Framing:
+  size = (options.height or source[0], options.width or source[1])
+  if rng is None:
+    return framing_lib.plan(source, size)
+  mirror = bool(rng.random() < options.mirror_rate)
+  offsets = tuple(rng.random(2)) if options.random_crop else (0.5, 0.5)
+  return framing_lib.plan(source, size, offsets=offsets, mirror=mirror)
+
+
+def _frames(
+  available: int,
+  options: ExampleOptions,
+  rng: np.random.Generator | None = None,
+) -> np.ndarray:
+  longest = (available - 1) // options.stride + 1
+  frames = options.frames or longest - (longest - 1) % 4
+  return clip_frames(available, frames, options.stride, rng)
+
+
+def _motion(
+  fields: Mapping[str, Any],
+  frames: np.ndarray,
+  framing: framing_lib.Framing,
+) -> dict[str, np.ndarray]:
+  tracks, intrinsics = fields["tracks"], fields["intrinsics"]
+  return {
+    "tracks": framing_lib.frame_tracks(tracks[frames], intrinsics, framing),
+    "intrinsics": framing_lib.frame_intrinsics(intrinsics, framing),
+  }
+
+
+def _scene(
+  fields: Mapping[str, Any],
+  options: ExampleOptions,
+  framing: framing_lib.Framing,
+  rng: np.random.Generator | None,
+) -> dict[str, Any]:
+  frames = _frames(len(fields["tracks"]), options)
+  caption = fields["caption"]
+  if framing.mirror:
+    caption = flip_caption(caption)
+  if rng is not None:
+    caption = drop_caption(caption, options.caption_dropout, rng)
+  image, depth = fields["first_frame"][None], fields["depth"][:1]
+  kinds = fields["segmentation"][None]
+  return {
+    **_motion(fields, frames, framing),
+    "visible": framing_lib.frame_map(fields["visible"][frames], framing),
+    "image": framing_lib.frame_video(image, framing)[0],
+    "depth": framing_lib.frame_map(depth, framing)[0],
+    "segmentation": framing_lib.frame_map(kinds, framing)[0],
+    "caption": caption,
+  }
