@@ -1,0 +1,1 @@
+"""The `more4d` subcommands: arguments in, one call, messages out."""

@@ -1,0 +1,1 @@
+"""Metrics against ground truth, pure functions of NumPy arrays."""

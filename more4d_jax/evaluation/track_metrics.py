@@ -1,0 +1,161 @@
+"""Errors and statistics of 3D trajectories."""
+
+import dataclasses
+import re
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+_SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+_OTHER = {"left": "right", "right": "left"}
+
+
+def end_point_error(
+  predicted: Float[np.ndarray, "T H W 3"],
+  true: Float[np.ndarray, "T H W 3"],
+  mask: Bool[np.ndarray, "H W"],
+) -> float:
+  """Mean 3D distance of masked points over frames 1 to T-1.
+
+  Args:
+    predicted: trajectories in metres.
+    true: the same points' true trajectories.
+    mask: first-frame pixels that count.
+
+  Returns: metres; NaN where the mask is empty.
+  """
+  if not mask.any():
+    return float("nan")
+  difference = predicted[1:, mask].astype(np.float64) - true[1:, mask]
+  return float(np.linalg.norm(difference, axis=-1).mean())
+
+
+def still_error(
+  true: Float[np.ndarray, "T H W 3"], mask: Bool[np.ndarray, "H W"]
+) -> float:
+  """The end-point error of the prediction that nothing moves, in metres."""
+  return end_point_error(np.broadcast_to(true[:1], true.shape), true, mask)
+
+
+def mean_horizontal_motion(
+  tracks: Float[np.ndarray, "T H W 3"], mask: Bool[np.ndarray, "H W"]
+) -> float:
+  """Mean displacement along x of masked points over frames 1 to T-1, metres.
+
+  Positive is to the right in the first camera's frame.
+  """
+  motion = tracks[1:, mask, 0].astype(np.float64) - tracks[:1, mask, 0]
+  return float(motion.mean())
+
+
+def caption_sign(caption: str) -> int:
+  """The horizontal direction a caption's first side word names.
+
+  Returns: +1 for right, -1 for left, 0 when neither word occurs.
+  """
+  found = _SIDES.search(caption)
+  if found is None:
+    return 0
+  return 1 if found.group(1).lower() == "right" else -1
+
+
+def swap_sides(caption: str) -> str:
+  """Exchanges the words "left" and "right", keeping a capital letter."""
+
+  def other(match: re.Match[str]) -> str:
+    word = match.group(1)
+    swapped = _OTHER[word.lower()]
+    return swapped.capitalize() if word[0].isupper() else swapped
+
+  return _SIDES.sub(other, caption)
+
+
+def moving_share(
+  tracks: Float[np.ndarray, "T H W 3"], threshold: float = 0.01
+) -> float:
+  """Share of points that ever move by more than a share of their depth.
+
+  Args:
+    tracks: metres, first camera's frame.
+    threshold: share of the first-frame depth.
+  """
+  return float(moving_mask(tracks, threshold).mean())
+
+
+def moving_mask(
+  tracks: Float[np.ndarray, "T H W 3"], threshold: float = 0.01
+) -> Bool[np.ndarray, "H W"]:
+  """First-frame pixels whose point ever leaves its place by `threshold` z."""
+  motion = np.linalg.norm(tracks - tracks[:1], axis=-1).max(axis=0)
+  return motion > threshold * tracks[0, ..., 2]
+
+
+def mean_jerk(tracks: Float[np.ndarray, "T H W 3"]) -> float:
+  """Mean norm of the third temporal difference relative to depth, per frame^3.
+
+  Zero for fewer than four frames. Dividing by each point's first-frame depth
+  makes scenes of different scale comparable.
+  """
+  if tracks.shape[0] < 4:
+    return 0.0
+  jerk = np.diff(tracks.astype(np.float64), n=3, axis=0)
+  depth = np.maximum(tracks[0, ..., 2], 1e-6)
+  return float((np.linalg.norm(jerk, axis=-1) / depth).mean())
+
+
+def visibility_accuracy(
+  predicted: Bool[np.ndarray, "T H W"], true: Bool[np.ndarray, "T H W"]
+) -> float:
+  """Share of (point, frame) pairs whose visibility is right."""
+  return float((predicted == true).mean())
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneTrackResult:
+  """What one scene contributes to the figures of a split, metres and signs."""
+
+  error: float
+  still: float
+  sign: int = 0
+  horizontal: float = 0.0
+  swapped_horizontal: float = 0.0
+  oracle: float = float("nan")
+
+  @property
+  def follows(self) -> bool:
+    """Whether the motion has the caption's sign, and the other one swapped."""
+    return (
+      self.sign * self.horizontal > 0
+      and self.sign * self.swapped_horizontal < 0
+    )
+
+
+def summarise_tracks(results: list[SceneTrackResult]) -> dict[str, float]:
+  """Figures over scenes; errors are means over scenes before dividing.
+
+  Returns: `end_point_error` and `nothing_moves` in metres, `relative` (their
+  quotient: below 0.7 is 30 % better than nothing moves), `right_sign`,
+  `swapped_sign`, `follows_caption` (shares of the scenes with a side word) and
+  `oracle_relative`, each only where it is defined.
+  """
+  kept = [r for r in results if np.isfinite(r.still) and r.still > 0]
+  figures = {"scenes": float(len(kept))}
+  if not kept:
+    return figures
+  still = float(np.mean([r.still for r in kept]))
+  figures["end_point_error"] = float(np.mean([r.error for r in kept]))
+  figures["nothing_moves"] = still
+  figures["relative"] = figures["end_point_error"] / still
+  told = [r for r in kept if r.sign]
+  if told:
+    right = [r.sign * r.horizontal > 0 for r in told]
+    swapped = [r.sign * r.swapped_horizontal < 0 for r in told]
+    figures["right_sign"] = float(np.mean(right))
+    figures["swapped_sign"] = float(np.mean(swapped))
+    figures["follows_caption"] = float(np.mean([r.follows for r in told]))
+  oracle = [r for r in kept if np.isfinite(r.oracle)]
+  if oracle:
+    figures["oracle_relative"] = float(
+      np.mean([r.oracle for r in oracle]) / np.mean([r.still for r in oracle])
+    )
+  return figures

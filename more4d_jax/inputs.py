@@ -1,0 +1,341 @@
+"""A user's picture and depth file, brought to a model's size.
+
+NumPy and Pillow only. Every mistake is a `UserError` of one line, so that a
+command can check all its inputs before it loads a model.
+"""
+
+import dataclasses
+import math
+import os
+import pathlib
+import zipfile
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+from jaxtyping import Float, Shaped, UInt8
+
+from more4d_jax import errors
+
+MIN_SIDE = 16
+DEFAULT_FOV = 60.0
+_EXIF_SUBDIRECTORY, _FOCAL_35MM = 0x8769, 0xA405
+_DIAGONAL_35MM = math.hypot(36.0, 24.0)
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """A decoded picture.
+
+  Attributes:
+    pixels: colours.
+    focal: focal length in its pixels if the file tells it.
+    name: for messages.
+  """
+
+  pixels: UInt8[np.ndarray, "H W 3"]
+  focal: float | None = None
+  name: str = "image"
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+  """A picture, its camera and perhaps its depth at a model's size.
+
+  Attributes:
+    image: colours.
+    intrinsics: (fx, fy, cx, cy) in pixels of `image`.
+    depth: metres, finite and positive, or None.
+    invalid_depth: values of the depth file that were replaced by its median.
+  """
+
+  image: UInt8[np.ndarray, "H W 3"]
+  intrinsics: Float[np.ndarray, "4"]
+  depth: Float[np.ndarray, "H W"] | None = None
+  invalid_depth: int = 0
+
+
+def load_picture(path: PathLike) -> Picture:
+  """Reads a picture file, turned upright by its EXIF orientation.
+
+  Grey pictures repeat their channel; 16-bit grey keeps its upper 8 bits;
+  transparent pixels are blended over white.
+
+  Raises:
+    UserError: if the file is missing, no picture, or too small.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise errors.UserError(
+      f"expected a picture at {path}, found no such file: check --image"
+    )
+  try:
+    with PIL.Image.open(path) as opened:
+      focal_35mm = opened.getexif().get_ifd(_EXIF_SUBDIRECTORY)
+      upright = PIL.ImageOps.exif_transpose(opened)
+      upright.load()
+  except PIL.Image.DecompressionBombError as error:
+    raise errors.UserError(
+      f"{path} is too large to open safely ({error}): scale it down first"
+    ) from error
+  except (OSError, SyntaxError, ValueError) as error:
+    raise errors.UserError(
+      f"expected a picture in {path}, found a file that Pillow cannot read: "
+      "give a JPEG, PNG or WebP file"
+    ) from error
+  pixels = _to_rgb(upright)
+  focal = _focal_pixels(float(focal_35mm.get(_FOCAL_35MM) or 0), pixels)
+  return _checked(Picture(pixels, focal, str(path)))
+
+
+def picture_from_array(pixels: Shaped[np.ndarray, "..."]) -> Picture:
+  """Takes a picture as an array: [H W], [H W 1], [H W 3] or [H W 4].
+
+  Args:
+    pixels: uint8, or floating point in [0, 1].
+
+  Raises:
+    UserError: for another shape, type, range, or a picture too small.
+  """
+  pixels = np.asarray(pixels)
+  if pixels.ndim == 2:
+    pixels = pixels[..., None]
+  if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3, 4):
+    raise errors.UserError(
+      "expected a picture of shape [H, W], [H, W, 3] or [H, W, 4], found "
+      f"{list(pixels.shape)}: give one picture, channels last"
+    )
+  if np.issubdtype(pixels.dtype, np.floating):
+    if not (
+      np.isfinite(pixels).all() and 0 <= pixels.min() <= pixels.max() <= 1
+    ):
+      raise errors.UserError(
+        "expected a floating-point picture with values in [0, 1], found "
+        "others: divide by 255 or give uint8"
+      )
+    pixels = np.round(pixels * 255).astype(np.uint8)
+  if pixels.dtype != np.uint8:
+    raise errors.UserError(
+      f"expected a uint8 or floating-point picture, found {pixels.dtype}"
+    )
+  squeezed = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+  return _checked(Picture(_to_rgb(PIL.Image.fromarray(squeezed))))
+
+
+def _checked(picture: Picture) -> Picture:
+  height, width, _ = picture.pixels.shape
+  if min(height, width) < MIN_SIDE:
+    raise errors.UserError(
+      f"expected a picture of at least {MIN_SIDE} x {MIN_SIDE} pixels, found "
+      f"{width} x {height} in {picture.name}: give a larger one"
+    )
+  return picture
+
+
+def _to_rgb(image: PIL.Image.Image) -> UInt8[np.ndarray, "H W 3"]:
+  if image.mode.startswith("I") or image.mode == "F":
+    values = np.asarray(image).astype(np.float64)
+    grey = np.clip(values // 256, 0, 255).astype(np.uint8)
+    image = PIL.Image.fromarray(grey)
+  if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or (
+    "transparency" in image.info
+  ):
+    image = image.convert("RGBA")
+    white = PIL.Image.new("RGBA", image.size, (255, 255, 255, 255))
+    image = PIL.Image.alpha_composite(white, image)
+  return np.array(image.convert("RGB"))
+
+
+def _focal_pixels(
+  focal_35mm: float, pixels: UInt8[np.ndarray, "H W 3"]
+) -> float | None:
+  """Focal length in pixels from the 35 mm equivalent, by the diagonal."""
+  if not focal_35mm > 0:
+    return None
+  diagonal = math.hypot(*pixels.shape[:2])
+  return focal_35mm * diagonal / _DIAGONAL_35MM
+
+
+def load_depth(path: PathLike) -> Float[np.ndarray, "H W"]:
+  """Reads a depth map in metres: .npy, .npz, or a 16-bit PNG in millimetres.
+
+  An .npz file holds one array, or one named `depth`. Invalid values stay as
+  they are; zero means invalid.
+
+  Raises:
+    UserError: if the file is missing, unreadable or no single depth map.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise errors.UserError(
+      f"expected a depth map at {path}, found no such file: check --depth"
+    )
+  try:
+    values = _read_depth(path)
+  except (OSError, SyntaxError, ValueError, EOFError, zipfile.BadZipFile) as e:
+    if isinstance(e, errors.UserError):
+      raise
+    raise errors.UserError(
+      f"expected a depth map in {path}, found a file that cannot be read: "
+      "give .npy or .npz in metres, or a 16-bit .png in millimetres"
+    ) from e
+  return depth_from_array(values, str(path))
+
+
+def depth_from_array(
+  values: Shaped[np.ndarray, "..."], name: str = "depth"
+) -> Float[np.ndarray, "H W"]:
+  """Takes a depth map as an array, dropping axes of length 1.
+
+  Raises:
+    UserError: if it is not one map of numbers.
+  """
+  values = np.asarray(values)
+  squeezed = np.squeeze(values)
+  number = np.issubdtype(values.dtype, np.number)
+  if squeezed.ndim != 2 or not number or np.iscomplexobj(values):
+    raise errors.UserError(
+      f"expected one depth map [H, W] of numbers in {name}, found shape "
+      f"{list(values.shape)} of {values.dtype}: store a single map in metres"
+    )
+  return squeezed.astype(np.float32)
+
+
+def _read_depth(path: pathlib.Path) -> Shaped[np.ndarray, "..."]:
+  if path.suffix == ".npy":
+    return np.load(path, allow_pickle=False)
+  if path.suffix == ".npz":
+    with np.load(path, allow_pickle=False) as archive:
+      names = archive.files
+      if "depth" not in names and len(names) != 1:
+        raise errors.UserError(
+          f"expected an array named 'depth' in {path}, found "
+          f"{', '.join(names) or 'none'}: name it depth"
+        )
+      return archive["depth" if "depth" in names else names[0]]
+  with PIL.Image.open(path) as image:
+    if not image.mode.startswith("I"):
+      raise errors.UserError(
+        f"expected a 16-bit grey depth picture in {path}, found mode "
+        f"{image.mode}: store millimetres as 16-bit PNG, or metres as .npy"
+      )
+    return np.asarray(image).astype(np.float32) / 1000.0
+
+
+def prepare(
+  picture: Picture,
+  depth: Float[np.ndarray, "h w"] | None,
+  size: tuple[int, int],
+  fov: float | None = None,
+) -> Prepared:
+  """Crops to the model's aspect around the centre, then resizes.
+
+  Args:
+    picture: any size.
+    depth: of the whole picture, in metres; its resolution may differ from
+      the picture's, its aspect may not. Sampled without blending. NaN,
+      infinite and non-positive values become the median of the others.
+    size: (H, W) of the model.
+    fov: horizontal angle of view of the whole picture in degrees; otherwise
+      from the picture's focal length, otherwise 60.
+
+  Raises:
+    UserError: for a depth map of another aspect or without any valid value,
+      or an impossible angle.
+  """
+  rows, cols = picture.pixels.shape[:2]
+  left, top, right, bottom = _centre_crop((rows, cols), size)
+  height, width = size
+  image = PIL.Image.fromarray(picture.pixels).resize(
+    (width, height),
+    PIL.Image.Resampling.LANCZOS,
+    box=(left, top, right, bottom),
+  )
+  focal = focal_length(picture, fov)
+  sx, sy = width / (right - left), height / (bottom - top)
+  intrinsics = (
+    focal * sx,
+    focal * sy,
+    (cols / 2 - left) * sx,
+    (rows / 2 - top) * sy,
+  )
+  prepared = Prepared(np.array(image), np.array(intrinsics, np.float32))
+  if depth is None:
+    return prepared
+  cleaned, invalid = clean_depth(depth)
+  sampled = _sample_depth(cleaned, (rows, cols), size)
+  return dataclasses.replace(prepared, depth=sampled, invalid_depth=invalid)
+
+
+def focal_length(picture: Picture, fov: float | None) -> float:
+  """Focal length in pixels of the whole picture.
+
+  Raises:
+    UserError: unless the angle lies between 1 and 170 degrees.
+  """
+  if fov is None and picture.focal is not None:
+    return picture.focal
+  angle = DEFAULT_FOV if fov is None else fov
+  if not 1 <= angle <= 170:
+    raise errors.UserError(
+      f"expected a horizontal angle of view of 1 to 170 degrees, found {angle}"
+      ": check --fov"
+    )
+  return picture.pixels.shape[1] / (2 * math.tan(math.radians(angle) / 2))
+
+
+def clean_depth(
+  depth: Float[np.ndarray, "H W"],
+) -> tuple[Float[np.ndarray, "H W"], int]:
+  """Replaces invalid values by the median of the valid ones.
+
+  Returns: the cleaned map and the number of values replaced.
+
+  Raises:
+    UserError: if no value is valid.
+  """
+  valid = np.isfinite(depth) & (depth > 0)
+  if not valid.any():
+    raise errors.UserError(
+      "expected a depth map with positive, finite values, found none: give "
+      "depth in metres, or leave --depth out"
+    )
+  median = np.median(depth[valid])
+  return np.where(valid, depth, median).astype(np.float32), int((~valid).sum())
+
+
+def _centre_crop(
+  source: tuple[int, int], size: tuple[int, int]
+) -> tuple[float, float, float, float]:
+  """The largest centred box (left, top, right, bottom) of a size's aspect."""
+  rows, cols = source
+  scale = min(rows / size[0], cols / size[1])
+  half_height, half_width = size[0] * scale / 2, size[1] * scale / 2
+  return (
+    cols / 2 - half_width,
+    rows / 2 - half_height,
+    cols / 2 + half_width,
+    rows / 2 + half_height,
+  )
+
+
+def _sample_depth(
+  depth: Float[np.ndarray, "h w"],
+  source: tuple[int, int],
+  size: tuple[int, int],
+) -> Float[np.ndarray, "H W"]:
+  rows, cols = depth.shape
+  if abs(cols / rows * source[0] / source[1] - 1) > 0.02:
+    raise errors.UserError(
+      f"expected a depth map of the picture's aspect "
+      f"({source[1]} x {source[0]} pixels), found {cols} x {rows}: give the "
+      "depth of the whole picture"
+    )
+  left, top, right, bottom = _centre_crop((rows, cols), size)
+  y = top + (np.arange(size[0]) + 0.5) * (bottom - top) / size[0]
+  x = left + (np.arange(size[1]) + 0.5) * (right - left) / size[1]
+  y = np.clip(y.astype(np.int64), 0, rows - 1)
+  x = np.clip(x.astype(np.int64), 0, cols - 1)
+  return depth[y[:, None], x[None, :]]

@@ -1,0 +1,1 @@
+"""Samplers: noise and conditions to trajectories and completed videos."""

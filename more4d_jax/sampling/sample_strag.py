@@ -1,0 +1,175 @@
+"""From a picture, its depth and a caption to trajectories (4D-STraG).
+
+Picture and depth become latents of a still video, the transformer draws the
+latent of a motion video under them, and its decoded motion moves the points
+of the first frame.
+"""
+
+import flax.struct
+from jaxtyping import Array, Float, Int
+
+from more4d_jax.geometry import cameras, depth, motion
+from more4d_jax.models import flow_matching, strag
+from more4d_jax.sampling import guidance, networks, solvers
+
+
+@flax.struct.dataclass
+class STraGNetworks:
+  """What the chain from picture to trajectories needs.
+
+  Attributes:
+    video_vae: encodes the conditions; with the statistics of its latents.
+    motion_vae: decodes motion; with the statistics of its latents.
+    strag: the transformer and its encoders.
+  """
+
+  video_vae: networks.Bound
+  motion_vae: networks.Bound
+  strag: networks.Bound
+
+
+@flax.struct.dataclass
+class STraGInputs:
+  """Pictures to set in motion.
+
+  Attributes:
+    image: in [0, 1].
+    depth: metres, finite and positive.
+    intrinsics: (fx, fy, cx, cy) in pixels.
+    tokens: of the captions.
+    negative_tokens: of what guidance leads away from.
+  """
+
+  image: Float[Array, "B H W 3"]
+  depth: Float[Array, "B H W"]
+  intrinsics: Float[Array, "B 4"]
+  tokens: Int[Array, "B L"]
+  negative_tokens: Int[Array, "B L"]
+
+
+def encode_conditions(
+  nets: STraGNetworks, inputs: STraGInputs, frames: int
+) -> strag.STraGConditions:
+  """Everything the velocity depends on, computed once per picture.
+
+  The reference latent is the picture's own: the autoencoder is causal, so it
+  is the first latent frame of the still video.
+  """
+  config = nets.strag.module.config
+  picture = inputs.image * 2 - 1
+  control = networks.encode_still(nets.video_vae, picture, frames)
+  depth_latents = None
+  if config.use_depth_latents:
+    depth_latents = networks.encode_still(
+      nets.video_vae, depth.depth_image(inputs.depth), frames
+    )
+  return strag.STraGConditions(
+    text_context=nets.strag(inputs.tokens, method="text_context"),
+    control=control,
+    depth=depth_latents,
+    reference=control[:, 0] if config.dit.reference else None,
+    image_context=nets.strag(inputs.image, method="image_context"),
+    motion_features=nets.strag(inputs.image, method="motion_features"),
+  )
+
+
+def sample_latents(
+  model: networks.Bound,
+  conditions: strag.STraGConditions,
+  negative_context: Float[Array, "B L E"],
+  noise: Float[Array, "B t h w C"],
+  sampler: solvers.SamplerConfig,
+) -> Float[Array, "B t h w C"]:
+  """Draws normalised motion latents.
+
+  Args:
+    model: the transformer.
+    conditions: of the captions.
+    negative_context: text features of the negative prompts; everything else
+      is the same in both halves of the guided batch.
+    noise: standard normal.
+    sampler: steps, guidance and schedule.
+  """
+  guided = sampler.guidance_scale > 1
+  if guided:
+    negative = conditions.replace(text_context=negative_context)
+    conditions = guidance.pair(negative, conditions)
+
+  def velocity(latents: Array, sigma: Array) -> Array:
+    timestep = flow_matching.TIMESTEP_SCALE * sigma
+    return model(latents, timestep, conditions)
+
+  if guided:
+    velocity = guidance.guided(velocity, sampler.guidance_scale)
+  return solvers.euler(velocity, noise, solvers.sigmas_of(sampler))
+
+
+def decode_tracks(
+  motion_vae: networks.Bound,
+  latents: Float[Array, "B t h w C"],
+  first_points: Float[Array, "B H W 3"],
+  intrinsics: Float[Array, "B 4"],
+  normalisation: motion.MotionNormalisation,
+) -> Float[Array, "B T H W 3"]:
+  """Trajectories in metres of normalised motion latents.
+
+  Args:
+    motion_vae: with the statistics of its latents.
+    latents: normalised.
+    first_points: where each point starts; frame 0 of the result.
+    intrinsics: (fx, fy, cx, cy) in pixels.
+    normalisation: what the networks were trained with.
+  """
+  raw = motion_vae.stats.denormalise(latents)
+  moved = motion_vae(raw, method="decode")
+  height, width = first_points.shape[1:3]
+  alpha = normalisation.alpha(intrinsics, height, width)
+  mode = normalisation.mode
+  scale = motion.scale_of(moved, first_points, mode)
+  return motion.denormalise(moved, first_points, alpha, mode, scale)
+
+
+def sample_tracks(
+  nets: STraGNetworks,
+  inputs: STraGInputs,
+  noise: Float[Array, "B t h w C"],
+  normalisation: motion.MotionNormalisation,
+  sampler: solvers.SamplerConfig,
+) -> Float[Array, "B T H W 3"]:
+  """Draws one set of trajectories for each picture.
+
+  Args:
+    nets: the networks.
+    inputs: pictures of one size.
+    noise: standard normal; its t fixes the number of frames, 4 (t - 1) + 1.
+    normalisation: what the networks were trained with.
+    sampler: steps, guidance and schedule.
+
+  Returns: metres, in the first camera's frame; frame 0 is the unprojected
+    depth.
+  """
+  frames = 4 * (noise.shape[1] - 1) + 1
+  conditions = encode_conditions(nets, inputs, frames)
+  negative = nets.strag(inputs.negative_tokens, method="text_context")
+  latents = sample_latents(nets.strag, conditions, negative, noise, sampler)
+  first_points = cameras.unproject(inputs.depth, inputs.intrinsics)
+  return decode_tracks(
+    nets.motion_vae, latents, first_points, inputs.intrinsics, normalisation
+  )
+
+
+def latent_shape(
+  batch: int, frames: int, height: int, width: int
+) -> tuple[int, int, int, int, int]:
+  """Shape of the noise for pictures of a size.
+
+  Raises:
+    ValueError: unless there are 4 k + 1 frames and whole latent cells.
+  """
+  if frames % 4 != 1 or height % 16 or width % 16:
+    raise ValueError(
+      "expected 4 k + 1 frames and sides that are multiples of 16, found "
+      f"{frames} frames of {height} x {width}"
+    )
+  grid = ((frames - 1) // 4 + 1, height // 8, width // 8)
+  return (batch, *grid, strag.LATENT_CHANNELS)

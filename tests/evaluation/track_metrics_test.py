@@ -1,0 +1,97 @@
+"""Track figures against hand-made trajectories."""
+
+import numpy as np
+import pytest
+
+from more4d_jax.evaluation import track_metrics
+
+
+def _tracks(velocity, frames=5, height=4, width=6):
+  start = np.ones((height, width, 3), np.float32) * [0, 0, 2]
+  time = np.arange(frames)[:, None, None, None]
+  return (start + time * np.asarray(velocity)).astype(np.float32)
+
+
+def _half():
+  mask = np.zeros((4, 6), bool)
+  mask[:, 3:] = True
+  return mask
+
+
+def test_end_point_error_and_nothing_moves():
+  true = _tracks([0.3, 0, 0.4])
+  # Frames 1 to 4 are 0.5, 1, 1.5 and 2 metres away.
+  assert track_metrics.still_error(true, _half()) == pytest.approx(1.25)
+  other = true.copy()
+  other[:, :, :3] += 100  # Outside the mask.
+  other[1:, :, 3:, 1] += 0.2
+  error = track_metrics.end_point_error(other, true, _half())
+  assert error == pytest.approx(0.2, rel=1e-5)
+
+
+def test_an_empty_mask_has_no_error():
+  true = _tracks([1, 0, 0])
+  assert np.isnan(track_metrics.still_error(true, np.zeros((4, 6), bool)))
+
+
+def test_horizontal_motion_is_signed():
+  tracks = _tracks([-0.1, 5, 0])
+  found = track_metrics.mean_horizontal_motion(tracks, _half())
+  assert found == pytest.approx(-0.25)
+
+
+@pytest.mark.parametrize(
+  ("caption", "sign"),
+  [
+    ("a ball rolls slowly to the left", -1),
+    ("Right in front, a box slides to the left", 1),
+    ("a bright ball leftover", 0),
+  ],
+)
+def test_caption_sign_and_its_swap(caption, sign):
+  swapped = track_metrics.swap_sides(caption)
+  assert track_metrics.caption_sign(caption) == sign
+  assert track_metrics.caption_sign(swapped) == -sign
+  assert track_metrics.swap_sides(swapped) == caption
+
+
+def test_moving_share_is_relative_to_depth():
+  tracks = _tracks([0, 0, 0])
+  tracks[3, 0, 0, 0] += 0.021  # 1.05 % of 2 metres.
+  tracks[3, 0, 1, 0] += 0.019
+  assert track_metrics.moving_share(tracks) == pytest.approx(1 / 24)
+
+
+def test_jerk_of_polynomials():
+  time = np.arange(7, dtype=np.float64)[:, None, None]
+  tracks = np.zeros((7, 2, 2, 3))
+  tracks[..., 2] = 2
+  tracks[..., 0] = 3 * time**2
+  assert track_metrics.mean_jerk(tracks) == pytest.approx(0, abs=1e-9)
+  tracks[..., 0] = time**3  # Third difference 6, over a depth of 2.
+  assert track_metrics.mean_jerk(tracks) == pytest.approx(3)
+  assert track_metrics.mean_jerk(tracks[:3]) == 0
+
+
+def test_summary_of_two_scenes():
+  make = track_metrics.SceneTrackResult
+  results = [
+    make(1.0, 2.0, sign=1, horizontal=0.5, swapped_horizontal=-0.5, oracle=0.5),
+    make(
+      2.0, 4.0, sign=-1, horizontal=-0.1, swapped_horizontal=-0.2, oracle=1.0
+    ),
+    make(float("nan"), float("nan")),
+  ]
+  found = track_metrics.summarise_tracks(results)
+  assert found["scenes"] == 2
+  assert found["relative"] == pytest.approx(0.5)
+  assert found["right_sign"] == 1
+  assert found["swapped_sign"] == found["follows_caption"] == 0.5
+  assert found["oracle_relative"] == pytest.approx(0.25)
+
+
+def test_visibility_accuracy():
+  true = np.ones((2, 2, 2), bool)
+  predicted = true.copy()
+  predicted[0, 0, 0] = False
+  assert track_metrics.visibility_accuracy(predicted, true) == 7 / 8
