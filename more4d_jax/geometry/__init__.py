@@ -1,0 +1,1 @@
+"""Cameras, motion normalisation, depth preparation and camera paths."""

@@ -1,0 +1,193 @@
+"""Trajectories to normalised motion, and back (spec 03 sections 2 to 4).
+
+With P_t the position of a point at frame t in the first camera's frame,
+d_t = P_t - P_0 and z0 the depth of P_0:
+
+  displacement       X = d_t
+  depth              X = (ax dx / z0, ay dy / z0, dz / z0)
+  first_frame_range  X = d_t / R, R the widest axis extent of the valid P_0
+  global_max         X = P_t / max |P|, the maximum over all valid points
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+MODES = ("depth", "first_frame_range", "global_max", "displacement")
+
+# The constants of the original's training scripts (spec 03 section 2).
+PUBLISHED_ALPHA = (1.0434782608695652, 1.0)
+
+_NEAREST = 1e-6  # Metres; a first-frame depth at or below this is invalid.
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionNormalisation:
+  """How a checkpoint turns trajectories into motion; part of its metadata.
+
+  Attributes:
+    mode: one of `MODES`.
+    fixed_alpha: (ax, ay) of every scene, or None for each scene's own
+      (fx / W, fy / H).
+  """
+
+  mode: str = "depth"
+  fixed_alpha: tuple[float, float] | None = None
+
+  def __post_init__(self):
+    _check(self.mode)
+
+  def alpha(
+    self, intrinsics: Float[Array, "B 4"], height: int, width: int
+  ) -> Float[Array, "B 2"]:
+    """Camera factors of scenes of size (height, width)."""
+    if self.fixed_alpha is None:
+      return alpha_from_intrinsics(intrinsics, height, width)
+    fixed = jnp.asarray(self.fixed_alpha, jnp.float32)
+    return jnp.broadcast_to(fixed, (intrinsics.shape[0], 2))
+
+
+def alpha_from_intrinsics(
+  intrinsics: Float[Array, "B 4"], height: int, width: int
+) -> Float[Array, "B 2"]:
+  """Focal lengths in units of the image size, (fx / W, fy / H)."""
+  return intrinsics[:, :2] / jnp.asarray([width, height], intrinsics.dtype)
+
+
+def valid_points(tracks: Float[Array, "B T H W 3"]) -> Bool[Array, "B H W"]:
+  """True where a point is finite in every frame and starts before the camera.
+
+  Args:
+    tracks: metres, in the first camera's frame.
+  """
+  finite = jnp.all(jnp.isfinite(tracks), axis=(1, -1))
+  return finite & (tracks[:, 0, ..., 2] > _NEAREST)
+
+
+def normalise(
+  tracks: Float[Array, "B T H W 3"], alpha: Float[Array, "B 2"], mode: str
+) -> tuple[Float[Array, "B T H W 3"], Bool[Array, "B H W"], Float[Array, "B"]]:
+  """Motion of every point, free of the scene's scale.
+
+  Args:
+    tracks: metres, in the first camera's frame; may hold non-finite values.
+    alpha: camera factors, used by the mode `depth` only.
+    mode: one of `MODES`; ValueError otherwise.
+
+  Returns:
+    The motion, finite everywhere, an invalid point keeping still (zero
+    displacement); the validity mask, to leave invalid points out of losses;
+    and the scale that `denormalise` needs (1 where the mode has none).
+
+  Source: spec 03 section 3. Differs from the original, which keeps NaN.
+  """
+  _check(mode)
+  valid = valid_points(tracks)
+  still = jnp.broadcast_to(tracks[:, :1], tracks.shape)
+  tracks = jnp.where(valid[:, None, ..., None], tracks, still)
+  tracks = jnp.where(jnp.isfinite(tracks), tracks, 0.0)
+  first = tracks[:, 0]
+  scale = _scale(tracks, valid, mode)
+  if mode == "global_max":
+    return tracks / _wide(scale), valid, scale
+  displacement = tracks - first[:, None]
+  if mode == "depth":
+    unit = _depth_unit(jnp.where(valid, first[..., 2], 1.0), alpha)
+    return displacement / unit, valid, scale
+  return displacement / _wide(scale), valid, scale
+
+
+def denormalise(
+  motion: Float[Array, "B T H W 3"],
+  first_points: Float[Array, "B H W 3"],
+  alpha: Float[Array, "B 2"],
+  mode: str,
+  scale: Float[Array, "B"],
+) -> Float[Array, "B T H W 3"]:
+  """Exact inverse of `normalise`; frame 0 is replaced by `first_points`.
+
+  Args:
+    motion: normalised motion.
+    first_points: metres, where each point starts. A point that is not finite
+      or not in front of the camera stays where it is.
+    alpha: the factors that `normalise` used.
+    mode: the mode that `normalise` used.
+    scale: what `normalise` returned, or `scale_of`.
+
+  Returns:
+    Trajectories in metres, in the first camera's frame.
+  """
+  _check(mode)
+  first = first_points[:, None]
+  if mode == "global_max":
+    tracks = motion * _wide(scale)
+  elif mode == "depth":
+    tracks = first + motion * _depth_unit(first_points[..., 2], alpha)
+  else:
+    tracks = first + motion * _wide(scale)
+  usable = jnp.all(jnp.isfinite(first), axis=-1) & (first[..., 2] > _NEAREST)
+  tracks = jnp.where(usable[..., None], tracks, first)
+  return jnp.concatenate([first, tracks[:, 1:]], axis=1)
+
+
+def scale_of(
+  motion: Float[Array, "B T H W 3"],
+  first_points: Float[Array, "B H W 3"],
+  mode: str,
+) -> Float[Array, "B"]:
+  """The scale of generated motion, whose true trajectories nobody knows.
+
+  `first_frame_range` measures it on the first points. `global_max` predicts
+  positions in unknown units: its frame 0 against the first points, in the
+  least-squares sense, gives the unit back.
+  """
+  _check(mode)
+  usable = valid_points(first_points[:, None])
+  first = jnp.where(usable[..., None], first_points, 0.0)
+  if mode == "global_max":
+    start = motion[:, 0] * usable[..., None]
+    norm = jnp.sum(start * start, axis=(1, 2, 3))
+    fitted = jnp.sum(start * first, axis=(1, 2, 3)) / jnp.where(
+      norm > 0, norm, 1.0
+    )
+    return jnp.where(fitted > 0, fitted, 1.0)
+  return _scale(first[:, None], usable, mode)
+
+
+def _check(mode: str) -> None:
+  if mode not in MODES:
+    raise ValueError(
+      f"unknown motion normalisation {mode!r}: choose one of "
+      + ", ".join(MODES)
+    )
+
+
+def _wide(scale: Float[Array, "B"]) -> Float[Array, "B 1 1 1 1"]:
+  return scale[:, None, None, None, None]
+
+
+def _depth_unit(
+  depth: Float[Array, "B H W"], alpha: Float[Array, "B 2"]
+) -> Float[Array, "B 1 H W 3"]:
+  """Metres per unit of motion on each axis: (z0 / ax, z0 / ay, z0)."""
+  factors = jnp.concatenate([alpha, jnp.ones_like(alpha[:, :1])], axis=-1)
+  return (depth[..., None] / factors[:, None, None])[:, None]
+
+
+def _scale(
+  tracks: Float[Array, "B T H W 3"], valid: Bool[Array, "B H W"], mode: str
+) -> Float[Array, "B"]:
+  """Scale of a mode over the valid points; 1 where it would be 0."""
+  mask = valid[..., None]
+  if mode == "first_frame_range":
+    first, axes = tracks[:, 0], (1, 2)
+    high = jnp.max(jnp.where(mask, first, -jnp.inf), axis=axes)
+    low = jnp.min(jnp.where(mask, first, jnp.inf), axis=axes)
+    scale = jnp.max(high - low, axis=-1)
+  elif mode == "global_max":
+    size = jnp.where(mask[:, None], jnp.abs(tracks), 0.0)
+    scale = jnp.max(size, axis=(1, 2, 3, 4))
+  else:
+    return jnp.ones(tracks.shape[0], jnp.float32)
+  return jnp.where(jnp.isfinite(scale) & (scale > 0), scale, 1.0)
