@@ -1,0 +1,48 @@
+"""Rotary tables and their application; the timestep sinusoid."""
+
+import pathlib
+
+import numpy as np
+
+from more4d_jax.models import layers
+from tests.parity.adapters import wan_weights
+
+
+def _angles(frequencies: np.ndarray, rows: int) -> np.ndarray:
+  return np.arange(rows)[:, None] * frequencies
+
+
+def _apply(x: np.ndarray, grids: np.ndarray) -> np.ndarray:
+  """Rotates each sample by its grid; tokens beyond it stay as they are."""
+  out = []
+  for sample, grid in zip(x, grids):
+    cos, sin = layers.rotary_table(tuple(map(int, grid)), x.shape[-1])
+    fill = ((0, len(sample) - len(cos)), (0, 0))
+    cos, sin = np.pad(cos, fill, constant_values=1), np.pad(sin, fill)
+    out.append(layers.apply_rotary(sample[None], cos, sin)[0])
+  return np.stack(out)
+
+
+def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
+  """Every required key of the folder."""
+  info, io, _ = wan_weights.read(folder)
+  riflex = info["riflex"]
+  riflex = (riflex["k"], riflex["L_test"], riflex["L_test_scale"])
+  out = {}
+  for key, stored in io.items():
+    kind, _, rest = key.removeprefix("out.").rpartition("_")
+    if not key.startswith("out."):
+      continue
+    if kind in ("freqs", "riflex"):
+      dim, function = rest.split(".")
+      parts = layers.axis_frequencies(
+        int(dim), riflex if kind == "riflex" else None
+      )
+      frequencies = parts[0] if kind == "riflex" else np.concatenate(parts)
+      angles = _angles(frequencies, len(stored))
+      out[key] = np.cos(angles) if function == "cos" else np.sin(angles)
+    elif kind == "rope_apply":
+      out[key] = _apply(io[f"in.q_{rest}"], io[f"in.grid_{rest}"])
+    elif kind == "sinusoid":
+      out[key] = layers.timestep_embedding(io["in.t"], int(rest))
+  return {key: np.asarray(value) for key, value in out.items()}

@@ -1,0 +1,90 @@
+"""Noising, loss, mask packing, depth picture, widening."""
+
+import pathlib
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from more4d_jax.models import backbone, flow_matching, layers, strag, vism
+from tests.parity.adapters import wan_weights
+
+
+def _losses(io: dict) -> dict:
+  latents, noise, prediction = (
+    wan_weights.channels_last(io[f"in.loss.{name}"])
+    for name in ("latents", "noise", "prediction")
+  )
+  target = flow_matching.velocity_target(latents, noise)
+  out = {"out.loss.target": wan_weights.channels_first(target)}
+  index = jnp.asarray(io["in.loss.indices"], jnp.int32)
+  for key in io:
+    name = re.match(r"out\.loss\.s(\d+)(?:_(\w+)_plain|\.sigmas)$", key)
+    if name is None:
+      continue
+    config = flow_matching.FlowConfig(
+      shift=float(name.group(1)), weighting=name.group(2) or "none"
+    )
+    sigma = flow_matching.grid_sigma(index, config)
+    prefix = f"out.loss.s{name.group(1)}"
+    if name.group(2):
+      out[key] = flow_matching.flow_loss(prediction, target, sigma, config)
+      continue
+    noisy = flow_matching.add_noise(latents, noise, sigma)
+    out[f"{prefix}.sigmas"] = sigma
+    out[f"{prefix}.timesteps"] = flow_matching.TIMESTEP_SCALE * sigma
+    out[f"{prefix}.noisy"] = wan_weights.channels_first(noisy)
+  ones = jnp.ones(len(latents))
+  plain = flow_matching.FlowConfig()
+  out["grad.loss.prediction"] = wan_weights.channels_first(
+    jax.grad(flow_matching.flow_loss)(prediction, target, ones, plain)
+  )
+  strict = flow_matching.FlowConfig(error_limit=2.0)
+  out["out.loss.threshold2"] = flow_matching.flow_loss(
+    prediction, target, ones, strict
+  )
+  return out
+
+
+def _masks(io: dict) -> dict:
+  out = {}
+  for key, value in io.items():
+    if key.startswith("in.mask_T"):
+      name = key.removeprefix("in.")
+      hole = value[:, :, 0] > 0.5
+      out[f"out.{name}"] = wan_weights.channels_first(vism.pack_mask(hole))
+      out[f"out.{name}.packed"] = wan_weights.channels_first(
+        vism.pack_frames(value[:, :, 0])
+      )
+  mask = io["in.resize_mask"]
+  for key, stored in io.items():
+    if key.startswith("out.resize_mask."):
+      sizes = stored.shape[2:]
+      if not key.endswith(".plain"):  # The first frame is resized alone.
+        rest = (sizes[0] - 1, *sizes[1:])
+        parts = [
+          layers.resize(mask[:, :, :1], (3, 4), sizes[1:]),
+          layers.resize(mask[:, :, 1:], (2, 3, 4), rest),
+        ]
+        out[key] = np.concatenate(parts, axis=2)
+      else:
+        out[key] = layers.resize(mask, (2, 3, 4), sizes)
+  return out
+
+
+def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
+  """Every required key of the folder."""
+  _, io, _ = wan_weights.read(folder)
+  out = {**_losses(io), **_masks(io)}
+  depth = strag.depth_picture(
+    io["in.depth_nonfinite.coords"][:, 2], compat=True
+  )
+  out["out.depth"] = wan_weights.channels_first(depth)
+  wide = io["out.widen_training.weight"]
+  kernel = backbone.widen_patch_kernel(
+    wan_weights.to_ours(io["in.widen.weight"]), wide.shape[1]
+  )
+  out["out.widen_training.weight"] = np.moveaxis(kernel, (-1, -2), (0, 1))
+  out["out.widen_training.bias"] = io["in.widen.bias"]
+  return {key: np.asarray(value) for key, value in out.items()}

@@ -1,0 +1,43 @@
+"""From the picture to the velocity, through a small motion encoder."""
+
+import pathlib
+
+import numpy as np
+
+from more4d_jax.models import backbone
+from more4d_jax.models.encoders import motion
+from tests.parity.adapters import wan_weights
+
+
+def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
+  """Every required key of the folder."""
+  info, io, weights = wan_weights.read(folder)
+  prefix = "omnimae_extractor."
+  trunk = {
+    key.removeprefix(prefix): value
+    for key, value in weights.items()
+    if key.startswith(prefix)
+  }
+  sizes = info["omnimae"]
+  motion_config, motion_params = wan_weights.omnimae(
+    trunk, sizes["num_heads"], sizes["img_size"][-1]
+  )
+  features = motion.MotionEncoder(motion_config).apply(
+    {"params": motion_params}, wan_weights.channels_last(io["in.first_frame"])
+  )
+  config = wan_weights.dit_config(
+    info["constructor"], weights, features.shape[1]
+  )
+  if info["constructor"]["use_cls_token"]:
+    features = features[:, 0]
+  result = backbone.WanDiT(config).apply(
+    {"params": wan_weights.dit_params(weights)},
+    wan_weights.channels_last(io["in.x"]),
+    io["in.t"],
+    wan_weights.text_context(io, config.text_length),
+    condition_latents=wan_weights.channels_last(io["in.y"]),
+    reference_latent=wan_weights.channels_last(io["in.full_ref"]),
+    image_context=io["in.clip_fea"],
+    motion_features=features,
+  )
+  return {"out.main": wan_weights.channels_first(result)}
