@@ -1,0 +1,1 @@
+"""Point clouds to pictures: colour, depth and coverage."""
