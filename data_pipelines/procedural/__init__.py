@@ -1,0 +1,1 @@
+"""Analytic moving scenes: exact tracks, depth, visibility, views, captions."""

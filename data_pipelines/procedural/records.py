@@ -1,0 +1,96 @@
+"""Records of procedural scenes, light ones for tracks and full ones."""
+
+import dataclasses
+
+import numpy as np
+
+from data_pipelines.procedural import rendering, scenes, tracking
+from more4d_jax.data import records
+
+SOURCE = "procedural"
+LICENCE = "Apache-2.0"
+
+
+@dataclasses.dataclass(frozen=True)
+class RecordOptions:
+  """What a record of a scene holds.
+
+  Attributes:
+    frames: number of frames of the tracks.
+    height, width: pixels.
+    light: whether only the first frame is rendered, without other views.
+    kind: a name of `scenes.KINDS`, or "all" for the mixture.
+    views: number of other moving cameras that a full record is filmed by.
+  """
+
+  frames: int = 9
+  height: int = 48
+  width: int = 64
+  light: bool = False
+  kind: str = "all"
+  views: int = 1
+
+
+def scene_options(options: RecordOptions) -> scenes.SceneOptions:
+  """Returns the scene's part of a record's options."""
+  return scenes.SceneOptions(
+    options.frames, options.height, options.width, options.kind
+  )
+
+
+def _relative(scene: scenes.Scene, poses: np.ndarray) -> np.ndarray:
+  """Returns poses in the first camera's coordinates, [T 4 4] float32."""
+  relative = scene.first_from_stage() @ poses
+  if (poses[0] == scene.camera.stage_from_camera[0]).all():
+    relative[0] = np.eye(4)
+  return relative.astype(np.float32)
+
+
+def _views(scene, count):
+  """Returns the scene as filmed by other cameras."""
+  views = []
+  for number in range(count):
+    camera = scene.other_camera(number)
+    video = rendering.Renderer(scene.world, camera).video()
+    poses = _relative(scene, camera.stage_from_camera)
+    views.append(records.View(poses, video.frames))
+  return tuple(views)
+
+
+def make_record(
+  seed: int, options: RecordOptions, motion_seed: int | None = None
+) -> records.Record:
+  """Simulates, renders and tracks one scene.
+
+  Args:
+    seed: number of the scene, 0 or larger.
+    options: what the record holds.
+    motion_seed: see `scenes.make_scene`; the record is then the oracle's.
+  Returns: the record. Tracks of frame 0 are the pixels' own points exactly, up
+    to float32; everything is in metres.
+
+  Raises:
+    ValueError: unknown kind, negative seed or an empty size.
+  """
+  scene = scenes.make_scene(seed, scene_options(options), motion_seed)
+  renderer = rendering.Renderer(scene.world, scene.camera)
+  video = renderer.video(1 if options.light else None)
+  tracks, visible = tracking.track(renderer, video.depth[0], video.number[0])
+  numbers = np.array([p.object_number for p in scene.world.items], np.uint8)
+  return records.Record(
+    id=f"{SOURCE}-{scene.kind}-{seed}",
+    caption=scene.caption,
+    source=f"{SOURCE}, kind {scene.kind}, seed {seed}",
+    licence=LICENCE,
+    fps=float(scene.fps),
+    frame_indices=np.arange(options.frames, dtype=np.int32),
+    video=video.frames,
+    tracks=tracks.astype(np.float32),
+    visible=visible,
+    depth=video.depth.astype(np.float32),
+    intrinsics=scene.camera.intrinsics.astype(np.float32),
+    world_from_camera=_relative(scene, scene.camera.stage_from_camera),
+    tracks_frame="first_camera",
+    segmentation=numbers[video.number[0]],
+    views=() if options.light else _views(scene, options.views),
+  )

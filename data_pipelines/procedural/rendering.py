@@ -1,0 +1,186 @@
+"""Pictures and depth of a scene from any camera, shaded group by group."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int, UInt8
+
+from data_pipelines.procedural import cameras, casting, primitives, textures
+
+_SKY_LIGHT, _SUN_LIGHT = np.float32(0.52), np.float32(0.60)
+
+
+@dataclasses.dataclass(frozen=True)
+class World:
+  """Everything that can be seen, and the light.
+
+  Attributes:
+    items: primitives with their pose in every frame.
+    sun: the light that casts shadows.
+  """
+
+  items: tuple[primitives.Primitive, ...]
+  sun: casting.Sun
+
+  @property
+  def moving(self) -> dict[int, primitives.Primitive]:
+    """Returns the primitives of moving objects by number."""
+    return {k: p for k, p in enumerate(self.items) if p.object_number}
+
+  @property
+  def static(self) -> dict[int, primitives.Primitive]:
+    """Returns the primitives that never move by number."""
+    return {k: p for k, p in enumerate(self.items) if not p.object_number}
+
+
+@dataclasses.dataclass(frozen=True)
+class Surface:
+  """Shaded hits in pixel order: stage points, light by sky, light by sun."""
+
+  points: Float[np.ndarray, "3 HW"]
+  sky: Float32[np.ndarray, "3 HW"]
+  sun: Float32[np.ndarray, "3 HW"]
+  shadow: Bool[np.ndarray, "HW"]
+
+  @classmethod
+  def empty(cls, size: int) -> "Surface":
+    """Returns a surface of `size` pixels, all black."""
+    black = np.zeros((3, size), np.float32)
+    return cls(np.zeros((3, size)), black, black.copy(), np.zeros(size, bool))
+
+  def copy(self) -> "Surface":
+    """Returns a copy whose light can be written; points are shared."""
+    return Surface(
+      self.points, self.sky.copy(), self.sun.copy(), self.shadow.copy()
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+  """Renderings: frames [T H W 3] uint8, z-depth [T H W], numbers [T H W]."""
+
+  frames: UInt8[np.ndarray, "T H W 3"]
+  depth: Float[np.ndarray, "T H W"]
+  number: Int[np.ndarray, "T H W"]
+
+
+def _room_albedo(item, point):
+  """Returns albedo and glow of a room: floor, then walls and ceiling."""
+  ground, wall = item.materials
+  on_ground = np.abs(point[1] - item.size[1]) < 1e-6
+  colour = np.empty(point.shape, np.float32)
+  colour[:, on_ground] = textures.albedo(ground, point[:, on_ground])
+  colour[:, ~on_ground] = textures.albedo(wall, point[:, ~on_ground])
+  return colour, np.where(on_ground, np.float32(0), np.float32(wall.glow))
+
+
+def _shade(world, frame, item, points, surface, pixels):
+  """Writes one primitive's light at its pixels."""
+  local_from_stage = item.rotation[frame].T
+  local = local_from_stage @ (points - item.translation[frame][:, None])
+  normal = item.rotation[frame] @ item.local_normal(frame, local)
+  if item.shape == "room":
+    colour, glow = _room_albedo(item, local)
+  else:
+    colour, glow = textures.albedo(item.materials[0], local), np.float32(0)
+  towards = world.sun.direction @ normal
+  if item.shape == "cloth":
+    towards = np.abs(towards)  # Thin cloth is lit through.
+  facing = np.maximum(towards, 0.0).astype(np.float32)
+  upward = (0.82 - 0.18 * normal[1]).astype(np.float32)
+  surface.sky[:, pixels] = colour * (_SKY_LIGHT * upward * (1 - glow) + glow)
+  surface.sun[:, pixels] = colour * (_SUN_LIGHT * facing * (1 - glow))
+
+
+class Renderer:
+  """Renders a world from one camera; what stands still is computed once."""
+
+  def __init__(self, world: World, camera: cameras.Camera):
+    """Prepares extents, and the still part if the camera stands still."""
+    self.world, self.camera = world, camera
+    self.extent = cameras.extents(camera, list(world.items))
+    self.windows = cameras.pixel_windows(
+      self.extent, camera.height, camera.width
+    )
+    self.light_extent = world.sun.extents(list(world.items), camera.num_frames)
+    self._still = None
+    if camera.is_static:
+      hits = casting.cast(camera, 0, world.static, self.windows)
+      surface = Surface.empty(hits.depth.size)
+      self._fill(0, hits, surface, world.static, world.static)
+      self._still = (hits, surface)
+
+  def _fill(self, frame, hits, surface, items, casters):
+    """Shades the pixels of `items`, with the shadows that `casters` throw."""
+    number, depth = hits.number.ravel(), hits.depth.ravel()
+    rays = self.camera.stage_directions(frame, self.camera.directions)
+    origin = self.camera.origin(frame)
+    present = np.bincount(number, minlength=len(self.world.items))
+    for key, item in items.items():
+      if not present[key]:
+        continue
+      pixels = np.flatnonzero(number == key)
+      points = origin + depth[pixels] * rays[:, pixels]
+      _shade(self.world, frame, item, points, surface, pixels)
+      if self._still is None:
+        surface.points[:, pixels] = points
+      lit = (surface.sun[:, pixels] > 0).any(axis=0)
+      others = {k: p for k, p in casters.items() if k != key}
+      surface.shadow[pixels[lit]] = casting.shadowed(
+        self.world.sun, frame, points[:, lit], others, self.light_extent
+      )
+
+  def hits(self, frame: int) -> casting.Hits:
+    """Returns what every pixel of a frame sees."""
+    if self._still is None:
+      everything = dict(enumerate(self.world.items))
+      return casting.cast(self.camera, frame, everything, self.windows)
+    return casting.cast(
+      self.camera, frame, self.world.moving, self.windows, self._still[0]
+    )
+
+  def frame(
+    self, frame: int
+  ) -> tuple[UInt8[np.ndarray, "H W 3"], casting.Hits]:
+    """Returns the picture of a frame and what its pixels see."""
+    hits = self.hits(frame)
+    everything = dict(enumerate(self.world.items))
+    moving = self.world.moving
+    if self._still is None:
+      surface = Surface.empty(hits.depth.size)
+      self._fill(frame, hits, surface, everything, everything)
+    else:
+      surface = self._still[1].copy()
+      self._shade_still(frame, hits, surface)
+      self._fill(frame, hits, surface, moving, everything)
+    light = surface.sky + surface.sun * ~surface.shadow
+    shape = (3, self.camera.height, self.camera.width)
+    picture = np.clip(light * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(
+      np.moveaxis(picture.reshape(shape), 0, -1)
+    ), hits
+
+  def _shade_still(self, frame, hits, surface):
+    """Adds the shadows that moving objects throw on what stands still."""
+    is_moving = np.zeros(len(self.world.items), bool)
+    is_moving[list(self.world.moving)] = True
+    still = ~is_moving[hits.number.ravel()] & ~surface.shadow
+    still &= (surface.sun > 0).any(axis=0)
+    pixels = np.flatnonzero(still)
+    surface.shadow[pixels] = casting.shadowed(
+      self.world.sun,
+      frame,
+      surface.points[:, pixels],
+      self.world.moving,
+      self.light_extent,
+    )
+
+  def video(self, num_frames: int | None = None) -> Video:
+    """Returns the first frames, all of them by default."""
+    frames, depth, number = [], [], []
+    for index in range(num_frames or self.camera.num_frames):
+      picture, hits = self.frame(index)
+      frames.append(picture)
+      depth.append(hits.depth)
+      number.append(hits.number)
+    return Video(np.stack(frames), np.stack(depth), np.stack(number))

@@ -1,0 +1,149 @@
+"""A scene: what is in it, how it moves, who looks at it, what it is called."""
+
+import dataclasses
+
+import numpy as np
+
+from data_pipelines.procedural import (
+  cameras,
+  clutter,
+  drafts,
+  hangings,
+  looks,
+  randomness,
+  rendering,
+  stage,
+  travellers,
+  walkers,
+)
+
+KINDS = {
+  "motion": drafts.Kind(travellers.sideways, (0.085, 0.15), 1.0, 0.0),
+  "rigid": drafts.Kind(travellers.several, (0.035, 0.08), 1.0, 0.4, 3),
+  "walker": drafts.Kind(walkers.walking, (0.05, 0.085), 2.1, 0.4),
+  "flag": drafts.Kind(hangings.waving, (0.07, 0.14), 1.9, 0.4, 4),
+  "chain": drafts.Kind(hangings.swinging, (0.035, 0.07), 2.2, 0.4, 4),
+}
+MIXTURE = {
+  "motion": 0.5,
+  "rigid": 0.16,
+  "walker": 0.14,
+  "flag": 0.1,
+  "chain": 0.1,
+}
+CLIP_SECONDS = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneOptions:
+  """Size and kind of a scene.
+
+  Attributes:
+    frames: number of frames of the clip, which always lasts one second.
+    height, width: pixels.
+    kind: a name of `KINDS`, or "all" for the mixture.
+  """
+
+  frames: int = 9
+  height: int = 48
+  width: int = 64
+  kind: str = "all"
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+  """A simulated scene.
+
+  Attributes:
+    seed: its number.
+    kind: a name of `KINDS`.
+    caption: one sentence.
+    world: everything that can be seen.
+    camera: the scene's own camera.
+    shot: the first view, from which other cameras start.
+    fps: frames per second.
+  """
+
+  seed: int
+  kind: str
+  caption: str
+  world: rendering.World
+  camera: cameras.Camera
+  shot: stage.Shot
+  fps: float
+
+  def first_from_stage(self) -> np.ndarray:
+    """Returns the transform to the first camera's coordinates, [4 4]."""
+    return np.linalg.inv(self.camera.stage_from_camera[0])
+
+  def other_camera(self, number: int) -> cameras.Camera:
+    """Returns a moving camera that starts at the scene's first view.
+
+    Args:
+      number: other numbers give other paths.
+    """
+    rng = randomness.generator(self.seed, f"view {number}")
+    poses = stage.moving_poses(rng, self.shot, self.camera.num_frames, 1.2)
+    return dataclasses.replace(self.camera, stage_from_camera=poses)
+
+
+def _check(options):
+  if options.kind != "all" and options.kind not in KINDS:
+    raise ValueError(
+      f"expected a kind of scene among all, {', '.join(KINDS)}; "
+      f"found {options.kind!r}"
+    )
+  if min(options.frames, options.height, options.width) < 1:
+    raise ValueError(
+      "expected at least one frame, row and column, found "
+      f"{options.frames} frames of {options.height}x{options.width}"
+    )
+
+
+def make_scene(
+  seed: int, options: SceneOptions, motion_seed: int | None = None
+) -> Scene:
+  """Simulates a scene; the same arguments give the same scene.
+
+  Args:
+    seed: number of the scene, 0 or larger.
+    options: size and kind.
+    motion_seed: another seed for what neither the first picture nor the
+      caption tells (pace within a word's band, heading, side of a swing). The
+      first picture, the caption and the camera stay the same. This is the
+      oracle: the best guess that picture and caption allow.
+
+  Raises:
+    ValueError: unknown kind, negative seed or an empty size.
+  """
+  _check(options)
+  name = options.kind
+  if name == "all":
+    chooser = randomness.generator(seed, "kind")
+    name = randomness.pick(chooser, tuple(MIXTURE), tuple(MIXTURE.values()))
+  kind = KINDS[name]
+  frames = options.frames
+  rng = randomness.generator(seed, "stage")
+  size = (options.height, options.width)
+  shot = stage.make_shot(rng, size, kind.area, kind.rise)
+  room = looks.make_room(rng, shot.subject[2], frames)
+  sun = looks.make_sun(rng)
+  hidden_seed = seed if motion_seed is None else motion_seed
+  draft = kind.build(drafts.Draws.of(seed, hidden_seed), shot, frames)
+  around = clutter.scatter(
+    randomness.generator(seed, "clutter"),
+    shot,
+    draft.half_zone,
+    frames,
+    kind.largest_clutter,
+  )
+  rng = randomness.generator(seed, "camera")
+  if rng.random() < kind.moving_camera:
+    poses = stage.moving_poses(rng, shot, frames)
+  else:
+    poses = stage.still_poses(shot, frames)
+  camera = cameras.Camera(shot.intrinsics, options.height, options.width, poses)
+  world = rendering.World((room, *draft.items, *around.items), sun)
+  fps = max(frames - 1, 1) / CLIP_SECONDS
+  caption = draft.sentence + around.phrase
+  return Scene(seed, name, caption, world, camera, shot, fps)

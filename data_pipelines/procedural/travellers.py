@@ -1,0 +1,137 @@
+"""Rigid things that roll, slide, glide, hop or turn."""
+
+import dataclasses
+
+import numpy as np
+
+from data_pipelines.procedural import (
+  drafts,
+  looks,
+  randomness,
+  solids,
+  stage,
+  textures,
+  wording,
+)
+
+# Displacement over the clip as a share of the width of a 4:3 picture, at the
+# depth of the object. The two words are a factor of two apart.
+SPEED = {"slowly": (0.115, 0.14), "quickly": (0.28, 0.33)}
+SIDE = {"left": -1.0, "right": 1.0}
+_HEADING = np.radians(6.0)
+
+
+def _appearance(rng, radius):
+  """Draws noun, words, turn at rest and surface of a thing."""
+  noun = randomness.pick(rng, tuple(solids.SOLIDS))
+  colour = randomness.pick(rng, tuple(textures.PALETTE))
+  pattern = randomness.pick(rng, textures.PATTERNS)
+  material = looks.object_material(rng, colour, pattern, radius)
+  words = wording.thing(colour, pattern, noun)
+  return noun, words, rng.uniform(0, 2 * np.pi), material
+
+
+def sideways(
+  draws: drafts.Draws, shot: stage.Shot, num_frames: int
+) -> drafts.Draft:
+  """One thing moves to a side; words fix direction and, closely, the speed."""
+  noun, subject, yaw, material = _appearance(draws.look, shot.radius)
+  speed = randomness.pick(draws.words, tuple(SPEED))
+  side = randomness.pick(draws.words, tuple(SIDE))
+  length = shot.metres(draws.hidden.uniform(*SPEED[speed]))
+  heading = draws.hidden.uniform(-_HEADING, _HEADING)
+  move = SIDE[side] * length * np.array([np.cos(heading), 0, np.sin(heading)])
+  start = shot.subject * [1, 0, 1]
+  time = np.linspace(0.0, 1.0, num_frames)[:, None]
+  body = solids.travelling(
+    noun, shot.radius, start + time * move, yaw, material, 1
+  )
+  sentence = wording.sideways(
+    draws.words, subject, solids.SOLIDS[noun].verb, (speed, side)
+  )
+  reach = shot.metres(SPEED["quickly"][1])
+  zone = (reach + 1.3 * shot.radius, 0.15 * reach + 1.3 * shot.radius)
+  return drafts.Draft((body,), sentence, zone)
+
+
+def _hop(draws, shot, noun, look, number, start, num_frames):
+  """A thing hops on the spot."""
+  words, yaw, material = look
+  time = np.linspace(0.0, 1.0, num_frames)
+  height = shot.radius * draws.hidden.uniform(1.0, 1.5)
+  hops = draws.hidden.uniform(1.2, 1.8)
+  path = np.tile(start, (num_frames, 1))
+  path[:, 1] -= height * np.abs(np.sin(np.pi * hops * time))
+  body = solids.travelling(noun, shot.radius, path, yaw, material, number)
+  return body, f"{words} hops up and down"
+
+
+def _turn(draws, shot, noun, look, number, start, num_frames):
+  """A thing turns about the vertical on the spot."""
+  words, yaw, material = look
+  time = np.linspace(0.0, 1.0, num_frames)
+  angle = randomness.sign(draws.hidden) * draws.hidden.uniform(1.2, 1.8) * time
+  path = np.tile(start, (num_frames, 1))
+  still = solids.travelling(noun, shot.radius, path, yaw, material, number)
+  cosine, sine, zero = np.cos(angle), np.sin(angle), 0 * angle
+  rows = [cosine, zero, sine, zero, zero + 1, zero, -sine, zero, cosine]
+  spin = np.stack(rows, -1).reshape(-1, 3, 3)
+  return _turned(still, spin), f"{words} turns on the spot"
+
+
+def _turned(item, spin):
+  """Returns a primitive whose rotation is preceded by another, per frame."""
+  return dataclasses.replace(item, rotation=spin @ item.rotation)
+
+
+def _travel(draws, shot, noun, look, number, start, num_frames):
+  """A thing moves to a side, closer or away."""
+  words, yaw, material = look
+  verb = solids.SOLIDS[noun].verb
+  speed = randomness.pick(draws.words, tuple(SPEED))
+  where = randomness.pick(draws.words, ("left", "right", "closer", "away"))
+  length = shot.metres(draws.hidden.uniform(*SPEED[speed]))
+  heading = draws.hidden.uniform(-2, 2) * _HEADING
+  if where in SIDE:
+    sentence = wording.sideways(draws.words, words, verb, (speed, where))
+    heading += 0.0 if where == "right" else np.pi
+  else:
+    sentence = f"{words} {verb} {speed} {where}"
+    heading += 0.5 * np.pi * (1 if where == "away" else -1)
+    length *= 0.7 if where == "closer" else 1.4
+  move = length * np.array([np.cos(heading), 0, np.sin(heading)])
+  time = np.linspace(0.0, 1.0, num_frames)[:, None]
+  path = start + time * move
+  body = solids.travelling(noun, shot.radius, path, yaw, material, number)
+  return body, sentence
+
+
+def several(
+  draws: drafts.Draws, shot: stage.Shot, num_frames: int
+) -> drafts.Draft:
+  """One to three rigid things, each with its own movement and depth."""
+  count = randomness.pick(draws.look, (1, 2, 2, 3))
+  bodies, sentences = [], []
+  offset = draws.look.permutation(count) - 0.5 * (count - 1)
+  for number in range(count):
+    noun, words, yaw, material = _appearance(draws.look, shot.radius)
+    side = draws.look.uniform(-0.22, 0.22)
+    start = shot.subject * [1, 0, 1]
+    start = start + [shot.metres(side), 0, 2.7 * shot.radius * offset[number]]
+    movement = randomness.pick(
+      draws.words, (_travel, _hop, _turn), (0.6, 0.2, 0.2)
+    )
+    body, sentence = movement(
+      draws,
+      shot,
+      noun,
+      (words, yaw, material),
+      number + 1,
+      start,
+      num_frames,
+    )
+    bodies.append(body)
+    sentences.append(sentence)
+  reach = shot.metres(0.6) + 1.3 * shot.radius
+  zone = (reach, 2.7 * shot.radius * (0.5 * count + 0.5))
+  return drafts.Draft(tuple(bodies), " and ".join(sentences[:2]), zone)
