@@ -103,9 +103,19 @@ def decode_array(blob: bytes) -> np.ndarray:
 
 
 def encode_video(
-  video: UInt8[np.ndarray, "T H W 3"], fps: float, crf: int = VIDEO_CRF
+  video: UInt8[np.ndarray, "T H W 3"],
+  fps: float,
+  crf: int = VIDEO_CRF,
+  pixel_format: str = "yuv444p",
 ) -> bytes:
-  """Frames to an H.264 mp4 in 4:4:4; any size, any number of frames."""
+  """Frames to an H.264 mp4; any number of frames, any size in 4:4:4.
+
+  Args:
+    video: frames.
+    fps: frames a second.
+    crf: quality of x264, 0 best, 51 worst.
+    pixel_format: "yuv420p" plays in every browser and needs even sizes.
+  """
   frames, height, width, _ = video.shape
   buffer = io.BytesIO()
   with av.open(
@@ -114,7 +124,7 @@ def encode_video(
     rate = fractions.Fraction(fps).limit_denominator(1001)
     stream = container.add_stream("libx264", rate=rate)
     stream.width, stream.height = width, height
-    stream.pix_fmt = "yuv444p"
+    stream.pix_fmt = pixel_format
     stream.codec_context.thread_count = 1  # More threads change the bytes.
     stream.codec_context.options = {
       "crf": str(crf),

@@ -271,6 +271,18 @@ def read_header(fields: Mapping[str, bytes]) -> dict[str, Any]:
   return header
 
 
+def verify(fields: Mapping[str, bytes]) -> None:
+  """Compares every byte string with its checksum, without decoding.
+
+  Raises:
+    codec.DamagedError: one is missing, cut or altered.
+  """
+  header = read_header(fields)
+  for name in ENCODED:
+    if name != "header":
+      _blob(fields, header, name)
+
+
 def _checked(wanted: Iterable[str]) -> list[str]:
   wanted = list(wanted)
   unknown = set(wanted) - set(FIELDS) - {"first_frame"}

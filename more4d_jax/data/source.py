@@ -160,6 +160,8 @@ def write_shard(path: str | os.PathLike[str], entries: Iterable[bytes]) -> None:
       writer.write(entry)
   finally:
     writer.close()
+  with open(temporary, "rb") as file:
+    os.fsync(file.fileno())
   os.replace(temporary, path)
 
 

@@ -1,0 +1,1 @@
+"""TrajScene data sets: made in parallel, packed, checked and looked at."""

@@ -1,0 +1,125 @@
+"""TrajScene for tensorflow-datasets: its features, builder and metadata.
+
+Tensorflow is not needed: shards are ArrayRecord, every field is one byte
+string that `more4d_jax.data` decodes.
+
+  builder = builder.TrajScene(config=TrajSceneConfig(...), data_dir=DIR)
+  builder.download_and_prepare(file_format="array_record")
+
+builds a data set in one process. `make` builds the same records in many and
+adds the metadata through `write_metadata`; both are opened alike.
+"""
+
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_pipelines.trajscene import generation
+from more4d_jax.data import records, source
+
+_VERSION = f"{records.SCHEMA_VERSION}.0.0"
+_TEXTS = ("header", "id", "caption", "source", "licence")
+_DESCRIPTION = (
+  "Scenes with the path of every pixel of the first frame, exact or tracked."
+)
+
+
+def features() -> tfds.features.FeaturesDict:
+  """One byte string per name in `records.ENCODED`."""
+  return tfds.features.FeaturesDict(
+    {
+      name: tfds.features.Text()
+      if name in _TEXTS
+      else tfds.features.Tensor(shape=(), dtype=np.object_)
+      for name in records.ENCODED
+    }
+  )
+
+
+@dataclasses.dataclass
+class TrajSceneConfig(tfds.core.BuilderConfig):
+  """A named data set: split name -> what to generate."""
+
+  splits: Mapping[str, generation.SceneOptions] = dataclasses.field(
+    default_factory=dict
+  )
+
+
+class TrajScene(tfds.core.GeneratorBasedBuilder):
+  """Builds the splits of its config one record after the other."""
+
+  VERSION = tfds.core.Version(_VERSION)
+  BUILDER_CONFIGS: ClassVar = [
+    TrajSceneConfig(
+      name="procedural_tiny",
+      description="Procedural scenes of 9 frames at 48 x 64.",
+      splits={
+        "train": generation.SceneOptions(
+          count=300, frames=9, height=48, width=64
+        )
+      },
+    )
+  ]
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    return self.dataset_info_from_configs(
+      features=features(), description=_DESCRIPTION
+    )
+
+  def _split_generators(
+    self, dl_manager: tfds.download.DownloadManager
+  ) -> dict[str, Iterator[tuple[int, dict[str, bytes]]]]:
+    del dl_manager  # Nothing is downloaded.
+    return {
+      name: self._generate_examples(options)
+      for name, options in self.builder_config.splits.items()
+    }
+
+  def _generate_examples(
+    self, options: generation.SceneOptions
+  ) -> Iterator[tuple[int, dict[str, bytes]]]:
+    for index in range(options.count):
+      record = generation.generate(index, options)
+      yield index, records.encode(record)
+
+
+def write_metadata(
+  directory: str | os.PathLike[str],
+  split: str,
+  shard_lengths: Sequence[int],
+  num_bytes: int,
+) -> None:
+  """Writes `dataset_info.json` and `features.json` beside finished shards.
+
+  Args:
+    directory: where all shards of the split lie.
+    split: its name.
+    shard_lengths: records in each shard.
+    num_bytes: size of all records.
+  """
+  template = tfds.core.ShardedFileTemplate(
+    data_dir=directory,
+    dataset_name=source.DATASET_NAME,
+    split=split,
+    filetype_suffix="array_record",
+  )
+  tfds.folder_dataset.write_metadata(
+    data_dir=os.fspath(directory),
+    features=features(),
+    split_infos=[
+      tfds.core.SplitInfo(
+        name=split,
+        shard_lengths=list(shard_lengths),
+        num_bytes=num_bytes,
+        filename_template=template,
+      )
+    ],
+    version=_VERSION,
+    filename_template=template,
+    check_data=False,  # That check needs tensorflow.
+    description=_DESCRIPTION,
+  )

@@ -1,0 +1,93 @@
+"""Which record stands at which place of a generated data set."""
+
+import dataclasses
+from typing import Any
+
+from more4d_jax import errors
+from more4d_jax.data import records
+
+KINDS = ("procedural",)
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneOptions:
+  """A generated data set; equal options give equal bytes.
+
+  Attributes:
+    count: number of records.
+    frames: 4k + 1 frames of each.
+    height: rows of the grid.
+    width: columns of the grid.
+    seed: record i is made from seed + i.
+    kind: the generator.
+    scenes: which scenes it makes: all, motion, rigid, ...
+    light: film and depth of the first frame only.
+    views: true films by so many other cameras.
+    seeds_of: a split of fixed seeds (motion64, ...) instead of seed + i.
+  """
+
+  count: int
+  frames: int
+  height: int
+  width: int
+  seed: int = 0
+  kind: str = "procedural"
+  scenes: str = "all"
+  light: bool = False
+  views: int = 0
+  seeds_of: str | None = None
+
+
+def check(options: SceneOptions) -> None:
+  """Raises UserError for options that cannot be made."""
+  if options.kind not in KINDS:
+    raise errors.UserError(
+      f"no record generator {options.kind!r}; there are {', '.join(KINDS)}"
+    )
+  for name in ("count", "height", "width"):
+    value = getattr(options, name)
+    if value < 1:
+      raise errors.UserError(f"{name} is {value}; expected at least 1")
+  if options.frames < 1 or options.frames % 4 != 1:
+    raise errors.UserError(
+      f"frames is {options.frames}; expected 4k + 1 (1, 5, 9, ...), what the "
+      f"video autoencoder takes"
+    )
+  if options.seeds_of is not None:
+    available = len(_split(options.seeds_of))
+    if options.count > available:
+      raise errors.UserError(
+        f"count is {options.count}, the split {options.seeds_of} has "
+        f"{available} seeds; choose at most that many"
+      )
+
+
+def generate(index: int, options: SceneOptions) -> records.Record:
+  """The record at a place; depends on nothing else."""
+  from data_pipelines.procedural import records as procedural
+
+  seed = options.seed + index
+  if options.seeds_of is not None:
+    seed = int(_split(options.seeds_of)[index])
+  return procedural.make_record(
+    seed,
+    procedural.RecordOptions(
+      frames=options.frames,
+      height=options.height,
+      width=options.width,
+      light=options.light,
+      kind=options.scenes,
+      views=options.views,
+    ),
+  )
+
+
+def _split(name: str) -> Any:
+  from data_pipelines.procedural import splits
+
+  if name not in splits.SPLITS:
+    raise errors.UserError(
+      f"no split of fixed seeds {name!r}; there are "
+      f"{', '.join(sorted(splits.SPLITS))}"
+    )
+  return splits.SPLITS[name]
