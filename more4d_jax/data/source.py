@@ -43,6 +43,7 @@ class RecordSource:
       metadata: what `dataset_info.json` says.
     """
     self.metadata = metadata
+    self.directory = pathlib.Path(paths[0]).parent
     self._paths = [pathlib.Path(path) for path in paths]
     self._ends = list(itertools.accumulate(lengths))
     self._reader = array_record_data_source.ArrayRecordDataSource(

@@ -1,0 +1,140 @@
+"""`more4d data`: records made, checked, counted and looked at."""
+
+import json
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+from more4d_jax import errors
+
+
+def make(
+  *,
+  out: str,
+  count: int,
+  frames: int,
+  height: int,
+  width: int,
+  seed: int = 0,
+  kind: Literal["procedural"] = "procedural",
+  scenes: str = "all",
+  light: bool = False,
+  views: int = 0,
+  seeds_of: str | None = None,
+  split: str = "train",
+  processes: int | None = None,
+) -> None:
+  """Makes records in parallel; the same command again continues.
+
+  Args:
+    out: directory of the data set.
+    count: number of records.
+    frames: frames of each, 4k + 1.
+    height: rows of the grid.
+    width: columns of the grid.
+    seed: record i is made from seed + i.
+    kind: where records come from.
+    scenes: which procedural scenes: all, motion, rigid, walker, flag, ...
+    light: keep film and depth of the first frame only.
+    views: true films by so many other cameras.
+    seeds_of: a fixed set of scenes, such as motion64, instead of seed + i.
+    split: name in the data set.
+    processes: worker processes; one per core unless given.
+  """
+  from data_pipelines.trajscene import generation
+  from data_pipelines.trajscene import make as making
+
+  options = making.MakeOptions(
+    out=out,
+    scenes=generation.SceneOptions(
+      count=count,
+      frames=frames,
+      height=height,
+      width=width,
+      seed=seed,
+      kind=kind,
+      scenes=scenes,
+      light=light,
+      views=views,
+      seeds_of=seeds_of,
+    ),
+    split=split,
+    processes=processes,
+  )
+  directory = making.make_records(options)
+  print(f"{count} records in {directory}")
+
+
+def validate(*, records: str, split: str | None = None) -> None:
+  """Checks every record and the manifest; fails if anything is wrong.
+
+  Args:
+    records: directory of the data set.
+    split: its split, where there are several.
+  """
+  from data_pipelines.trajscene import validate as validating
+
+  report = validating.validate(records, split, progress=True)
+  for problem in report.problems:
+    print(problem)
+  if report.problems:
+    raise errors.UserError(
+      f"{len(report.problems)} problems in the {report.count} records of "
+      f"{records}; make or copy them again"
+    )
+  print(f"{report.count} records in {records}, nothing wrong")
+
+
+def stats(
+  *,
+  records: str,
+  split: str | None = None,
+  limit: int | None = None,
+  out: str | None = None,
+) -> None:
+  """Counts: sizes, motion, depth, captions.
+
+  Args:
+    records: directory of the data set.
+    split: its split, where there are several.
+    limit: look at no more than so many records, evenly spread.
+    out: also write it as JSON to this file.
+  """
+  from data_pipelines.trajscene import stats as counting
+
+  found = counting.stats(records, split, limit=limit, progress=True)
+  if out is not None:
+    pathlib.Path(out).write_text(json.dumps(found, indent=2))
+  print(counting.as_text(found))
+
+
+def show(
+  *,
+  records: str,
+  out: str = "records.mp4",
+  split: str | None = None,
+  first: int = 0,
+  count: int = 4,
+) -> None:
+  """Records as a film: picture, depth, trails and visibility.
+
+  Args:
+    records: directory of the data set.
+    out: mp4 file to write.
+    split: its split, where there are several.
+    first: number of the first record.
+    count: how many records, one per row.
+  """
+  from data_pipelines.trajscene import show as showing
+
+  path = showing.show(records, out, split=split, first=first, count=count)
+  print(f"wrote {path}")
+
+
+commands: Mapping[str, Callable[..., None]] = {
+  "make": make,
+  "validate": validate,
+  "stats": stats,
+  "show": show,
+}
+"""Subcommand -> function; its arguments are those of the command line."""
