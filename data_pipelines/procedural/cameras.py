@@ -46,6 +46,13 @@ class Camera:
     x, y = np.meshgrid(x, y)
     return np.stack([x.ravel(), y.ravel(), np.ones(x.size)])
 
+  def pixels(
+    self, directions: Float[np.ndarray, "3 N"]
+  ) -> tuple[Float[np.ndarray, "N"], Float[np.ndarray, "N"]]:
+    """Returns (x, y) in pixels of camera-space directions with z = 1."""
+    fx, fy, cx, cy = self.intrinsics
+    return directions[0] * fx + cx, directions[1] * fy + cy
+
   def origin(self, frame: int) -> Float[np.ndarray, "3 1"]:
     """Returns the camera centre on the stage."""
     return self.stage_from_camera[frame, :3, 3:]

@@ -56,6 +56,39 @@ def cast(
   return Hits(depth, number)
 
 
+def nearest(
+  camera: cameras.Camera,
+  frame: int,
+  directions: Float[np.ndarray, "3 N"],
+  items: dict[int, primitives.Primitive],
+  extent: Float[np.ndarray, "P T 4"],
+) -> tuple[Float[np.ndarray, "N"], Int[np.ndarray, "N"]]:
+  """Returns z-depth and number of the primitive along any camera rays.
+
+  Args:
+    directions: in camera coordinates, z is 1.
+    extent: pixels that each primitive may cover.
+  """
+  rays = camera.stage_directions(frame, directions)
+  origin = camera.origin(frame)
+  x, y = camera.pixels(directions)
+  depth = np.full(directions.shape[1], np.inf)
+  number = np.full(directions.shape[1], -1)
+  for key, item in items.items():
+    maybe = _within(x, y, extent[key, frame])
+    t = item.hit(frame, origin, rays[:, maybe])
+    nearer = t < depth[maybe]
+    depth[maybe[nearer]] = t[nearer]
+    number[maybe[nearer]] = key
+  return depth, number
+
+
+def _within(x, y, extent):
+  """Returns the indices of the points inside one extent."""
+  x0, x1, y0, y1 = extent
+  return np.flatnonzero((x >= x0) & (x <= x1) & (y >= y0) & (y <= y1))
+
+
 def hidden(
   camera: cameras.Camera,
   frame: int,
@@ -69,17 +102,13 @@ def hidden(
     points: in camera coordinates, all in front of the camera.
     extent: pixels that each primitive may cover.
   """
-  fx, fy, cx, cy = camera.intrinsics
   directions = points / points[2]
-  x, y = directions[0] * fx + cx, directions[1] * fy + cy
+  x, y = camera.pixels(directions)
   rays = camera.stage_directions(frame, directions)
   origin = camera.origin(frame)
   blocked = np.zeros(points.shape[1], bool)
   for key, item in items.items():
-    x0, x1, y0, y1 = extent[key, frame]
-    maybe = np.flatnonzero(
-      (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1) & ~blocked
-    )
+    maybe = _within(x, y, extent[key, frame])
     if maybe.size:
       t = item.hit(frame, origin, rays[:, maybe])
       blocked[maybe] |= t < points[2, maybe] * (1 - _MARGIN)
@@ -127,11 +156,8 @@ def shadowed(
   ray = sun.direction[:, None]
   blocked = np.zeros(points.shape[1], bool)
   for key, item in items.items():
-    x0, x1, y0, y1 = extent[key, frame]
-    maybe = np.flatnonzero(
-      (x >= x0) & (x <= x1) & (y >= y0) & (y <= y1) & ~blocked
-    )
+    maybe = _within(x, y, extent[key, frame])
     if maybe.size:
       rays = np.broadcast_to(ray, (3, maybe.size))
-      blocked[maybe] = np.isfinite(item.hit(frame, start[:, maybe], rays))
+      blocked[maybe] |= np.isfinite(item.hit(frame, start[:, maybe], rays))
   return blocked

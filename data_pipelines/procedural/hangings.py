@@ -1,5 +1,7 @@
 """Things that hang: flags and curtains of cloth, chains and pendulums."""
 
+import itertools
+
 import numpy as np
 
 from data_pipelines.procedural import (
@@ -74,7 +76,7 @@ def waving(
   thin = 0.06 * shot.radius
   if is_flag:
     edge = middle + rotation @ np.array([-half[0] - thin, 0, 0])
-    top = edge + [0, -half[1] - 2 * thin, 0]
+    top = edge - np.array([0, half[1] + 2 * thin, 0])
     rods = [_rod(top, edge * [1, 0, 1], thin, metal, num_frames)]
   else:
     ends = [
@@ -125,12 +127,12 @@ def swinging(
   angles = [swing * (0.6 + 0.5 * (i + 1) / links) for i in range(links)]
   across = rotations.about_y(look.uniform(-0.35, 0.35)) @ [1.0, 0.0, 0.0]
   lateral = np.cross(across, [0.0, 1.0, 0.0])
-  length = (3.0 if is_chain else 2.1) * shot.radius / links
-  top = shot.subject - [0, 1.7 * shot.radius, 0]
+  length = (3.4 if is_chain else 2.1) * shot.radius / links
+  top = shot.subject - [0, 1.9 * shot.radius, 0]
   joints = _joints(top, angles, length, across)
   items = []
-  for start, end in zip(joints[:-1], joints[1:], strict=True):
-    thick = 0.2 * shot.radius if is_chain else 0.06 * shot.radius
+  for start, end in itertools.pairwise(joints):
+    thick = 0.3 * shot.radius if is_chain else 0.06 * shot.radius
     half = 0.5 * length * (0.8 if is_chain else 1.0)
     items.append(
       primitives.Primitive(

@@ -15,7 +15,7 @@ PATTERN_WORDS = {
 
 def muted_colour(rng: np.random.Generator) -> np.ndarray:
   """Returns a greyish colour [3] for rooms and clutter."""
-  grey = rng.uniform(0.38, 0.85)
+  grey = rng.uniform(0.35, 0.76)
   return np.clip(grey + rng.uniform(-0.12, 0.12, 3), 0, 1)
 
 

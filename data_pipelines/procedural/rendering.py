@@ -7,6 +7,10 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from data_pipelines.procedural import cameras, casting, primitives, textures
 
+# Four samples of an edge pixel on a turned grid, in pixels from its centre.
+_SAMPLES = np.array(
+  [[-0.125, -0.375], [0.375, -0.125], [0.125, 0.375], [-0.375, 0.125]]
+)
 _SKY_LIGHT, _SUN_LIGHT = np.float32(0.52), np.float32(0.60)
 
 
@@ -47,6 +51,10 @@ class Surface:
     """Returns a surface of `size` pixels, all black."""
     black = np.zeros((3, size), np.float32)
     return cls(np.zeros((3, size)), black, black.copy(), np.zeros(size, bool))
+
+  def light(self) -> Float32[np.ndarray, "3 HW"]:
+    """Returns the colour that reaches the camera, 1 is white."""
+    return self.sky + self.sun * ~self.shadow
 
   def copy(self) -> "Surface":
     """Returns a copy whose light can be written; points are shared."""
@@ -107,13 +115,21 @@ class Renderer:
     if camera.is_static:
       hits = casting.cast(camera, 0, world.static, self.windows)
       surface = Surface.empty(hits.depth.size)
-      self._fill(0, hits, surface, world.static, world.static)
+      self._fill(0, self._sight(hits), surface, world.static, world.static)
       self._still = (hits, surface)
 
-  def _fill(self, frame, hits, surface, items, casters):
-    """Shades the pixels of `items`, with the shadows that `casters` throw."""
-    number, depth = hits.number.ravel(), hits.depth.ravel()
-    rays = self.camera.stage_directions(frame, self.camera.directions)
+  def _fill(self, frame, sight, surface, items, casters):
+    """Shades the rays that see `items`, with the shadows of `casters`.
+
+    Args:
+      frame: index of the frame.
+      sight: camera-space directions [3 N], depth [N] and number [N].
+      surface: receives the light.
+      items: what is shaded, by number.
+      casters: what throws shadows, by number.
+    """
+    directions, depth, number = sight
+    rays = self.camera.stage_directions(frame, directions)
     origin = self.camera.origin(frame)
     present = np.bincount(number, minlength=len(self.world.items))
     for key, item in items.items():
@@ -129,6 +145,36 @@ class Renderer:
       surface.shadow[pixels[lit]] = casting.shadowed(
         self.world.sun, frame, points[:, lit], others, self.light_extent
       )
+
+  def _sight(self, hits):
+    """Returns directions, depth and number of every pixel."""
+    return self.camera.directions, hits.depth.ravel(), hits.number.ravel()
+
+  def _smooth(self, frame, hits, light):
+    """Replaces the light of pixels on outlines by the mean of four samples."""
+    number = hits.number
+    edge = np.zeros(number.shape, bool)
+    across = number[:, 1:] != number[:, :-1]
+    down = number[1:] != number[:-1]
+    edge[:, 1:] |= across
+    edge[:, :-1] |= across
+    edge[1:] |= down
+    edge[:-1] |= down
+    pixels = np.flatnonzero(edge)
+    if not pixels.size:
+      return
+    offset = np.zeros((3, 1, 4))
+    offset[:2, 0] = (_SAMPLES / self.camera.intrinsics[:2]).T
+    rays = self.camera.directions[:, pixels, None] + offset
+    rays = rays.reshape(3, -1)
+    everything = dict(enumerate(self.world.items))
+    depth, number = casting.nearest(
+      self.camera, frame, rays, everything, self.extent
+    )
+    surface = Surface.empty(depth.size)
+    sight = (rays, depth, number)
+    self._fill(frame, sight, surface, everything, everything)
+    light[:, pixels] = surface.light().reshape(3, -1, 4).mean(axis=-1)
 
   def hits(self, frame: int) -> casting.Hits:
     """Returns what every pixel of a frame sees."""
@@ -148,12 +194,13 @@ class Renderer:
     moving = self.world.moving
     if self._still is None:
       surface = Surface.empty(hits.depth.size)
-      self._fill(frame, hits, surface, everything, everything)
+      self._fill(frame, self._sight(hits), surface, everything, everything)
     else:
       surface = self._still[1].copy()
       self._shade_still(frame, hits, surface)
-      self._fill(frame, hits, surface, moving, everything)
-    light = surface.sky + surface.sun * ~surface.shadow
+      self._fill(frame, self._sight(hits), surface, moving, everything)
+    light = surface.light()
+    self._smooth(frame, hits, light)
     shape = (3, self.camera.height, self.camera.width)
     picture = np.clip(light * 255 + 0.5, 0, 255).astype(np.uint8)
     return np.ascontiguousarray(

@@ -19,7 +19,7 @@ from data_pipelines.procedural import (
 
 KINDS = {
   "motion": drafts.Kind(travellers.sideways, (0.085, 0.15), 1.0, 0.0),
-  "rigid": drafts.Kind(travellers.several, (0.035, 0.08), 1.0, 0.4, 3),
+  "rigid": drafts.Kind(travellers.several, (0.045, 0.1), 1.0, 0.4, 3),
   "walker": drafts.Kind(walkers.walking, (0.05, 0.085), 2.1, 0.4),
   "flag": drafts.Kind(hangings.waving, (0.07, 0.14), 1.9, 0.4, 4),
   "chain": drafts.Kind(hangings.swinging, (0.035, 0.07), 2.2, 0.4, 4),
@@ -32,6 +32,8 @@ MIXTURE = {
   "chain": 0.1,
 }
 CLIP_SECONDS = 1.0
+# Letters; a caption leaves its surroundings out rather than be longer.
+LONGEST_CAPTION = 96
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,5 +147,7 @@ def make_scene(
   camera = cameras.Camera(shot.intrinsics, options.height, options.width, poses)
   world = rendering.World((room, *draft.items, *around.items), sun)
   fps = max(frames - 1, 1) / CLIP_SECONDS
-  caption = draft.sentence + around.phrase
+  caption = draft.sentence
+  if len(caption) + len(around.phrase) <= LONGEST_CAPTION:
+    caption += around.phrase
   return Scene(seed, name, caption, world, camera, shot, fps)

@@ -81,6 +81,9 @@ def travelling(
     length = np.hypot(step[0], step[2])
     if length > 0:
       axis = np.array([-step[2], 0.0, step[0]]) / length
+      if solid.shape == "capsule":  # It turns about its own axis only.
+        own = rotation[0, :, 1]
+        axis = own if own @ axis > 0 else -own
       along = (path - path[0]) @ (step * [1, 0, 1]) / length
       spin = rotations.about_axis(axis, along / (solid.rise * radius))
       rotation = spin @ rotation

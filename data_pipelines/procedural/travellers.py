@@ -18,6 +18,9 @@ from data_pipelines.procedural import (
 # depth of the object. The two words are a factor of two apart.
 SPEED = {"slowly": (0.115, 0.14), "quickly": (0.28, 0.33)}
 SIDE = {"left": -1.0, "right": 1.0}
+_WAYS = ("left", "right", "closer", "away")
+# Letters; a longer caption names the first mover only.
+_LONGEST = 96
 _HEADING = np.radians(6.0)
 
 
@@ -89,7 +92,8 @@ def _travel(draws, shot, noun, look, number, start, num_frames):
   words, yaw, material = look
   verb = solids.SOLIDS[noun].verb
   speed = randomness.pick(draws.words, tuple(SPEED))
-  where = randomness.pick(draws.words, ("left", "right", "closer", "away"))
+  ways = ("left", "right") if noun == "barrel" else _WAYS
+  where = randomness.pick(draws.words, ways)
   length = shot.metres(draws.hidden.uniform(*SPEED[speed]))
   heading = draws.hidden.uniform(-2, 2) * _HEADING
   if where in SIDE:
@@ -112,12 +116,13 @@ def several(
   """One to three rigid things, each with its own movement and depth."""
   count = randomness.pick(draws.look, (1, 2, 2, 3))
   bodies, sentences = [], []
-  offset = draws.look.permutation(count) - 0.5 * (count - 1)
+  lanes = draws.look.permutation(count)
+  columns = draws.look.permutation(count) - 0.5 * (count - 1)
   for number in range(count):
     noun, words, yaw, material = _appearance(draws.look, shot.radius)
-    side = draws.look.uniform(-0.22, 0.22)
-    start = shot.subject * [1, 0, 1]
-    start = start + [shot.metres(side), 0, 2.7 * shot.radius * offset[number]]
+    side = 0.22 * columns[number] + draws.look.uniform(-0.08, 0.08)
+    lane = 2.7 * shot.radius * lanes[number]
+    start = shot.subject * [1, 0, 1] + np.array([shot.metres(side), 0, lane])
     movement = randomness.pick(
       draws.words, (_travel, _hop, _turn), (0.6, 0.2, 0.2)
     )
@@ -132,6 +137,9 @@ def several(
     )
     bodies.append(body)
     sentences.append(sentence)
+  sentence = " and ".join(sentences[:2])
+  if len(sentence) > _LONGEST:
+    sentence = sentences[0]
   reach = shot.metres(0.6) + 1.3 * shot.radius
-  zone = (reach, 2.7 * shot.radius * (0.5 * count + 0.5))
-  return drafts.Draft(tuple(bodies), " and ".join(sentences[:2]), zone)
+  zone = (reach, 2.7 * shot.radius * count)
+  return drafts.Draft(tuple(bodies), sentence, zone)
