@@ -7,6 +7,7 @@ from more4d_jax import errors
 from more4d_jax.data import records
 
 KINDS = ("procedural",)
+_TRAINING = "train"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,9 @@ class SceneOptions:
     scenes: which scenes it makes: all, motion, rigid, ...
     light: film and depth of the first frame only.
     views: true films by so many other cameras.
-    seeds_of: a split of fixed seeds (motion64, ...) instead of seed + i.
+    seeds_of: a split of `procedural.splits` (motion64, unseen, ...) whose
+      scenes are made, from its number `seed` on; None takes the training
+      seeds, which no other split shares.
   """
 
   count: int
@@ -53,41 +56,43 @@ def check(options: SceneOptions) -> None:
       f"frames is {options.frames}; expected 4k + 1 (1, 5, 9, ...), what the "
       f"video autoencoder takes"
     )
-  if options.seeds_of is not None:
-    available = len(_split(options.seeds_of))
-    if options.count > available:
-      raise errors.UserError(
-        f"count is {options.count}, the split {options.seeds_of} has "
-        f"{available} seeds; choose at most that many"
-      )
+  if options.seed < 0:
+    raise errors.UserError(f"seed is {options.seed}; expected at least 0")
+  split = _split(options.seeds_of)
+  if options.seed + options.count > split.size:
+    name = options.seeds_of or _TRAINING
+    raise errors.UserError(
+      f"seeds {options.seed} to {options.seed + options.count - 1} are asked "
+      f"for, {name} has {split.size} scenes; choose a smaller seed or count"
+    )
 
 
 def generate(index: int, options: SceneOptions) -> records.Record:
   """The record at a place; depends on nothing else."""
   from data_pipelines.procedural import records as procedural
 
-  seed = options.seed + index
-  if options.seeds_of is not None:
-    seed = int(_split(options.seeds_of)[index])
+  split = _split(options.seeds_of)
+  scenes = options.scenes if options.seeds_of is None else split.kind
   return procedural.make_record(
-    seed,
+    split.start + options.seed + index,
     procedural.RecordOptions(
       frames=options.frames,
       height=options.height,
       width=options.width,
       light=options.light,
-      kind=options.scenes,
+      kind=scenes,
       views=options.views,
     ),
   )
 
 
-def _split(name: str) -> Any:
+def _split(name: str | None) -> Any:
+  """A named split; the training seeds where none is named."""
   from data_pipelines.procedural import splits
 
-  if name not in splits.SPLITS:
+  if name is not None and name not in splits.SPLITS:
     raise errors.UserError(
-      f"no split of fixed seeds {name!r}; there are "
+      f"no split of scenes {name!r}; there are "
       f"{', '.join(sorted(splits.SPLITS))}"
     )
-  return splits.SPLITS[name]
+  return splits.SPLITS[name or _TRAINING]

@@ -37,7 +37,8 @@ def make(
     scenes: which procedural scenes: all, motion, rigid, walker, flag, ...
     light: keep film and depth of the first frame only.
     views: true films by so many other cameras.
-    seeds_of: a fixed set of scenes, such as motion64, instead of seed + i.
+    seeds_of: scenes of an evaluation split: motion64, unseen, ...; record i
+      is then the split's scene number seed + i.
     split: name in the data set.
     processes: worker processes; one per core unless given.
   """
