@@ -1,0 +1,53 @@
+"""`more4d render`: a scene along a camera path to mp4."""
+
+import pathlib
+
+from more4d_jax import errors
+from more4d_jax import scene as scene_lib
+from more4d_jax.geometry import camera_paths
+
+
+def render(
+  scene: pathlib.Path,
+  camera: str,
+  out: pathlib.Path,
+  *,
+  height: int = 0,
+  width: int = 0,
+  splat: float = 0.7,
+  min_side: int = 256,
+) -> None:
+  """Renders a scene along a camera path; needs no model.
+
+  Args:
+    scene: the scene.npz that `more4d generate` wrote.
+    camera: name of a path, or a .json or .npz camera file.
+    out: the mp4 file to write.
+    height: of the rendered video; 0 takes the scene's.
+    width: of the rendered video; 0 takes the scene's.
+    splat: half size of a point in pixels of the first camera; 0 draws single
+      pixels.
+    min_side: pixels are repeated until the shorter side of the mp4 reaches
+      this size; 0 keeps the rendered size.
+  """
+  if out.suffix.lower() != ".mp4":
+    raise errors.UserError(f"{out}: expected an output file ending in .mp4")
+  if min(height, width, splat, min_side) < 0:
+    raise errors.UserError(
+      "expected --height, --width, --splat and --min-side of at least 0, found "
+      f"{height}, {width}, {splat:g} and {min_side}"
+    )
+  camera_paths.check(camera)
+  loaded = scene_lib.Scene.load(scene)
+
+  from more4d_jax.rendering import render_video
+  from more4d_jax.viewing import video
+
+  options = render_video.RenderOptions(height, width, splat)
+  frames, coverage = loaded.render(camera, options)
+  out.parent.mkdir(parents=True, exist_ok=True)
+  video.write_video(out, frames, loaded.fps, min_side=min_side)
+  print(
+    f"{out}: {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}, "
+    f"{100 * coverage.mean():.1f} % of the pixels covered"
+  )

@@ -1,0 +1,215 @@
+"""A 4D scene: every pixel of a picture as a point that moves.
+
+File: `.npz` with `tracks` [T H W 3] float32 or float16, `visible` [T H W]
+bool, `colours` [H W 3] uint8, `intrinsics` [4] float32, `fps`, and `metadata`
+as a JSON string.
+"""
+
+import dataclasses
+import json
+import os
+import tempfile
+import zipfile
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from more4d_jax import errors
+from more4d_jax.geometry import camera_paths
+
+if TYPE_CHECKING:
+  from more4d_jax.rendering import render_video
+
+_FIELDS = ("tracks", "visible", "colours", "intrinsics", "fps", "metadata")
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+  """Coloured trajectories of the pixels of one picture.
+
+  Attributes:
+    tracks: metres, in the first camera's frame; float32 or float16.
+    visible: False where a point is hidden from the first camera.
+    colours: the picture.
+    intrinsics: (fx, fy, cx, cy) in pixels of the picture.
+    fps: frames per second.
+    metadata: how the scene was made; JSON values.
+  """
+
+  tracks: Float[np.ndarray, "T H W 3"]
+  visible: Bool[np.ndarray, "T H W"]
+  colours: UInt8[np.ndarray, "H W 3"]
+  intrinsics: Float[np.ndarray, "4"]
+  fps: float
+  metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+  @property
+  def num_frames(self) -> int:
+    """T."""
+    return self.tracks.shape[0]
+
+  @property
+  def size(self) -> tuple[int, int]:
+    """(H, W) of the picture."""
+    return self.tracks.shape[1], self.tracks.shape[2]
+
+  @property
+  def centre(self) -> Float[np.ndarray, "3"]:
+    """Mean first-frame point, which camera paths turn about; metres."""
+    return camera_paths.scene_centre(self.tracks[0].astype(np.float32))
+
+  def save(self, file: str | os.PathLike) -> None:
+    """Writes the `.npz` file; a file of that name is replaced at once.
+
+    Raises:
+      UserError: the folder does not exist.
+    """
+    file = os.path.abspath(os.fspath(file))
+    folder = os.path.dirname(file)
+    if not os.path.isdir(folder):
+      raise errors.UserError(
+        f"{folder}: no such folder to write a scene to; create it first"
+      )
+    fields = {name: getattr(self, name) for name in _FIELDS}
+    fields["fps"] = np.float32(self.fps)
+    fields["metadata"] = np.asarray(json.dumps(self.metadata))
+    handle, temporary = tempfile.mkstemp(suffix=".part", dir=folder)
+    try:
+      with os.fdopen(handle, "wb") as stream:
+        np.savez_compressed(stream, **fields)
+      os.chmod(temporary, 0o644)
+      os.replace(temporary, file)
+    finally:
+      if os.path.exists(temporary):
+        os.remove(temporary)
+
+  @classmethod
+  def load(cls, file: str | os.PathLike) -> "Scene":
+    """Reads a scene.
+
+    Raises:
+      UserError: missing, damaged or foreign file, or arrays of wrong shapes.
+    """
+    name = os.fspath(file)
+    fields = _read(name)
+    _check(fields, name)
+    return cls(
+      tracks=fields["tracks"],
+      visible=fields["visible"],
+      colours=fields["colours"],
+      intrinsics=fields["intrinsics"].astype(np.float32),
+      fps=float(fields["fps"]),
+      metadata=_metadata(fields["metadata"], name),
+    )
+
+  def render(
+    self,
+    path: str | camera_paths.CameraPath,
+    options: "render_video.RenderOptions | None" = None,
+  ) -> tuple[UInt8[np.ndarray, "T h w 3"], Bool[np.ndarray, "T h w"]]:
+    """Renders the scene along a camera path.
+
+    Args:
+      path: a named path, a camera file, or poses.
+      options: size of the video and of the points.
+
+    Returns:
+      The video, and its coverage: False where no point was drawn.
+
+    Raises:
+      UserError: unknown path, unreadable file, wrong number of poses.
+    """
+    from more4d_jax.rendering import render_video
+
+    if isinstance(path, str):
+      path = camera_paths.find(path, self.num_frames, self.centre)
+    else:
+      path = path.for_frames(self.num_frames, "the camera path")
+    return render_video.render_video(
+      self.tracks,
+      self.colours,
+      path.world_from_camera,
+      self.intrinsics,
+      options,
+      camera_intrinsics=path.intrinsics,
+    )
+
+
+def _read(name: str) -> dict[str, np.ndarray]:
+  if not os.path.isfile(name):
+    raise errors.UserError(
+      f"{name}: no such scene file; give the scene.npz that `more4d generate` "
+      "wrote"
+    )
+  try:
+    with np.load(name, allow_pickle=False) as archive:
+      if not isinstance(archive, np.lib.npyio.NpzFile):
+        raise ValueError("a single array, not an archive")
+      missing = [field for field in _FIELDS if field not in archive.files]
+      if missing:
+        raise errors.UserError(
+          f"{name}: not a scene file: it lacks {', '.join(missing)}; it has "
+          f"{', '.join(archive.files) or 'nothing'}"
+        )
+      return {field: archive[field] for field in _FIELDS}
+  except errors.UserError:
+    raise
+  except (
+    ValueError,
+    TypeError,
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+  ) as error:
+    raise errors.UserError(
+      f"{name}: expected a scene .npz file; it is damaged or of another kind "
+      f"({error}); write it again with `more4d generate`"
+    ) from error
+
+
+def _check(fields: dict[str, np.ndarray], name: str) -> None:
+  """Shapes and kinds of every array."""
+  tracks = fields["tracks"]
+  grid = tracks.shape[:3] if tracks.ndim == 4 else ("T", "H", "W")
+  expected = {
+    "tracks": ((*grid, 3), ("float32", "float16")),
+    "visible": (grid, ("bool",)),
+    "colours": ((*grid[1:], 3), ("uint8",)),
+    "intrinsics": ((4,), ("float32", "float64")),
+    "fps": ((), ("float32", "float64", "int64", "int32")),
+  }
+  for field, (shape, dtypes) in expected.items():
+    array = fields[field]
+    if array.shape != shape or array.dtype.name not in dtypes or not array.size:
+      wanted = " x ".join(map(str, shape)) or "one number"
+      raise errors.UserError(
+        f"{name}: damaged scene: {field} must be {wanted} of "
+        f"{' or '.join(dtypes)}, found {array.shape} of {array.dtype.name}"
+      )
+  intrinsics, fps = fields["intrinsics"], float(fields["fps"])
+  if not (np.isfinite(intrinsics).all() and (intrinsics[:2] > 0).all()):
+    raise errors.UserError(
+      f"{name}: damaged scene: intrinsics must be finite with positive focal "
+      f"lengths, found {intrinsics.tolist()}"
+    )
+  if not (np.isfinite(fps) and fps > 0):
+    raise errors.UserError(
+      f"{name}: damaged scene: fps must be positive, found {fps}"
+    )
+
+
+def _metadata(value: np.ndarray, name: str) -> dict[str, Any]:
+  try:
+    metadata = json.loads(str(value))
+  except json.JSONDecodeError as error:
+    raise errors.UserError(
+      f"{name}: damaged scene: metadata is not JSON ({error})"
+    ) from error
+  if not isinstance(metadata, dict):
+    raise errors.UserError(
+      f"{name}: damaged scene: metadata must be a JSON object"
+    )
+  return metadata

@@ -1,0 +1,1 @@
+"""Pictures, videos and pages that people look at; NumPy, no device."""
