@@ -55,6 +55,13 @@ class DiTConfig:
   remat: bool = True
   riflex: tuple[int, int, float] | None = None
 
+  def __post_init__(self) -> None:
+    if self.width % self.num_heads or (self.width // self.num_heads) % 2:
+      raise ValueError(
+        f"expected a width of an even number of values per head; found width "
+        f"{self.width} and {self.num_heads} heads"
+      )
+
   @property
   def layer(self) -> attention_layers.AttentionConfig:
     """What the attention layers need."""

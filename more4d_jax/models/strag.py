@@ -175,30 +175,3 @@ class STraG(nn.Module):
       motion_features=self.motion_features(image),
     )
     return self(latents, jnp.ones(latents.shape[:1]), conditions)
-
-
-def depth_picture(
-  depth: Float[Array, "B H W"], *, compat: bool = False
-) -> Float[Array, "B H W 3"]:
-  """Depth as three equal channels in [-1, 1], to be encoded as a still video.
-
-  Args:
-    depth: along z, any unit; values that are not finite or not positive are
-      replaced by the median of the others.
-    compat: replace as the original does: clip to [0, 10000], then 1 for NaN
-      and for values below 1e-5.
-  Source: spec 05 section 4.
-  """
-  depth = depth.astype(jnp.float32)
-  if compat:
-    depth = jnp.clip(depth, 0.0, 10000.0)
-    depth = jnp.where(jnp.isnan(depth) | (depth < 1e-5), 1.0, depth)
-  else:
-    valid = jnp.isfinite(depth) & (depth > 0)
-    known = jnp.where(valid, depth, jnp.nan)
-    median = jnp.nanmedian(known, axis=(1, 2), keepdims=True)
-    depth = jnp.where(valid, depth, jnp.nan_to_num(median, nan=1.0))
-  low = jnp.min(depth, axis=(1, 2), keepdims=True)
-  high = jnp.max(depth, axis=(1, 2), keepdims=True)
-  picture = 2 * (depth - low) / (high - low + 1e-8) - 1
-  return jnp.repeat(picture[..., None], 3, axis=-1)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from more4d_jax.models import strag as strag_model
+from more4d_jax.geometry import depth as depth_maps
 from more4d_jax.models import video_vae as vae_model
 from more4d_jax.training import step as steps
 from more4d_jax.training.objectives import base
@@ -40,7 +40,7 @@ def depth_clip(depth: Float[Array, "B T H W"]) -> Float[Array, "B T H W 3"]:
   """
   batch, frames, height, width = depth.shape
   wide = jnp.moveaxis(depth, 1, 2).reshape(batch, height, frames * width)
-  picture = strag_model.depth_picture(wide)
+  picture = depth_maps.depth_image(wide)
   picture = picture.reshape(batch, height, frames, width, 3)
   return jnp.moveaxis(picture, 2, 1)
 

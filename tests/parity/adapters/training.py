@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from more4d_jax.models import backbone, flow_matching, layers, strag, vism
+from more4d_jax.geometry import depth as geometry_depth
+from more4d_jax.models import backbone, flow_matching, layers, vism
 from tests.parity.adapters import wan_weights
 
 
@@ -77,7 +78,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   """Every required key of the folder."""
   _, io, _ = wan_weights.read(folder)
   out = {**_losses(io), **_masks(io)}
-  depth = strag.depth_picture(
+  depth = geometry_depth.depth_image(
     io["in.depth_nonfinite.coords"][:, 2], compat=True
   )
   out["out.depth"] = wan_weights.channels_first(depth)
