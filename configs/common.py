@@ -66,7 +66,6 @@ def data() -> ml_collections.ConfigDict:
   section.shuffle = True
   section.workers = 0  # Processes that read; 0 reads in this one.
   section.threads = 4
-  section.cache = ""  # Directory for latents; empty: beside the workdir.
   return section
 
 
@@ -125,11 +124,38 @@ def motion() -> ml_collections.ConfigDict:
   return section
 
 
+def augment() -> ml_collections.ConfigDict:
+  """Random choices of data.transforms.ExampleOptions."""
+  section = ml_collections.ConfigDict()
+  section.random_crop = True
+  section.mirror_rate = 0.0
+  return section
+
+
+def transformer(size: str) -> ml_collections.ConfigDict:
+  """Switches of the transformer and its encoders."""
+  section = ml_collections.ConfigDict()
+  section.attention = "auto"  # Implementation of kernels.attention.
+  section.remat = True  # Recompute layers in the backward pass.
+  section.train_text_encoder = by_size(size, True, False)
+  section.train_image_encoder = by_size(size, True, False)
+  return section
+
+
+def sampling() -> ml_collections.ConfigDict:
+  """How evaluation during training samples."""
+  section = ml_collections.ConfigDict()
+  section.num_steps = 20
+  section.guidance_scale = 2.0
+  return section
+
+
 def flow() -> ml_collections.ConfigDict:
   """Flow matching in training (spec 06); sampling reads it from metadata."""
   section = ml_collections.ConfigDict()
   section.shift = 5.0
   section.sampling = "uniform"
   section.weighting = "none"
-  section.loss_mask = 50.0
+  section.error_limit = 50.0  # Larger errors of single elements do not count.
+  section.motion_ratio = 0.0  # Share of the loss on differences along time.
   return section

@@ -1,12 +1,12 @@
 """The state of a run, created already sharded."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
+from flax import struct, traverse_util
 from jax.sharding import Mesh
 
 from more4d_jax import partitioning
@@ -61,45 +61,54 @@ def state_shardings(mesh: Mesh, abstract: TrainState) -> TrainState:
   return partitioning.shardings(mesh, abstract)
 
 
-def create_state(
-  init: Callable[[], Any],
-  optimizer: optax.GradientTransformation,
-  mesh: Mesh,
-) -> TrainState:
-  """Initialises parameters and optimizer, each device its own shards.
+def create_params(
+  init: Callable[[], Any], mesh: Mesh, loaded: Mapping[str, Any]
+) -> Any:
+  """Initialises a network's parameters, each device its own shards.
 
   Args:
-    init: returns the boxed trained parameters; traced, never run whole.
-    optimizer: the optax chain.
-    mesh: where the state lives.
+    init: returns boxed parameters; traced, never run whole.
+    mesh: where they live.
+    loaded: a part of the nested dict that replaces the initial values.
+
+  Raises:
+    ValueError: if a loaded array has no counterpart of its shape.
   """
-  abstract = abstract_state(jax.eval_shape(init), optimizer)
-  place = state_shardings(mesh, abstract)
-  make = jax.jit(
-    lambda: partitioning.unbox(_fresh(init(), optimizer)), out_shardings=place
-  )
+  place = partitioning.shardings(mesh, jax.eval_shape(init))
+  make = jax.jit(lambda: partitioning.unbox(init()), out_shardings=place)
   with jax.set_mesh(mesh):
-    return make()
+    params = make()
+  flat = traverse_util.flatten_dict(params, sep="/")
+  flat_place = traverse_util.flatten_dict(place, sep="/")
+  for path, value in traverse_util.flatten_dict(loaded, sep="/").items():
+    if path not in flat or flat[path].shape != value.shape:
+      expected = flat[path].shape if path in flat else "nothing"
+      raise ValueError(
+        f"loaded parameter {path} has shape {value.shape}, the network has "
+        f"{expected}: load a network of the same configuration"
+      )
+    flat[path] = jax.device_put(value, flat_place[path])
+  return traverse_util.unflatten_dict(flat, sep="/")
 
 
-def state_from_params(
+def create_state(
   params: Any,
   abstract_params: Any,
   optimizer: optax.GradientTransformation,
   mesh: Mesh,
 ) -> TrainState:
-  """Starts from given parameters, for example another network's.
+  """Makes the first state, each device its own shards.
 
   Args:
-    params: nested dict of host arrays.
+    params: trained parameters on the mesh.
     abstract_params: boxed shapes of the same tree, which name the axes.
     optimizer: the optax chain.
     mesh: where the state lives.
   """
   place = state_shardings(mesh, abstract_state(abstract_params, optimizer))
-  placed = jax.device_put(params, place.params)
+  make = jax.jit(lambda p: _fresh(p, optimizer), out_shardings=place)
   with jax.set_mesh(mesh):
-    return jax.jit(lambda p: _fresh(p, optimizer), out_shardings=place)(placed)
+    return make(params)
 
 
 def abstract_with_shardings(place: Any, abstract: Any) -> Any:

@@ -1,0 +1,40 @@
+"""Stage A: trajectory encoder and decoder around the video VAE (spec 03).
+
+Question: none; the baseline of the normalisation ablation.
+Command: python main.py --config=configs/motion_vae.py:size=tiny
+  --workdir=runs/motion_vae --config.data.records=records/light
+  --config.init_from.video_vae=runs/video_vae
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+  size = common.arguments(text, size="tiny")["size"]
+  config = common.base("motion_vae", size)
+  config.batch_size = common.by_size(size, 4, 16)
+  config.num_steps = 2500
+  config.init_from.video_vae = ""  # Needed.
+  config.motion = common.motion()
+  config.augment = common.augment()
+  config.loss = ml_collections.ConfigDict()
+  config.loss.kl = 1e-6  # Of the divergence summed over a sample's latents.
+  config.loss.l2 = common.by_size(size, 2.0, 0.0)  # Beside the absolute error.
+  config.loss.moving = common.by_size(
+    size, 0.5, 0.0
+  )  # Share for moving pixels.
+  config.loss.scale = common.by_size(size, "mean", "sum")
+  config.loss.train_encoder = True  # False reproduces the original.
+  config.decoder_rate = common.by_size(size, 1.0, 0.1)  # VAE decoder's rate.
+  config.statistics_records = 256  # Latents of so many make the statistics.
+  if common.published(size):
+    config.optimizer.learning_rate = 5e-6
+    config.optimizer.b2 = 0.999
+    config.optimizer.schedule = "constant"
+    config.optimizer.warmup_steps = 100
+  else:
+    config.optimizer.learning_rate = 1e-3
+    config.augment.mirror_rate = 0.5
+  return config

@@ -1,0 +1,48 @@
+"""Stage B: trajectories of a picture under a caption (4D-STraG).
+
+Question: none; the baseline of the ablations.
+Command: python main.py --config=configs/strag.py:size=tiny
+  --workdir=runs/strag --config.data.records=records/light
+  --config.init_from.motion_vae=runs/motion_vae
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+  size = common.arguments(text, size="tiny")["size"]
+  config = common.base("strag", size)
+  config.batch_size = common.by_size(size, 16, 32)
+  config.num_steps = 3000
+  config.init_from.motion_vae = ""  # Needed; it carries the video VAE.
+  config.init_from.strag = ""  # Optional: weights to go on from.
+  config.data.cache = ""  # Directory for latents; empty: in the workdir.
+  config.motion = common.motion()  # As the motion VAE was trained.
+  config.flow = common.flow()
+  config.model = common.transformer(size)
+  config.model.use_motion_perception = True
+  config.model.motion_feature = "patches"  # Or "global": one for all tokens.
+  config.model.use_depth_latents = True
+  config.model.train_motion_encoder = common.by_size(size, True, False)
+  config.dropout = ml_collections.ConfigDict()  # Shares of samples.
+  config.dropout.text = 0.1
+  config.dropout.control = 0.02
+  config.dropout.reference = 0.02
+  config.dropout.depth = 0.0
+  config.dropout.image = 0.02
+  config.dropout.motion = 0.0
+  config.sampling = common.sampling()
+  if common.published(size):
+    config.optimizer.learning_rate = 2e-5
+    config.optimizer.b2 = 0.999
+    config.optimizer.eps = 1e-10
+    config.optimizer.weight_decay = 3e-2
+    config.optimizer.clip = 0.05
+    config.optimizer.clip_ramp_factor = 5.0
+    config.optimizer.clip_ramp_steps = 1000
+    config.optimizer.schedule = "constant"
+    config.optimizer.warmup_steps = 100
+    config.optimizer.skip_loss_above = 0.25
+  return config

@@ -1,0 +1,37 @@
+"""Stage C: completion of a rendered view (4D-ViSM).
+
+Question: none.
+Command: python main.py --config=configs/vism.py:size=tiny
+  --workdir=runs/vism --config.data.records=records/full
+  --config.init_from.video_vae=runs/video_vae
+"""
+
+import ml_collections
+
+from configs import common
+
+
+def get_config(text: str | None = None) -> ml_collections.ConfigDict:
+  size = common.arguments(text, size="tiny")["size"]
+  config = common.base("vism", size)
+  config.batch_size = common.by_size(size, 16, 32)
+  config.num_steps = 1000
+  config.init_from.video_vae = ""  # Needed.
+  config.init_from.vism = ""  # Optional: weights to go on from.
+  config.data.cache = ""  # Directory for latents; empty: in the workdir.
+  config.flow = common.flow()
+  config.model = common.transformer(size)
+  config.dropout = ml_collections.ConfigDict()  # Shares of samples.
+  config.dropout.text = 0.1
+  config.dropout.image = 0.1
+  config.dropout.all_hole = 0.9
+  config.sampling = common.sampling()
+  if common.published(size):
+    config.optimizer.learning_rate = 1e-4
+    config.optimizer.b2 = 0.999
+    config.optimizer.eps = 1e-10
+    config.optimizer.weight_decay = 3e-2
+    config.optimizer.clip = 0.05
+    config.optimizer.schedule = "constant"
+    config.optimizer.warmup_steps = 0
+  return config

@@ -1,0 +1,5 @@
+"""Configuration to a run: records, network, mesh, evaluators, result."""
+
+from more4d_jax.experiment.run import run
+
+__all__ = ["run"]

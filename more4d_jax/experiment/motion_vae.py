@@ -1,0 +1,148 @@
+"""Task `motion_vae` (stage A)."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from more4d_jax.checkpoints import store
+from more4d_jax.data import transforms
+from more4d_jax.evaluation import linear_code
+from more4d_jax.experiment import settings, start
+from more4d_jax.experiment import task as tasks
+from more4d_jax.geometry import motion as motion_geometry
+from more4d_jax.models import latent_stats, motion_vae
+from more4d_jax.training.objectives import motion_vae as objective
+from more4d_jax.viewing import panels
+
+
+class MotionVAETask(tasks.Task):
+  """Trajectory networks around a video VAE whose encoder is frozen."""
+
+  kind = "motion_vae"
+  _video_vae: store.Network | None = None
+
+  @property
+  def network(self) -> motion_vae.MotionVAEConfig:
+    """The configuration of the network."""
+    return tasks.model(self.config, self.variant.motion_vae)
+
+  @property
+  def objective(self) -> objective.MotionVAEObjective:
+    """The loss."""
+    variant = self.variant
+    return objective.MotionVAEObjective(
+      config=self.network,
+      weights=settings.section(objective.MotionLoss, self.config.loss),
+      normalisation=settings.normalisation(self.config),
+      video_size=(variant.frames, variant.height, variant.width),
+    )
+
+  @property
+  def trainable(self) -> Sequence[str]:
+    """Both trajectory networks and the VAE's decoder."""
+    return ("trajectory_(encoder|decoder)/.*", "vae/decoder/.*")
+
+  @property
+  def multipliers(self) -> Mapping[str, float]:
+    """The VAE's decoder may learn more slowly."""
+    return {"vae/decoder/.*": self.config.decoder_rate}
+
+  def prepare(self) -> None:
+    """Loads the video VAE."""
+    self._video_vae = start.load(self.config, "video_vae", needed=True)
+
+  def loaded(self) -> Mapping[str, Any]:
+    """The video VAE's parameters."""
+    return {"vae": self._video_vae.params}
+
+  def train_set(self) -> tasks.DataSet:
+    """Tracks, mirrored at random."""
+    options = self.options(**self.config.augment.to_dict())
+    return tasks.DataSet(
+      self.records[0],
+      tasks.random_example(transforms.motion_example, options),
+    )
+
+  def held_out(self) -> tasks.DataSet:
+    """Tracks as they are."""
+    transform = tasks.FixedExample(transforms.motion_example, self.options())
+    return tasks.DataSet(self.records[1], transform)
+
+  def look(
+    self, params: Any, step: int, folder: pathlib.Path
+  ) -> Mapping[str, float]:
+    """Decodes held-out tracks and compares moving pixels."""
+    examples = self.shown(transforms.scene_example)
+    names = ("tracks", "intrinsics")
+    inputs = [{name: e[name] for name in names} for e in examples]
+    task = self.objective
+    decode = jax.jit(functools.partial(_decode, task, params))
+    found = tasks.apply_in_batches(decode, inputs)
+    errors = linear_code.MotionError()
+    for number, example in enumerate(examples):
+      predicted, true, moving, tracks = np.split(found[number], [3, 6, 7], -1)
+      errors.add(predicted, true, moving[0, ..., 0] > 0)
+      self.save(
+        folder,
+        step,
+        number,
+        panels.predicted_and_true(
+          example["image"], tracks, example["tracks"], example["intrinsics"]
+        ),
+      )
+    return {"moving_error": errors.relative}
+
+  def metadata(self, params: Any) -> dict[str, Any]:
+    """Normalisation, and statistics of the latents of training motion."""
+    task = self.objective
+    network = task.network
+
+    def encode(batch: Mapping[str, Any]) -> Any:
+      moved, _ = objective.normalised_motion(batch, task.normalisation)
+      return network.apply({"params": params}, moved, method="encode")
+
+    transform = tasks.FixedExample(transforms.motion_example, self.options())
+    data = tasks.DataSet(self.records[0], transform)
+    stats = tasks.measure_latents(
+      encode,
+      tasks.statistics_batches(data, self.config.statistics_records),
+      self.network.vae.latent_channels,
+    )
+    video = self._video_vae.metadata
+    base_stats = latent_stats.LatentStats.from_json(video["latent_stats"])
+    trajectory = latent_stats.LatentStats(
+      mean=(stats.mean - base_stats.mean) / base_stats.std,
+      std=stats.std / base_stats.std,
+    )
+    return {
+      "normalisation": dataclasses.asdict(task.normalisation),
+      "base_latent_stats": base_stats.to_json(),
+      "trajectory_latent_stats": trajectory.to_json(),
+      "latent_stats": latent_stats.chain(base_stats, trajectory).to_json(),
+      "identity": tasks.identity(params),
+      "trained_on": {"video_vae": video["identity"]},
+    }
+
+
+def _decode(
+  task: objective.MotionVAEObjective, params: Any, batch: Mapping[str, Any]
+) -> Any:
+  """Decoded motion, true motion, moving mask and decoded tracks, [.. 10]."""
+  variables, tracks = {"params": params}, batch["tracks"]
+  moved, valid = objective.normalised_motion(batch, task.normalisation)
+  decoded = task.network.apply(variables, moved)
+  moving = objective.moving_mask(moved, valid)
+  alpha = task.normalisation.alpha(batch["intrinsics"], *tracks.shape[2:4])
+  mode, first = task.normalisation.mode, tracks[:, 0]
+  scale = motion_geometry.scale_of(decoded, first, mode)
+  found = motion_geometry.denormalise(decoded, first, alpha, mode, scale)
+  mask = jnp.broadcast_to(
+    moving[:, None, ..., None].astype(jnp.float32), (*moved.shape[:-1], 1)
+  )
+  return jnp.concatenate([decoded, moved, mask, found], axis=-1)

@@ -1,0 +1,257 @@
+"""The modes of main.py: train, evaluate and plan."""
+
+import functools
+import os
+import pathlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax.sharding import Mesh
+
+from more4d_jax import errors, partitioning, rng
+from more4d_jax.checkpoints import store
+from more4d_jax.data import loader as loaders
+from more4d_jax.experiment import (
+  depth,
+  motion_vae,
+  plan,
+  settings,
+  sources,
+  strag,
+  video_vae,
+  vism,
+)
+from more4d_jax.experiment import task as tasks
+from more4d_jax.training import loop, optimizer, paths, prefetch
+from more4d_jax.training import state as states
+from more4d_jax.training import step as steps
+
+TASKS: Mapping[str, type[tasks.Task]] = {
+  task.kind: task
+  for task in (
+    video_vae.VideoVAETask,
+    depth.DepthTask,
+    motion_vae.MotionVAETask,
+    strag.STraGTask,
+    vism.ViSMTask,
+  )
+}
+# Evaluation draws with keys that training never uses.
+_EVALUATION_SEED = 7_919
+
+
+def run(
+  mode: str,
+  config: ml_collections.ConfigDict,
+  workdir: str | os.PathLike[str] | None,
+) -> None:
+  """Trains, evaluates or plans.
+
+  Args:
+    mode: "train", "evaluate" or "plan".
+    config: locked; see configs/.
+    workdir: of the run; "plan" needs none.
+
+  Raises:
+    UserError: for anything the user can mend.
+  """
+  task = make_task(config, workdir)
+  if mode == "plan":
+    print(plan.describe(task, settings.mesh_config(config)))
+    return
+  root = pathlib.Path(workdir)
+  if mode == "evaluate":
+    _evaluate(task, root)
+    return
+  settings.claim_workdir(config, root)
+  if (root / "model" / "network.json").is_file():
+    print(f"{root / 'model'} is finished: there is nothing left to train")
+    return
+  training = prepare(task)
+  state = loop.train(training, root)
+  finish(task, training, state, root / "model")
+
+
+def make_task(
+  config: ml_collections.ConfigDict, workdir: str | os.PathLike[str] | None
+) -> tasks.Task:
+  """Makes the task a configuration names.
+
+  Raises:
+    UserError: for an unknown task.
+  """
+  if config.task not in TASKS:
+    raise errors.UserError(
+      f"task is {config.task!r}: choose one of {', '.join(TASKS)}"
+    )
+  root = None if workdir is None else pathlib.Path(workdir)
+  return TASKS[config.task](config, root)
+
+
+def _mesh(config: ml_collections.ConfigDict) -> Mesh:
+  try:
+    mesh = partitioning.make_mesh(settings.mesh_config(config))
+  except ValueError as error:
+    raise errors.UserError(str(error)) from error
+  parts = mesh.shape["data"] * mesh.shape["fsdp"]
+  if config.batch_size % parts:
+    raise errors.UserError(
+      f"batch_size is {config.batch_size}, but mesh.data * mesh.fsdp = {parts} "
+      "devices share it: use a multiple"
+    )
+  return mesh
+
+
+def prepare(task: tasks.Task) -> loop.Training:
+  """Loads, opens and compiles nothing twice: all the loop is handed."""
+  config = task.config
+  mesh, loop_config = _mesh(config), settings.loop_config(config)
+  optimizer_config = settings.optimizer_config(config)
+  task.prepare()
+  init = functools.partial(task.objective.init, rng.key(config.seed, "init"))
+  trained, still = paths.split(jax.eval_shape(init), task.trainable)
+  chain = optimizer.make_optimizer(
+    optimizer_config, config.num_steps, task.multipliers
+  )
+  abstract = states.abstract_state(trained, chain)
+  place = states.state_shardings(mesh, abstract)
+
+  @functools.cache
+  def params() -> tuple[Any, Any]:
+    full = states.create_params(init, mesh, task.loaded())
+    return paths.split(full, task.trainable)
+
+  frozen = params()[1] if still else {}
+  step = steps.make_step(_loss(task), chain, optimizer_config, config.seed)
+  train_set = task.train_set()
+  return loop.Training(
+    name=f"{config.task} {config.size}",
+    mesh=mesh,
+    create=lambda: states.create_state(params()[0], trained, chain, mesh),
+    abstract=states.abstract_with_shardings(place, abstract),
+    step=steps.jit_step(step, mesh, place, partitioning.shardings(mesh, still)),
+    frozen=frozen,
+    loader=loaders.make_loader(
+      train_set.source, train_set.transform, _loader_config(config)
+    ),
+    evaluators=_evaluators(task, mesh, frozen),
+    config=loop_config,
+    seed=config.seed,
+  )
+
+
+def _loader_config(config: ml_collections.ConfigDict) -> loaders.LoaderConfig:
+  return loaders.LoaderConfig(
+    global_batch=config.batch_size,
+    seed=config.seed,
+    shuffle=config.data.shuffle,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+    workers=config.data.workers,
+    threads=config.data.threads,
+  )
+
+
+def _loss(task: tasks.Task) -> steps.LossFn:
+  objective = task.objective
+
+  def loss(trained: Any, frozen: Any, batch: Any, keys: steps.Keys) -> Any:
+    return objective.loss(paths.merge(trained, frozen), batch, keys)
+
+  return loss
+
+
+def _evaluators(
+  task: tasks.Task, mesh: Mesh, frozen: Any
+) -> list[loop.Evaluator]:
+  """The loss on held-out examples, then what the task itself looks at."""
+  compiled = jax.jit(_evaluation_loss(_loss(task), task.config.seed))
+
+  def losses(
+    state: states.TrainState, step: int, folder: pathlib.Path
+  ) -> dict[str, float]:
+    del step, folder
+    found: list[dict[str, float]] = []
+    with jax.set_mesh(mesh):
+      for number, batch in enumerate(_held_out_batches(task, mesh)):
+        values = compiled(state.ema, frozen, batch, jnp.int32(number))
+        found.append(jax.device_get(values))
+    return {
+      name: float(np.mean([values[name] for values in found]))
+      for name in found[0]
+    }
+
+  def look(
+    state: states.TrainState, step: int, folder: pathlib.Path
+  ) -> Mapping[str, float]:
+    return task.look(_host(state.ema, frozen), step, folder)
+
+  return [losses, look]
+
+
+def _evaluation_loss(loss: steps.LossFn, seed: int) -> Any:
+  def evaluate(trained: Any, frozen: Any, batch: Any, number: Any) -> Any:
+    keys = steps.Keys(seed + _EVALUATION_SEED, number)
+    value, metrics = loss(trained, frozen, batch, keys)
+    return {"loss": value, **metrics}
+
+  return evaluate
+
+
+def _held_out_batches(task: tasks.Task, mesh: Mesh) -> Any:
+  config, held = task.config, task.held_out()
+  source = sources.cycled(
+    held.source, config.evaluation.records, config.batch_size
+  )
+  share = config.batch_size // jax.process_count()
+  first = share * jax.process_index()
+  for batch in loaders.batches_in_order(
+    source, held.transform, config.batch_size
+  ):
+    mine = {n: v[first : first + share] for n, v in batch.items()}
+    yield prefetch.to_mesh(mine, mesh)
+
+
+def _host(trained: Any, frozen: Any) -> Any:
+  """Gathers a network's parameters in host memory."""
+  return jax.device_get(paths.merge(trained, frozen))
+
+
+def _evaluate(task: tasks.Task, root: pathlib.Path) -> None:
+  """Prints the figures of the newest checkpoint."""
+  if not (root / "config.json").is_file():
+    raise errors.UserError(
+      f"{root} holds no run: train one there first, or name another --workdir"
+    )
+  settings.claim_workdir(task.config, root)
+  training = prepare(task)
+  checkpoints = store.TrainingCheckpoints(
+    root / "checkpoints", keep=training.config.checkpoint_keep
+  )
+  if checkpoints.latest_step() is None:
+    raise errors.UserError(
+      f"{root} holds no checkpoint yet: train longer than checkpoint.every"
+    )
+  state, _ = checkpoints.restore(training.abstract)
+  figures = loop.evaluate(training, state, root)
+  training.loader.close()
+  for name, value in figures.items():
+    print(f"{name:24s} {value:.6g}")
+
+
+def finish(
+  task: tasks.Task,
+  training: loop.Training,
+  state: states.TrainState,
+  directory: pathlib.Path,
+) -> None:
+  """Writes the averaged network with what sampling must know."""
+  print(f"writing {directory}", file=sys.stderr)
+  params = _host(state.ema, training.frozen)
+  metadata = {**task.size, **task.metadata(params), "steps": int(state.step)}
+  store.save_network(directory, params, task.network, metadata)

@@ -1,0 +1,194 @@
+"""Configuration sections to the frozen dataclasses that rooms take."""
+
+import dataclasses
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from more4d_jax import errors, partitioning
+from more4d_jax.geometry import motion
+from more4d_jax.models import flow_matching
+from more4d_jax.training import loop, optimizer
+
+# What a later start of the same run may change.
+_FREE = (
+  "log_every",
+  "data.workers",
+  "data.threads",
+  "checkpoint.every",
+  "checkpoint.keep",
+  "evaluation.every",
+  "evaluation.records",
+  "evaluation.videos",
+  "mesh.data",
+  "mesh.fsdp",
+  "mesh.context",
+  "mesh.tensor",
+)
+
+
+def section(cls: type, config: ml_collections.ConfigDict) -> Any:
+  """Builds a dataclass from a section with the same fields."""
+  return cls(**config.to_dict())
+
+
+def optimizer_config(
+  config: ml_collections.ConfigDict,
+) -> optimizer.OptimizerConfig:
+  """Reads the section `optimizer`.
+
+  Raises:
+    UserError: for an unknown schedule.
+  """
+  found = section(optimizer.OptimizerConfig, config.optimizer)
+  if found.schedule not in optimizer.SCHEDULES:
+    raise errors.UserError(
+      f"optimizer.schedule is {found.schedule!r}: choose one of "
+      f"{', '.join(optimizer.SCHEDULES)}"
+    )
+  return found
+
+
+def mesh_config(config: ml_collections.ConfigDict) -> partitioning.MeshConfig:
+  """Reads the section `mesh`."""
+  return section(partitioning.MeshConfig, config.mesh)
+
+
+def loop_config(config: ml_collections.ConfigDict) -> loop.LoopConfig:
+  """Reads how long and how often.
+
+  Raises:
+    UserError: for a count that is not positive.
+  """
+  positive = {
+    "num_steps": config.num_steps,
+    "batch_size": config.batch_size,
+    "log_every": config.log_every,
+    "checkpoint.every": config.checkpoint.every,
+    "checkpoint.keep": config.checkpoint.keep,
+  }
+  for name, value in positive.items():
+    if value < 1:
+      raise errors.UserError(f"{name} is {value}: expected at least 1")
+  return loop.LoopConfig(
+    num_steps=config.num_steps,
+    log_every=config.log_every,
+    checkpoint_every=config.checkpoint.every,
+    checkpoint_keep=config.checkpoint.keep,
+    evaluate_every=config.evaluation.every,
+  )
+
+
+def normalisation(
+  config: ml_collections.ConfigDict,
+) -> motion.MotionNormalisation:
+  """Reads the section `motion`.
+
+  Raises:
+    UserError: for an unknown mode or factors that are no pair of numbers.
+  """
+  alpha = None
+  try:
+    if config.motion.alpha != "intrinsics":
+      alpha = tuple(float(a) for a in config.motion.alpha.split(","))
+      if len(alpha) != 2:
+        raise ValueError(f"{len(alpha)} numbers")
+  except ValueError as error:
+    raise errors.UserError(
+      f"motion.alpha is {config.motion.alpha!r}: expected intrinsics or two "
+      "numbers as in 1.04,1"
+    ) from error
+  mode = config.motion.normalisation
+  if mode not in motion.MODES:
+    raise errors.UserError(
+      f"motion.normalisation is {mode!r}: choose one of "
+      f"{', '.join(motion.MODES)}"
+    )
+  return motion.MotionNormalisation(mode, alpha)
+
+
+def normalisation_from(
+  metadata: Mapping[str, Any],
+) -> motion.MotionNormalisation:
+  """Reads the normalisation out of a motion VAE's metadata."""
+  found = metadata["normalisation"]
+  alpha = found["fixed_alpha"]
+  return motion.MotionNormalisation(
+    found["mode"], None if alpha is None else tuple(alpha)
+  )
+
+
+def flow_config(config: ml_collections.ConfigDict) -> flow_matching.FlowConfig:
+  """Reads the section `flow`.
+
+  Raises:
+    UserError: for an unknown sampling or weighting.
+  """
+  names = {
+    "sampling": flow_matching.SAMPLINGS,
+    "weighting": flow_matching.WEIGHTINGS,
+  }
+  for name, allowed in names.items():
+    if config.flow[name] not in allowed:
+      raise errors.UserError(
+        f"flow.{name} is {config.flow[name]!r}: choose one of "
+        f"{', '.join(allowed)}"
+      )
+  return section(flow_matching.FlowConfig, config.flow)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+  flat = {}
+  for name, value in values.items():
+    if isinstance(value, dict):
+      flat |= _flat(value, f"{prefix}{name}.")
+    else:
+      flat[f"{prefix}{name}"] = (
+        list(value) if isinstance(value, tuple) else value
+      )
+  return flat
+
+
+def claim_workdir(
+  config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]
+) -> None:
+  """Writes `config.json`, or compares with the one that is there.
+
+  Raises:
+    UserError: if the workdir belongs to another configuration.
+  """
+  path = pathlib.Path(workdir) / "config.json"
+  mine = _flat(config.to_dict())
+  if not path.exists():
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".partial")
+    temporary.write_text(json.dumps(mine, indent=2, sort_keys=True) + "\n")
+    os.replace(temporary, path)
+    return
+  found = json.loads(path.read_text())
+  free = set(_FREE)
+  if config.optimizer.schedule == "constant":
+    free.add("num_steps")
+  for name in sorted({*mine, *found} - free):
+    if mine.get(name) != found.get(name):
+      raise errors.UserError(
+        f"{workdir} holds a run of another config: {name} is "
+        f"{found.get(name)!r} there and {mine.get(name)!r} here; use another "
+        "--workdir or the config it was started with"
+      )
+
+
+def replace_model(model: Any, **changes: Any) -> Any:
+  """Sets fields in a nested model config wherever a dataclass has them."""
+  values = {}
+  for field in dataclasses.fields(model):
+    value = getattr(model, field.name)
+    if field.name in changes:
+      values[field.name] = changes[field.name]
+    elif dataclasses.is_dataclass(value):
+      values[field.name] = replace_model(value, **changes)
+  return dataclasses.replace(model, **values)

@@ -1,0 +1,127 @@
+"""Which records are trained on and which are held out."""
+
+import bisect
+import hashlib
+import itertools
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+
+from more4d_jax import errors
+from more4d_jax.data import loader, source
+
+_EDGE = 1 << 16  # Bytes of each end of a file that enter a fingerprint.
+
+
+class Joined:
+  """Several sources one after the other."""
+
+  def __init__(self, parts: Sequence[loader.Source]):
+    """Keeps the parts."""
+    self._parts = list(parts)
+    self._ends = list(itertools.accumulate(len(part) for part in parts))
+
+  def __len__(self) -> int:
+    """Number of items in all parts."""
+    return self._ends[-1]
+
+  def __getitem__(self, index: int) -> Any:
+    """Returns an item by its number over all parts."""
+    if not 0 <= index < len(self):
+      raise IndexError(f"item {index} of {len(self)}")
+    part = bisect.bisect_right(self._ends, index)
+    return self._parts[part][index - (self._ends[part - 1] if part else 0)]
+
+
+class Selected:
+  """Chosen items of a source."""
+
+  def __init__(self, whole: loader.Source, numbers: Sequence[int]):
+    """Keeps the numbers."""
+    self._whole, self._numbers = whole, numbers
+
+  def __len__(self) -> int:
+    """Number of chosen items."""
+    return len(self._numbers)
+
+  def __getitem__(self, index: int) -> Any:
+    """Returns the item of the index-th chosen number."""
+    return self._whole[self._numbers[index]]
+
+
+def directories(text: str) -> list[str]:
+  """Splits "a,b" into directory names."""
+  return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def open_sets(
+  config: ml_collections.ConfigDict,
+) -> tuple[loader.Source, loader.Source]:
+  """Opens the records to train on and those to evaluate on.
+
+  Without held-out records the evaluation looks at the first training records.
+
+  Args:
+    config: the section `data`.
+
+  Raises:
+    UserError: if no records are named or too few are left to train on.
+  """
+  names = directories(config.records)
+  if not names:
+    raise errors.UserError(
+      "expected directories of records in data.records, found none: add "
+      "--config.data.records=DIR (make them with `more4d data make`)"
+    )
+  records = Joined([source.open_records(name) for name in names])
+  count = len(records)
+  held = directories(config.held_out)
+  kept = count if held else count - config.num_held_out
+  if kept < 1:
+    raise errors.UserError(
+      f"data.num_held_out is {config.num_held_out} but data.records holds "
+      f"{count} records: hold out fewer"
+    )
+  limit = min(config.limit or kept, kept)
+  training = Selected(records, range(limit))
+  if held:
+    return training, Joined([source.open_records(name) for name in held])
+  if config.num_held_out:
+    return training, Selected(records, range(kept, count))
+  return training, training
+
+
+def fingerprint(names: Sequence[str | os.PathLike[str]]) -> str:
+  """Returns digits that change with the records in directories.
+
+  File names, sizes and both ends of every file enter it.
+  """
+  digest = hashlib.sha256()
+  for name in names:
+    root = pathlib.Path(name)
+    for path in sorted(root.rglob("*")):
+      if not path.is_file() or path.suffix in (".md", ".txt"):
+        continue
+      size = path.stat().st_size
+      digest.update(f"{path.relative_to(root)}:{size};".encode())
+      with path.open("rb") as file:
+        digest.update(file.read(_EDGE))
+        file.seek(max(0, size - _EDGE))
+        digest.update(file.read(_EDGE))
+  return digest.hexdigest()[:16]
+
+
+def cycled(whole: loader.Source, count: int, multiple: int) -> Selected:
+  """The first items of a source, repeated to whole batches.
+
+  Args:
+    whole: where they come from.
+    count: at most so many different items.
+    multiple: the batch size.
+  """
+  count = max(1, min(count, len(whole)))
+  filled = -(-count // multiple) * multiple
+  return Selected(whole, [index % count for index in range(filled)])

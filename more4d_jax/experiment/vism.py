@@ -1,0 +1,199 @@
+"""Task `vism` (stage C)."""
+
+import functools
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from more4d_jax import pipeline
+from more4d_jax.checkpoints import store
+from more4d_jax.data import loader
+from more4d_jax.evaluation import video_metrics
+from more4d_jax.experiment import settings, sources, start
+from more4d_jax.experiment import task as tasks
+from more4d_jax.models import latent_stats, video_vae, vism
+from more4d_jax.sampling import networks
+from more4d_jax.training.objectives import vism as objective
+from more4d_jax.viewing import panels
+
+
+class ViSMTask(tasks.Task):
+  """Video latents under a rendering with holes."""
+
+  kind = "vism"
+  _video_vae: store.Network | None = None
+
+  @property
+  def network(self) -> vism.ViSMConfig:
+    """The configuration of the network."""
+    return settings.replace_model(
+      tasks.model(self.config, self.variant.vism),
+      attention=self.config.model.attention,
+      remat=self.config.model.remat,
+    )
+
+  @property
+  def tokenizer(self) -> Any:
+    """Captions to tokens."""
+    text = self.network.text
+    return tasks.byte_tokenizer(text.length, text.vocabulary)
+
+  @property
+  def objective(self) -> objective.ViSMObjective:
+    """The loss; before `prepare` with statistics that change nothing."""
+    variant = self.variant
+    stats = latent_stats.identity(self.network.dit.out_channels)
+    if self._video_vae is not None:
+      stats = self._stats()
+    return objective.ViSMObjective(
+      config=self.network,
+      stats=stats,
+      flow=settings.flow_config(self.config),
+      dropout=settings.section(objective.ViSMDropout, self.config.dropout),
+      grid=variant.latent_grid,
+      image_size=(variant.height, variant.width),
+      empty_text=self.tokenizer([""])[0],
+    )
+
+  @property
+  def trainable(self) -> Sequence[str]:
+    """The transformer, and encoders as the config says."""
+    network, switches = self.network, self.config.model
+    return [
+      "dit/.*",
+      *(["text_encoder/.*"] if switches.train_text_encoder else []),
+      *(
+        ["image_encoder/.*"]
+        if switches.train_image_encoder and network.image
+        else []
+      ),
+    ]
+
+  def prepare(self) -> None:
+    """Loads the video VAE."""
+    self._video_vae = start.load(self.config, "video_vae", needed=True)
+
+  def _stats(self) -> latent_stats.LatentStats:
+    found = self._video_vae.metadata["latent_stats"]
+    return latent_stats.LatentStats.from_json(found)
+
+  def _cache(self, name: str, records: loader.Source) -> tasks.DataSet:
+    """Latents of records' films, made when missing."""
+    from data_pipelines import cache_latents, render_conditions
+
+    vae = self._video_vae
+    encode = functools.partial(
+      jax.jit(render_conditions.encode_films),
+      networks.Bound(
+        jax.device_put(vae.params),
+        video_vae.VideoVAE(vae.config),
+        self._stats(),
+      ),
+    )
+    job = cache_latents.CacheJob(
+      root=tasks.cache_root(self.config, self.workdir),
+      kind=f"vism-{name}",
+      fingerprint={
+        "records": tasks.data_fingerprint(self.config, name, len(records)),
+        "video_vae": vae.metadata["identity"],
+        "text_length": self.tokenizer.length,
+        **self.size,
+      },
+    )
+    transform = render_conditions.FilmExample(self.options(), self.tokenizer)
+    films = render_conditions.Films(records)
+    parts = cache_latents.build(job, films, transform, encode)
+    return tasks.DataSet(sources.Joined(parts), tasks.cached)
+
+  def _shown_records(self) -> sources.Selected:
+    held = self.records[1]
+    count = min(self.config.evaluation.records, len(held))
+    return sources.Selected(held, range(count))
+
+  def train_set(self) -> tasks.DataSet:
+    """Cached latents of the training records."""
+    return self._cache("train", self.records[0])
+
+  def held_out(self) -> tasks.DataSet:
+    """Cached latents of the held-out records."""
+    return self._cache("held_out", self._shown_records())
+
+  def look(
+    self, params: Any, step: int, folder: pathlib.Path
+  ) -> Mapping[str, float]:
+    """Completes renderings of held-out scenes and compares the holes."""
+    from data_pipelines import render_conditions
+
+    if not self.config.evaluation.videos:
+      return {}
+    found = pipeline.Pipeline(
+      {
+        "video_vae": self._video_vae,
+        "vism": store.Network("vism", self.network, params, self.metadata({})),
+      }
+    )
+    example = render_conditions.FilmExample(self.options(), self.tokenizer)
+    records = self._shown_records()
+    films = [example((records[i], 0)) for i in range(len(records))]
+    batch = loader.stack(films)
+    rendering, coverage = jax.device_get(
+      jax.jit(render_conditions.render_batch)(batch)
+    )
+    rendering = np.rint(rendering * 255).astype(np.uint8)
+    captions = [
+      records[i].decode(("caption",))["caption"] for i in range(len(records))
+    ]
+    completed = found.complete_renderings(
+      pipeline.RenderingBatch(rendering, coverage, batch["image"], captions)
+    )
+    true = batch["target_video"]
+    for number in range(len(films)):
+      shown = [
+        panels.show_holes(rendering[number], coverage[number]),
+        completed[number],
+        true[number],
+      ]
+      self.save(
+        folder,
+        step,
+        number,
+        panels.side_by_side(shown, ("rendering", "completed", "true")),
+      )
+    return _figures(rendering, coverage, completed, true)
+
+  def metadata(self, params: Any) -> dict[str, Any]:
+    """How to sample, and from which video VAE the latents are."""
+    del params
+    return {
+      **self.size,
+      "sampling": {
+        **self.config.sampling.to_dict(),
+        "shift": self.config.flow.shift,
+      },
+      "trained_on": {"video_vae": self._video_vae.metadata["identity"]},
+    }
+
+
+def _figures(
+  rendering: np.ndarray,
+  coverage: np.ndarray,
+  completed: np.ndarray,
+  true: np.ndarray,
+) -> dict[str, float]:
+  """Signal to noise in holes, of the completion and of nearest colours."""
+  holes = ~coverage
+  if not holes.any():
+    return {}
+  filled = np.stack(
+    [video_metrics.fill_nearest(v, c) for v, c in zip(rendering, coverage)]
+  )
+  target = true[holes].astype(np.float32) / 255.0
+
+  def psnr(video: np.ndarray) -> float:
+    error = np.mean((video[holes].astype(np.float32) / 255.0 - target) ** 2)
+    return video_metrics.psnr_of(float(error))
+
+  return {"hole_psnr": psnr(completed), "nearest_hole_psnr": psnr(filled)}
