@@ -42,7 +42,7 @@ class Scene:
   visible: Bool[np.ndarray, "T H W"]
   colours: UInt8[np.ndarray, "H W 3"]
   intrinsics: Float[np.ndarray, "4"]
-  fps: float
+  fps: float | int
   metadata: dict[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
@@ -144,9 +144,10 @@ def _read(name: str) -> dict[str, np.ndarray]:
       "wrote"
     )
   try:
-    with np.load(name, allow_pickle=False) as archive:
-      if not isinstance(archive, np.lib.npyio.NpzFile):
-        raise ValueError("a single array, not an archive")
+    opened = np.load(name, allow_pickle=False)
+    if not isinstance(opened, np.lib.npyio.NpzFile):
+      raise ValueError("a single array, not an archive")
+    with opened as archive:
       missing = [field for field in _FIELDS if field not in archive.files]
       if missing:
         raise errors.UserError(

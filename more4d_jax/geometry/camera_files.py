@@ -10,6 +10,7 @@ import dataclasses
 import json
 import os
 import zipfile
+import zlib
 
 import numpy as np
 from jaxtyping import Float
@@ -120,9 +121,18 @@ def _read_json(name: str) -> dict:
 
 def _read_npz(name: str) -> dict:
   try:
-    with np.load(name, allow_pickle=False) as archive:
+    opened = np.load(name, allow_pickle=False)
+    if not isinstance(opened, np.lib.npyio.NpzFile):
+      raise ValueError("a single array, not an archive")
+    with opened as archive:
       return {key: archive[key] for key in archive.files}
-  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+  except (
+    ValueError,
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+  ) as error:
     raise errors.UserError(
       f"{name}: expected an .npz camera file of plain arrays; it is damaged "
       f"or of another kind ({error})"

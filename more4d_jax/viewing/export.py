@@ -26,7 +26,7 @@ def export(
     UserError: unknown target, or no usable point; nothing is written then.
   """
   check_targets(targets)
-  clouds.from_scene(scene, max_positions=1)
+  clouds.from_scene(scene)  # A scene without points is refused here.
   os.makedirs(directory, exist_ok=True)
   folder = os.fspath(directory)
   return {name: TARGETS[name](scene, folder) for name in targets}

@@ -14,7 +14,7 @@ from more4d_jax import errors
 def write_video(
   path: str | os.PathLike,
   frames: UInt8[np.ndarray, "T H W 3"],
-  fps: float,
+  fps: float | int,
   *,
   min_side: int = 0,
   quality: int = 16,
@@ -93,7 +93,10 @@ def enlarge(
 
 
 def _encode(
-  path: str, frames: UInt8[np.ndarray, "T H W 3"], fps: float, quality: int
+  path: str,
+  frames: UInt8[np.ndarray, "T H W 3"],
+  fps: float | int,
+  quality: int,
 ) -> None:
   with av.open(path, "w", options={"movflags": "faststart"}) as container:
     rate = fractions.Fraction(fps).limit_denominator(1000)

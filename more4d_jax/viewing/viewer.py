@@ -4,7 +4,9 @@ The page holds viser's client and the recorded scene; it plays by itself, with
 a time slider, and needs neither network nor server.
 """
 
+import contextlib
 import html
+import io
 import json
 import os
 import tempfile
@@ -78,7 +80,7 @@ def start_server(
 ) -> tuple[viser.ViserServer, "Player"]:
   """Serves the scene with a time slider; the next free port from `port` on."""
   cloud = clouds.from_scene(scene, max_positions)
-  server = viser.ViserServer(host=host, port=port, verbose=False)
+  server = _quiet_server(host, port)
   return server, Player(server, cloud, scene.fps)
 
 
@@ -86,7 +88,7 @@ class Player:
   """Time slider, play and speed of a live viewer."""
 
   def __init__(
-    self, server: viser.ViserServer, cloud: clouds.Cloud, fps: float
+    self, server: viser.ViserServer, cloud: clouds.Cloud, fps: float | int
   ):
     _aim(server, cloud)
     self._frames = _add_frames(server, cloud)
@@ -119,9 +121,9 @@ class Player:
       self.show(int(self._time.value))
 
 
-def _recorded(cloud: clouds.Cloud, fps: float) -> str:
+def _recorded(cloud: clouds.Cloud, fps: float | int) -> str:
   """The client of viser with the scene as a recording of one loop."""
-  server = viser.ViserServer(host="127.0.0.1", port=8080, verbose=False)
+  server = _quiet_server("127.0.0.1", 8080)
   try:
     _aim(server, cloud)
     frames = _add_frames(server, cloud)
@@ -132,7 +134,14 @@ def _recorded(cloud: clouds.Cloud, fps: float) -> str:
       recording.insert_sleep(1.0 / fps)
     return recording.as_html()
   finally:
-    server.stop()
+    with contextlib.redirect_stdout(io.StringIO()):
+      server.stop()
+
+
+def _quiet_server(host: str, port: int) -> viser.ViserServer:
+  """A server on the next free port that prints no banner of its own."""
+  with contextlib.redirect_stdout(io.StringIO()):
+    return viser.ViserServer(host=host, port=port, verbose=False)
 
 
 def _aim(server: viser.ViserServer, cloud: clouds.Cloud) -> None:

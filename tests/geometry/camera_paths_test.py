@@ -239,6 +239,10 @@ def test_damaged_camera_files_are_refused(tmp_path, name):
     camera_paths.check(str(tmp_path / name))
   with pytest.raises(errors.UserError, match="no such camera file"):
     camera_paths.check(str(tmp_path / f"missing-{name}"))
+  with open(tmp_path / "bad.npz", "wb") as stream:
+    np.save(stream, np.eye(4))
+  with pytest.raises(errors.UserError, match="a single array"):
+    camera_paths.load_path(tmp_path / "bad.npz")
   (tmp_path / "list.json").write_text("[1, 2]")
   with pytest.raises(errors.UserError, match="expected a JSON object"):
     camera_paths.load_path(tmp_path / "list.json")

@@ -21,9 +21,7 @@ def _scene(frames=4):
 
 def test_a_sliding_square_hides_the_wall_behind_it():
   tracks = _scene()
-  seen = np.asarray(
-    visibility.visible_points(jnp.asarray(tracks), _INTRINSICS)
-  )
+  seen = np.asarray(visibility.visible_points(jnp.asarray(tracks), _INTRINSICS))
   assert seen[0].all()
   for t in range(1, 4):
     expected = np.ones((16, 24), bool)
@@ -37,7 +35,5 @@ def test_points_outside_and_behind_are_not_seen():
   tracks[2, 0, 0] = [0, 0, -3]
   tracks[2, 0, 1] = [50, 0, 4]
   tracks[3, 0, 2] = np.nan
-  seen = np.asarray(
-    visibility.visible_points(jnp.asarray(tracks), _INTRINSICS)
-  )
+  seen = np.asarray(visibility.visible_points(jnp.asarray(tracks), _INTRINSICS))
   assert not seen[2, 0, 0] and not seen[2, 0, 1] and not seen[3, 0, 2]

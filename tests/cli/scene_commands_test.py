@@ -1,0 +1,101 @@
+"""`more4d render` and `more4d export`, run as a user runs them."""
+
+import numpy as np
+import pytest
+
+from more4d_jax import scene as scene_lib
+from more4d_jax.cli import main
+from more4d_jax.viewing import video
+
+
+@pytest.fixture
+def scene_file(tmp_path):
+  z = np.full((6, 8), 2.0)
+  rows, columns = np.mgrid[:6, :8] + 0.5
+  first = np.stack([(columns - 4) / 9 * z, (rows - 3) / 9 * z, z], axis=-1)
+  scene = scene_lib.Scene(
+    tracks=np.stack([first, first + np.asarray([0.1, 0, 0])]).astype(
+      np.float32
+    ),
+    visible=np.ones((2, 6, 8), bool),
+    colours=np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8),
+    intrinsics=np.asarray([9.0, 9.0, 4.0, 3.0], np.float32),
+    fps=8.0,
+  )
+  scene.save(tmp_path / "s.npz")
+  return tmp_path / "s.npz"
+
+
+def test_render_writes_a_video_of_the_scene(tmp_path, scene_file, capsys):
+  out = tmp_path / "new" / "v.mp4"
+  status = main.main(
+    [
+      "render",
+      "--scene",
+      str(scene_file),
+      "--camera",
+      "static",
+      "--out",
+      str(out),
+      "--min-side",
+      "96",
+    ]
+  )
+  assert status == 0, capsys.readouterr().err
+  frames, fps = video.read_video(out)
+  assert frames.shape == (2, 96, 128, 3)
+  assert fps == 8.0
+  expected = scene_lib.Scene.load(scene_file).colours
+  centres = frames[0, 8::16, 8::16].astype(int)
+  assert np.abs(centres - expected).mean() < 12  # Lossy, chroma halved.
+
+
+def test_export_writes_what_was_asked_for(tmp_path, scene_file, capsys):
+  status = main.main(
+    [
+      "export",
+      "--scene",
+      str(scene_file),
+      "--to",
+      "html,ply",
+      "--out",
+      str(tmp_path / "out"),
+    ]
+  )
+  assert status == 0, capsys.readouterr().err
+  assert (tmp_path / "out" / "scene.html").stat().st_size > 500_000
+  assert len(list((tmp_path / "out" / "ply").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+  ("command", "changes", "message"),
+  [
+    ("render", {"--camera": "spiral"}, "choose one of static, orbit_left_90"),
+    ("render", {"--camera": "none.json"}, "no such camera file"),
+    ("render", {"--scene": "none.npz"}, "no such scene file"),
+    ("render", {"--out": "v.avi"}, "ending in .mp4"),
+    ("render", {"--height": "-1"}, "at least 0"),
+    ("export", {"--to": "glb"}, "choose from html, ply"),
+    ("export", {"--scene": "none.npz"}, "no such scene file"),
+    ("view", {"--scene": "none.npz"}, "no such scene file"),
+    ("view", {"--port": "0"}, "between 1 and 65535"),
+  ],
+)
+def test_mistakes_give_one_line_and_no_file(
+  command, changes, message, tmp_path, scene_file, capsys, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  options = {"--scene": str(scene_file)}
+  if command == "render":
+    options |= {"--camera": "static", "--out": "v.mp4"}
+  if command == "export":
+    options |= {"--to": "ply", "--out": "out"}
+  options |= changes
+  before = sorted(tmp_path.iterdir())
+  arguments = [word for pair in options.items() for word in pair]
+  assert main.main([command, *arguments]) == 2
+  error = capsys.readouterr().err
+  assert error.startswith("error: ")
+  assert error.count("\n") == 1
+  assert message in error
+  assert sorted(tmp_path.iterdir()) == before
