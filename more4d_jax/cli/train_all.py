@@ -91,7 +91,7 @@ def _steps(
         "--count", str(records.count), "--frames", str(variant.frames),
         "--height", str(variant.height), "--width", str(variant.width),
         "--seed", str(records.seed), "--out", str(target),
-        *(("--light",) if records.light else ()),
+        *(("--light",) if records.light else ("--views", "1")),
       ),
       target / "manifest.json",
     )  # fmt: skip
