@@ -9,7 +9,7 @@ valid for any number of processes, threads and workers.
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import grain
 import numpy as np
@@ -21,6 +21,7 @@ from more4d_jax.data import processes
 POSITION = "global_next_index"
 
 
+@runtime_checkable
 class Source(Protocol):
   """Whatever has a length and gives an item for a number."""
 

@@ -1,0 +1,92 @@
+"""Directories of records, whole and damaged."""
+
+import json
+import pickle
+
+import pytest
+
+from more4d_jax import errors
+from more4d_jax.data import records, source
+from tests.data import scenes
+
+LENGTHS = {"train": [3, 2], "test": [1]}
+
+
+@pytest.fixture
+def directory(tmp_path):
+  seed = 0
+  for split, lengths in LENGTHS.items():
+    paths = source.shard_paths(tmp_path, split, len(lengths))
+    for path, length in zip(paths, lengths):
+      encoded = [records.encode(scenes.record(seed + i)) for i in range(length)]
+      source.write_shard(path, [source.serialise(e) for e in encoded])
+      seed += length
+  splits = [
+    {"name": name, "shardLengths": [str(length) for length in lengths]}
+    for name, lengths in LENGTHS.items()
+  ]
+  (tmp_path / source.INFO_FILE).write_text(json.dumps({"splits": splits}))
+  return tmp_path
+
+
+def ids(opened):
+  return [item.decode(("id",))["id"] for item in opened]
+
+
+def test_records_come_in_order(directory):
+  opened = source.open_records(directory, "train")
+  assert len(opened) == 5
+  assert ids(opened) == [f"toy-{i}" for i in range(5)]
+  assert ids(source.open_records(directory.parent, "test")) == ["toy-5"]
+  assert ids(pickle.loads(pickle.dumps(opened))) == ids(opened)
+  for index in (-1, 5):
+    with pytest.raises(IndexError):
+      opened[index]
+
+
+def test_the_same_records_give_the_same_file(directory):
+  path = source.shard_paths(directory, "train", 2)[0]
+  before = path.read_bytes()
+  encoded = [records.encode(scenes.record(i)) for i in range(3)]
+  source.write_shard(path, [source.serialise(e) for e in encoded])
+  assert path.read_bytes() == before
+  assert not list(directory.glob("*.incomplete"))
+
+
+@pytest.mark.parametrize(
+  "damage",
+  [
+    lambda raw: raw[: len(raw) // 2],
+    lambda raw: b"",
+    lambda raw: raw.replace(b"toy-4", b"toy-9"),  # Past the file's checksums.
+  ],
+)
+def test_damage_names_file_and_record(directory, damage):
+  path = source.shard_paths(directory, "train", 2)[1]
+  path.write_bytes(damage(path.read_bytes()))
+  opened = source.open_records(directory, "train")
+  assert ids(opened[i] for i in range(3)) == ["toy-0", "toy-1", "toy-2"]
+  with pytest.raises(errors.UserError) as caught:
+    for index in (3, 4):
+      opened[index].decode()
+  message = str(caught.value)
+  assert "is damaged" in message and str(path) in message
+  assert message.startswith(("record 3", "record 4")) and "\n" not in message
+
+
+def test_what_is_not_there_is_said(directory, tmp_path):
+  with pytest.raises(errors.UserError, match="splits test, train"):
+    source.open_records(directory)
+  with pytest.raises(errors.UserError, match="found 'validation'"):
+    source.open_records(directory, "validation")
+  source.shard_paths(directory, "train", 2)[1].unlink()
+  with pytest.raises(errors.UserError, match=r"00001-of-00002 is missing"):
+    source.open_records(directory, "train")
+  (directory / source.INFO_FILE).write_text('{"splits": [{')
+  with pytest.raises(errors.UserError, match="is damaged"):
+    source.open_records(directory, "train")
+  with pytest.raises(errors.UserError, match="is no directory"):
+    source.open_records(tmp_path / "nothing")
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(errors.UserError, match="not finished"):
+    source.open_records(tmp_path / "empty")
