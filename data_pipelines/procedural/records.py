@@ -41,8 +41,8 @@ def scene_options(options: RecordOptions) -> scenes.SceneOptions:
 def _relative(scene: scenes.Scene, poses: np.ndarray) -> np.ndarray:
   """Returns poses in the first camera's coordinates, [T 4 4] float32."""
   relative = scene.first_from_stage() @ poses
-  if (poses[0] == scene.camera.stage_from_camera[0]).all():
-    relative[0] = np.eye(4)
+  same = (poses == scene.camera.stage_from_camera[0]).all(axis=(1, 2))
+  relative[same] = np.eye(4)  # Without the rounding of the inverse.
   return relative.astype(np.float32)
 
 
