@@ -1,0 +1,225 @@
+"""`more4d generate`: a picture and a sentence to a 4D scene and videos."""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from more4d_jax import errors, inputs, pipeline
+from more4d_jax import loaded as loaded_lib
+from more4d_jax import scene as scene_lib
+from more4d_jax.cli import jobs as jobs_lib
+from more4d_jax.evaluation import scene_checks
+from more4d_jax.geometry import camera_paths
+from more4d_jax.viewing import clouds, export, video
+
+CAMERAS = "static,orbit_left_90,forward,circular,x_moving"
+_SUMMARY = "summary.json"
+_MIN_SIDE = 240  # Pixels; small videos are enlarged to be looked at.
+
+
+def generate(
+  *,
+  image: pathlib.Path,
+  checkpoint: pathlib.Path,
+  out: pathlib.Path,
+  prompt: str | None = None,
+  depth: pathlib.Path | None = None,
+  camera: str = CAMERAS,
+  fov: float | None = None,
+  seed: int = 0,
+  steps: int | None = None,
+  guidance: float | None = None,
+) -> None:
+  """Makes a 4D scene and its videos of a picture.
+
+  Writes scene.npz, scene.html, for each camera path <camera>.mp4 (completed
+  by 4D-ViSM) and <camera>_points.mp4 (the bare rendering), and summary.json.
+  With several pictures each gets a folder of its name. Grey pictures repeat
+  their channel, transparent ones are blended over white, and every picture is
+  cropped around its centre to the model's aspect.
+
+  Args:
+    image: a picture, a folder of them, or a manifest (one JSON object with
+      image, prompt and perhaps depth a line).
+    checkpoint: directory made by `more4d bundle`.
+    out: directory for the results; it appears when all of them are there.
+    prompt: what moves and how.
+    depth: depth of the whole picture: .npy or .npz in metres, 16-bit .png in
+      millimetres; a folder of them if --image is one. The checkpoint's depth
+      network estimates it when left out.
+    camera: names of camera paths or camera files, separated by commas.
+    fov: horizontal angle of view of the whole picture in degrees; from its
+      EXIF data, or 60, when left out.
+    seed: of the noise.
+    steps: sampling steps; as the checkpoint says when left out.
+    guidance: guidance scale; as the checkpoint says when left out.
+  """
+  cameras = _cameras(camera)
+  _check_numbers(steps, guidance)
+  jobs = jobs_lib.find_jobs(image, prompt, depth)
+  several = image.is_dir() or image.suffix.lower() in jobs_lib.MANIFESTS
+  _check_out(out)
+  for job in jobs:  # Every mistake is found before a network is read.
+    _read(job)
+  changes = loaded_lib.Overrides(steps, guidance)
+  loaded = pipeline.load(checkpoint, changes)
+  kinds = ["video_vae", "motion_vae", "strag", "vism"]
+  for kind in [*kinds, *(["depth"] if any(not j.depth for j in jobs) else [])]:
+    loaded.networks.network(kind)
+  prepared = [inputs.prepare(*_read(job), loaded.size[1:], fov) for job in jobs]
+  with _new_directory(out) as folder:
+    for job, ready in zip(jobs, prepared):
+      target = folder / job.name if several else folder
+      target.mkdir(exist_ok=True)
+      _make(loaded, job, ready, (cameras, seed), target)
+    if several:
+      names = [job.name for job in jobs]
+      _write_json(folder / _SUMMARY, {"scenes": names})
+  print(f"results in {out}", flush=True)
+
+
+def _make(
+  loaded: pipeline.Pipeline,
+  job: jobs_lib.Job,
+  prepared: inputs.Prepared,
+  options: tuple[Sequence[str], int],
+  target: pathlib.Path,
+) -> None:
+  """Makes all files of one scene."""
+  cameras, seed = options
+  started = time.monotonic()
+  if prepared.invalid_depth:
+    print(
+      f"{job.depth}: {prepared.invalid_depth} invalid depth values became the "
+      "median of the others",
+      flush=True,
+    )
+  print(f"{job.image.name}: {job.prompt!r}", flush=True)
+  scene = loaded.scene(prepared, job.prompt, seed)
+  checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
+  _say("trajectories", started)
+  scene.save(target / "scene.npz")
+  export.export(
+    clouds.from_scene(scene), ["html"], target, scene.fps, scene.metadata
+  )
+  _say("scene.npz and scene.html", started)
+  coverage = {}
+  for name in cameras:
+    coverage[name] = _film(loaded, scene, (name, seed), target)
+    _say(f"{camera_paths.label(name)}.mp4", started)
+  summary = {
+    **checks,
+    "image": str(job.image),
+    "prompt": job.prompt,
+    "depth": str(job.depth) if job.depth else "estimated",
+    "invalid_depth_values": prepared.invalid_depth,
+    "median_depth": float(np.median(scene.tracks[0, ..., 2])),
+    "intrinsics": scene.intrinsics.tolist(),
+    "frames": scene.num_frames,
+    "size": list(scene.size),
+    "fps": scene.fps,
+    "coverage": coverage,
+    **{k: scene.metadata[k] for k in ("seed", "checkpoint", "sampler")},
+    "seconds": round(time.monotonic() - started, 2),
+  }
+  _write_json(target / _SUMMARY, summary)
+  for name, value in checks.items():
+    print(f"  {name:<20}{value}", flush=True)
+
+
+def _film(
+  loaded: pipeline.Pipeline,
+  scene: scene_lib.Scene,
+  path: tuple[str, int],
+  target: pathlib.Path,
+) -> float:
+  """Writes both videos of a camera path; returns the share without holes."""
+  name, seed = path
+  label = camera_paths.label(name)
+  points, covered = scene.render(name)
+  completed = loaded.complete_rendering(scene, points, covered, seed)
+  for frames, suffix in ((completed, ""), (points, "_points")):
+    video.write_video(
+      target / f"{label}{suffix}.mp4", frames, scene.fps, min_side=_MIN_SIDE
+    )
+  return float(covered.mean())
+
+
+def _read(
+  job: jobs_lib.Job,
+) -> tuple[inputs.Picture, np.ndarray | None]:
+  depth = None if job.depth is None else inputs.load_depth(job.depth)
+  if depth is not None:
+    inputs.clean_depth(depth)
+  return inputs.load_picture(job.image), depth
+
+
+def _cameras(text: str) -> tuple[str, ...]:
+  """Splits and checks the camera paths, before anything heavy happens."""
+  names = tuple(name.strip() for name in text.split(",") if name.strip())
+  if not names:
+    raise errors.UserError(
+      f"expected camera paths, found none: give --camera {CAMERAS}"
+    )
+  for name in names:
+    camera_paths.check(name)
+  labels = [camera_paths.label(name) for name in names]
+  twice = sorted({label for label in labels if labels.count(label) > 1})
+  if twice:
+    raise errors.UserError(
+      f"expected each camera path once, found {twice[0]!r} twice: their videos "
+      "would have the same name"
+    )
+  return names
+
+
+def _check_numbers(steps: int | None, guidance: float | None) -> None:
+  if steps is not None and steps < 1:
+    raise errors.UserError(f"expected at least 1 step, found --steps {steps}")
+  if guidance is not None and not 0 <= guidance <= 100:
+    raise errors.UserError(
+      f"expected a guidance scale of 0 to 100, found --guidance {guidance}"
+    )
+
+
+def _check_out(out: pathlib.Path) -> None:
+  """Refuses to replace anything but an earlier result."""
+  if out.is_dir() and (not any(out.iterdir()) or (out / _SUMMARY).is_file()):
+    return
+  if out.exists():
+    raise errors.UserError(
+      f"expected a new directory for the results, found {out}, which holds "
+      "other files: name another --out"
+    )
+
+
+@contextlib.contextmanager
+def _new_directory(out: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A folder to fill that gets its name when the block ends well."""
+  out = out.absolute()
+  out.parent.mkdir(parents=True, exist_ok=True)
+  partial = out.with_name(f"{out.name}.partial")
+  shutil.rmtree(partial, ignore_errors=True)
+  partial.mkdir()
+  try:
+    yield partial
+    if out.exists():
+      shutil.rmtree(out)
+    os.replace(partial, out)
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _say(what: str, started: float) -> None:
+  print(f"  {what:<32}{time.monotonic() - started:7.1f} s", flush=True)
+
+
+def _write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
+  path.write_text(json.dumps(value, indent=2) + "\n")

@@ -1,0 +1,174 @@
+"""What `more4d generate --image` may name: a file, a folder, a manifest."""
+
+import dataclasses
+import json
+import pathlib
+
+from more4d_jax import errors
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+MANIFESTS = (".json", ".jsonl")
+_DEPTHS = (".npy", ".npz", ".png")
+_KEYS = {"image", "prompt", "depth"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """One scene to make.
+
+  Attributes:
+    name: of its folder where there are several.
+    image: picture file.
+    prompt: what moves and how.
+    depth: depth file, or None.
+  """
+
+  name: str
+  image: pathlib.Path
+  prompt: str
+  depth: pathlib.Path | None = None
+
+
+def find_jobs(
+  image: pathlib.Path, prompt: str | None, depth: pathlib.Path | None
+) -> tuple[Job, ...]:
+  """Lists the scenes to make.
+
+  Args:
+    image: a picture; a folder of pictures; or a manifest, one JSON object
+      with `image`, `prompt` and perhaps `depth` a line, whose relative paths
+      start at the manifest.
+    prompt: for a picture or a folder; a manifest's lines may leave theirs out.
+    depth: a file for a picture; for a folder, a folder with a depth file of
+      the same stem for each picture.
+
+  Raises:
+    UserError: if something is missing, damaged or ambiguous.
+  """
+  if not image.exists():
+    raise errors.UserError(
+      f"expected a picture, a folder or a manifest at {image}, found no such "
+      "file: check --image"
+    )
+  if image.is_dir():
+    jobs = _folder(image, _required(prompt), depth)
+  elif image.suffix.lower() in MANIFESTS:
+    jobs = _manifest(image, prompt, depth)
+  else:
+    return (Job(image.stem, image, _required(prompt), depth),)
+  _check_names(jobs, image)
+  return jobs
+
+
+def _required(prompt: str | None) -> str:
+  if prompt is None:
+    raise errors.UserError(
+      "expected a sentence that says what moves, found no --prompt: add one, "
+      "such as --prompt 'a red ball rolls slowly to the left'"
+    )
+  return prompt
+
+
+def _folder(
+  folder: pathlib.Path, prompt: str, depth: pathlib.Path | None
+) -> tuple[Job, ...]:
+  pictures = sorted(
+    path for path in folder.iterdir() if path.suffix.lower() in PICTURES
+  )
+  if not pictures:
+    raise errors.UserError(
+      f"expected pictures in {folder}, found none: give a folder with "
+      f"{', '.join(PICTURES)} files"
+    )
+  if depth is not None and not depth.is_dir():
+    raise errors.UserError(
+      f"expected a folder of depth files for the pictures in {folder}, found "
+      f"{depth}: give a folder, or name depth files in a manifest"
+    )
+  return tuple(
+    Job(path.stem, path, prompt, depth and _depth_of(path, depth))
+    for path in pictures
+  )
+
+
+def _depth_of(picture: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+  found = [
+    folder / (picture.stem + suffix)
+    for suffix in _DEPTHS
+    if (folder / (picture.stem + suffix)).is_file()
+  ]
+  if len(found) != 1:
+    raise errors.UserError(
+      f"expected one depth file named {picture.stem} in {folder}, found "
+      f"{len(found)}: name it {picture.stem}.npy"
+    )
+  return found[0]
+
+
+def _manifest(
+  path: pathlib.Path, prompt: str | None, depth: pathlib.Path | None
+) -> tuple[Job, ...]:
+  if depth is not None:
+    raise errors.UserError(
+      f"expected depth files to be named in the manifest {path}, found "
+      "--depth too: leave --depth out"
+    )
+  try:
+    lines = path.read_text(encoding="utf-8").splitlines()
+  except UnicodeDecodeError as error:
+    raise errors.UserError(
+      f"expected JSON lines in {path}, found bytes that are no text: check "
+      "--image"
+    ) from error
+  jobs = tuple(
+    _line(path, number, line, prompt)
+    for number, line in enumerate(lines, start=1)
+    if line.strip()
+  )
+  if not jobs:
+    raise errors.UserError(
+      f"expected one JSON object a line in {path}, found none: write one line "
+      'such as {"image": "a.png", "prompt": "the dog runs"}'
+    )
+  return jobs
+
+
+def _line(
+  path: pathlib.Path, number: int, line: str, prompt: str | None
+) -> Job:
+  where = f"line {number} of {path}"
+  try:
+    fields = json.loads(line)
+  except json.JSONDecodeError as error:
+    raise errors.UserError(
+      f"expected a JSON object in {where}, found text that is not JSON "
+      f"({error.msg}): write one object a line"
+    ) from error
+  if not isinstance(fields, dict) or "image" not in fields:
+    raise errors.UserError(
+      f"expected an object with 'image' in {where}, found {line.strip()!r}"
+    )
+  unknown = sorted(set(fields) - _KEYS)
+  if unknown or not all(isinstance(v, str) for v in fields.values()):
+    raise errors.UserError(
+      f"expected only texts named {', '.join(sorted(_KEYS))} in {where}, found "
+      f"{unknown[0] if unknown else 'another type'!r}"
+    )
+  image = path.parent / fields["image"]
+  depth = fields.get("depth")
+  return Job(
+    image.stem,
+    image,
+    _required(fields.get("prompt", prompt)),
+    None if depth is None else path.parent / depth,
+  )
+
+
+def _check_names(jobs: tuple[Job, ...], source: pathlib.Path) -> None:
+  names = [job.name for job in jobs]
+  twice = sorted({name for name in names if names.count(name) > 1})
+  if twice:
+    raise errors.UserError(
+      f"expected pictures of different names in {source}, found {twice[0]!r} "
+      "twice: rename one, since each scene gets a folder of that name"
+    )

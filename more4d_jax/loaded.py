@@ -1,0 +1,146 @@
+"""The networks of one checkpoint, on the device and with their settings."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from more4d_jax import errors
+from more4d_jax.checkpoints import store
+from more4d_jax.geometry import motion
+from more4d_jax.models import latent_stats, motion_vae, strag, video_vae, vism
+from more4d_jax.models.encoders import depth, tokenizer
+from more4d_jax.sampling import networks, solvers
+
+MODULES = {
+  "video_vae": video_vae.VideoVAE,
+  "depth": depth.DepthNetwork,
+  "motion_vae": motion_vae.MotionVAE,
+  "strag": strag.STraG,
+  "vism": vism.ViSM,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Overrides:
+  """Sampler settings that differ from those of the checkpoint.
+
+  Attributes:
+    num_steps: network evaluations.
+    guidance_scale: weight of the prompt.
+  """
+
+  num_steps: int | None = None
+  guidance_scale: float | None = None
+
+
+class Networks:
+  """Networks by kind, put on the default device when first used."""
+
+  def __init__(
+    self,
+    found: Mapping[str, store.Network],
+    name: str = "checkpoint",
+    overrides: Overrides | None = None,
+  ):
+    """Keeps the networks.
+
+    Args:
+      found: networks by kind; `checkpoints.store.load_bundle` reads them.
+      name: of the checkpoint, for messages and the metadata of scenes.
+      overrides: sampler settings that differ from the checkpoint's.
+    """
+    self.name = name
+    self._found = dict(found)
+    self._overrides = overrides or Overrides()
+    self._bound: dict[str, networks.Bound] = {}
+
+  def network(self, kind: str) -> store.Network:
+    """One network as it was stored.
+
+    Raises:
+      UserError: if the checkpoint has none of this kind.
+    """
+    if kind not in self._found:
+      raise errors.UserError(
+        f"expected a {kind} network in {self.name}, found "
+        f"{', '.join(self._found) or 'none'}: train it and bundle it with the "
+        "others"
+      )
+    return self._found[kind]
+
+  def bound(self, kind: str) -> networks.Bound:
+    """One network's module with its weights on the device."""
+    if kind not in self._bound:
+      network = self.network(kind)
+      stats = network.metadata.get("latent_stats")
+      self._bound[kind] = networks.Bound(
+        params=jax.device_put(network.params),
+        module=MODULES[kind](network.config),
+        stats=stats and latent_stats.LatentStats.from_json(stats),
+      )
+    return self._bound[kind]
+
+  @property
+  def size(self) -> tuple[int, int, int]:
+    """Frames, height and width of the scenes."""
+    return frame_size(self.network("strag").metadata)
+
+  @property
+  def normalisation(self) -> motion.MotionNormalisation:
+    """What turned trajectories into motion in training."""
+    found = self.network("motion_vae").metadata["normalisation"]
+    alpha = found.get("fixed_alpha")
+    return motion.MotionNormalisation(
+      found["mode"], None if alpha is None else tuple(alpha)
+    )
+
+  def sampler(self, kind: str) -> solvers.SamplerConfig:
+    """Steps, guidance and schedule of `strag` or `vism`."""
+    found = self.network(kind).metadata.get("sampling", {})
+    changed = dataclasses.asdict(self._overrides)
+    changed = {k: v for k, v in changed.items() if v is not None}
+    return solvers.SamplerConfig(**{**found, **changed})
+
+  def tokens(self, kind: str, prompts: Sequence[str]) -> dict[str, Array]:
+    """Token numbers of prompts and of as many empty negative prompts.
+
+    Returns: `tokens` and `negative_tokens`, int32 [B L].
+
+    Raises:
+      UserError: if the network reads tokens that this version cannot make.
+    """
+    config = self.network(kind).config.text
+    if config.vocabulary != tokenizer.BYTE_VOCABULARY:
+      raise errors.UserError(
+        f"the {kind} network reads {config.vocabulary} kinds of tokens, which "
+        "this version has no tokenizer for: use one trained on bytes "
+        f"({tokenizer.BYTE_VOCABULARY})"
+      )
+    encode = tokenizer.ByteTokenizer(config.length)
+    return {
+      "tokens": jnp.asarray(encode(list(prompts))),
+      "negative_tokens": jnp.asarray(encode([""] * len(prompts))),
+    }
+
+
+def load(
+  checkpoint: str | os.PathLike[str], overrides: Overrides | None = None
+) -> Networks:
+  """Reads a checkpoint directory made by `more4d bundle`.
+
+  Raises:
+    UserError: if it is no bundle, or a damaged one.
+  """
+  found = store.load_bundle(checkpoint)
+  return Networks(found, pathlib.Path(checkpoint).name, overrides)
+
+
+def frame_size(metadata: Mapping[str, Any]) -> tuple[int, int, int]:
+  """Frames, height and width that a network was trained at."""
+  return tuple(int(metadata[n]) for n in ("frames", "height", "width"))

@@ -1,0 +1,303 @@
+"""The whole chain: one picture to a 4D scene and its novel-view videos."""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+from jaxtyping import Array, Bool, Float, UInt8
+
+from more4d_jax import errors, inputs, loaded, rng
+from more4d_jax import scene as scene_lib
+from more4d_jax.geometry import camera_paths, visibility
+from more4d_jax.sampling import networks, sample_strag, sample_vism
+
+ImageLike = str | os.PathLike[str] | np.ndarray | PIL.Image.Image
+DepthLike = str | os.PathLike[str] | np.ndarray
+
+_sample_tracks = jax.jit(
+  sample_strag.sample_tracks, static_argnames=("normalisation", "sampler")
+)
+_complete_video = jax.jit(
+  sample_vism.complete_video, static_argnames=("sampler",)
+)
+_visible_points = jax.jit(visibility.visible_points)
+
+
+@jax.jit
+def _apply(model: networks.Bound, *args: Array) -> Array:
+  return model(*args)
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureBatch:
+  """Pictures of the model's size, with what moves in them.
+
+  Attributes:
+    images: colours.
+    depths: metres, finite and positive.
+    intrinsics: (fx, fy, cx, cy) in pixels.
+    prompts: one caption each.
+  """
+
+  images: UInt8[np.ndarray, "B H W 3"]
+  depths: Float[np.ndarray, "B H W"]
+  intrinsics: Float[np.ndarray, "B 4"]
+  prompts: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderingBatch:
+  """Renderings with holes.
+
+  Attributes:
+    videos: colours; those outside `coverage` do not matter.
+    coverage: True where a point was drawn.
+    images: the picture of each scene.
+    prompts: one caption each.
+  """
+
+  videos: UInt8[np.ndarray, "B T H W 3"]
+  coverage: Bool[np.ndarray, "B T H W"]
+  images: UInt8[np.ndarray, "B H W 3"]
+  prompts: Sequence[str]
+
+
+class Pipeline:
+  """The networks of one checkpoint, ready to run.
+
+  Calling it makes a scene; `complete` makes the video of a camera path.
+  """
+
+  def __init__(self, found: loaded.Networks):
+    """Keeps the networks; `load` reads them from a checkpoint."""
+    self.networks = found
+
+  @property
+  def size(self) -> tuple[int, int, int]:
+    """Frames, height and width of the scenes."""
+    return self.networks.size
+
+  def __call__(
+    self,
+    image: ImageLike,
+    prompt: str,
+    depth: DepthLike | None = None,
+    seed: int = 0,
+    *,
+    fov: float | None = None,
+  ) -> scene_lib.Scene:
+    """Makes a 4D scene of a picture.
+
+    Args:
+      image: a file, an array (uint8, or float in [0, 1]), or a Pillow image;
+        cropped to the model's aspect around its centre and resized.
+      prompt: what moves and how.
+      depth: of the whole picture, in metres; the checkpoint's depth network
+        estimates it when left out.
+      seed: of the noise.
+      fov: horizontal angle of view of the whole picture in degrees; from the
+        file's focal length, or 60, when left out.
+
+    Raises:
+      UserError: if the picture or its depth cannot be used.
+    """
+    prepared = self.prepare(image, depth, fov)
+    return self.scene(prepared, prompt, seed)
+
+  def prepare(
+    self,
+    image: ImageLike,
+    depth: DepthLike | None = None,
+    fov: float | None = None,
+  ) -> inputs.Prepared:
+    """Brings a picture and its depth to the model's size."""
+    if isinstance(image, PIL.Image.Image):
+      image = np.asarray(image.convert("RGB"))
+    if isinstance(image, np.ndarray):
+      picture = inputs.picture_from_array(image)
+    else:
+      picture = inputs.load_picture(image)
+    if depth is None:
+      values = None
+    elif isinstance(depth, np.ndarray):
+      values = inputs.depth_from_array(depth)
+    else:
+      values = inputs.load_depth(depth)
+    return inputs.prepare(picture, values, self.size[1:], fov)
+
+  def scene(
+    self, prepared: inputs.Prepared, prompt: str, seed: int = 0
+  ) -> scene_lib.Scene:
+    """Makes a 4D scene of a picture that has the model's size.
+
+    Raises:
+      FloatingPointError: if the networks produce a number that is not finite.
+    """
+    depths = (
+      self.estimate_depth(prepared.image[None])
+      if prepared.depth is None
+      else prepared.depth[None]
+    )
+    batch = PictureBatch(
+      prepared.image[None], depths, prepared.intrinsics[None], [prompt]
+    )
+    tracks = self.tracks(batch, seed)[0]
+    if not np.isfinite(tracks).all():
+      raise FloatingPointError(
+        f"{self.networks.name} produced trajectories that are not finite: its "
+        "training diverged, or the depth is extreme"
+      )
+    seen = _visible_points(jnp.asarray(tracks), prepared.intrinsics)
+    sampler = self.networks.sampler("strag")
+    return scene_lib.Scene(
+      tracks=tracks,
+      visible=np.asarray(seen),
+      colours=prepared.image,
+      intrinsics=prepared.intrinsics,
+      fps=float(self.networks.network("strag").metadata.get("fps", 8.0)),
+      metadata={
+        "prompt": prompt,
+        "seed": seed,
+        "checkpoint": self.networks.name,
+        "depth": "estimated" if prepared.depth is None else "given",
+        "sampler": dataclasses.asdict(sampler),
+        "normalisation": dataclasses.asdict(self.networks.normalisation),
+      },
+    )
+
+  def estimate_depth(
+    self, images: UInt8[np.ndarray, "B H W 3"]
+  ) -> Float[np.ndarray, "B H W"]:
+    """Depth in metres from the checkpoint's depth network."""
+    unit = jnp.asarray(images, jnp.float32) / 255.0
+    return np.asarray(_apply(self.networks.bound("depth"), unit))
+
+  def tracks(
+    self, batch: PictureBatch, seed: int = 0, first: int = 0
+  ) -> Float[np.ndarray, "B T H W 3"]:
+    """Draws trajectories for pictures of the model's size.
+
+    Args:
+      batch: the pictures.
+      seed: of the noise.
+      first: number of the first picture; with `seed` it fixes its noise, so
+        that a picture's sample does not depend on its batch.
+
+    Returns: metres, in the first camera's frame.
+    """
+    frames = self.size[0]
+    count, height, width = batch.depths.shape
+    sampled = _sample_tracks(
+      sample_strag.STraGNetworks(
+        *(
+          self.networks.bound(kind)
+          for kind in ("video_vae", "motion_vae", "strag")
+        )
+      ),
+      sample_strag.STraGInputs(
+        image=jnp.asarray(batch.images, jnp.float32) / 255.0,
+        depth=jnp.asarray(batch.depths, jnp.float32),
+        intrinsics=jnp.asarray(batch.intrinsics, jnp.float32),
+        **self.networks.tokens("strag", batch.prompts),
+      ),
+      noise(seed, "strag", first, (count, frames, height, width)),
+      normalisation=self.networks.normalisation,
+      sampler=self.networks.sampler("strag"),
+    )
+    return np.asarray(sampled)
+
+  def complete(
+    self,
+    scene: scene_lib.Scene,
+    path: str | camera_paths.CameraPath,
+    seed: int = 0,
+  ) -> UInt8[np.ndarray, "T H W 3"]:
+    """Films a scene along a camera path, holes filled by 4D-ViSM.
+
+    Args:
+      scene: of the checkpoint's size.
+      path: a named path, a camera file, or poses.
+      seed: of the noise.
+    """
+    return self.complete_rendering(scene, *scene.render(path), seed)
+
+  def complete_rendering(
+    self,
+    scene: scene_lib.Scene,
+    rendering: UInt8[np.ndarray, "T H W 3"],
+    coverage: Bool[np.ndarray, "T H W"],
+    seed: int = 0,
+  ) -> UInt8[np.ndarray, "T H W 3"]:
+    """Fills the holes of a scene's rendering.
+
+    Raises:
+      UserError: if the rendering has another size than the networks.
+    """
+    if coverage.shape != self.size:
+      raise errors.UserError(
+        f"expected a rendering of {self.size} frames, rows and columns, found "
+        f"{coverage.shape}: use a scene made with this checkpoint"
+      )
+    batch = RenderingBatch(
+      rendering[None],
+      coverage[None],
+      scene.colours[None],
+      [str(scene.metadata.get("prompt", ""))],
+    )
+    return self.complete_renderings(batch, seed)[0]
+
+  def complete_renderings(
+    self, batch: RenderingBatch, seed: int = 0, first: int = 0
+  ) -> UInt8[np.ndarray, "B T H W 3"]:
+    """Fills the holes of renderings; arguments as in `tracks`."""
+    completed = _complete_video(
+      sample_vism.ViSMNetworks(
+        self.networks.bound("video_vae"), self.networks.bound("vism")
+      ),
+      sample_vism.ViSMInputs(
+        rendering=jnp.asarray(batch.videos, jnp.float32) / 255.0,
+        coverage=jnp.asarray(batch.coverage),
+        image=jnp.asarray(batch.images, jnp.float32) / 255.0,
+        **self.networks.tokens("vism", batch.prompts),
+      ),
+      noise(seed, "vism", first, batch.videos.shape[:4]),
+      sampler=self.networks.sampler("vism"),
+    )
+    return np.rint(np.asarray(completed) * 255).astype(np.uint8)
+
+
+def load(
+  checkpoint: str | os.PathLike[str], overrides: loaded.Overrides | None = None
+) -> Pipeline:
+  """Reads a checkpoint directory made by `more4d bundle`.
+
+  Args:
+    checkpoint: the directory with `model.json`.
+    overrides: sampler settings that differ from the checkpoint's.
+
+  Raises:
+    UserError: if it is no bundle, or a damaged one.
+  """
+  return Pipeline(loaded.load(checkpoint, overrides))
+
+
+def noise(
+  seed: int, purpose: str, first: int, size: tuple[int, int, int, int]
+) -> Float[Array, "B t h w C"]:
+  """Standard normal latents; each depends on seed and number alone.
+
+  Args:
+    seed: of the run.
+    purpose: "strag" or "vism".
+    first: number of the first sample.
+    size: samples, frames, height and width in pixels.
+  """
+  count, *shape = sample_strag.latent_shape(*size)
+  draw = functools.partial(jax.random.normal, shape=tuple(shape))
+  keys = [rng.key(seed, f"{purpose}_noise", first + i) for i in range(count)]
+  return jnp.stack([draw(key) for key in keys])

@@ -1,0 +1,92 @@
+"""A checkpoint of the size nano with random weights, for tests."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from more4d_jax import partitioning
+from more4d_jax.checkpoints import store
+from more4d_jax.models import latent_stats, variants
+
+KINDS = ("video_vae", "depth", "motion_vae", "strag", "vism")
+
+
+def _init(module, seed, *arguments, **keywords):
+  """Random values of every parameter, from shapes alone: no compilation."""
+  shapes = jax.eval_shape(
+    lambda key: module.init(key, *arguments, **keywords)["params"],
+    jax.random.key(0),
+  )
+  generator = np.random.default_rng(seed)
+
+  def one(path, leaf):
+    values = generator.standard_normal(leaf.shape).astype(np.float32)
+    name = jax.tree_util.keystr(path)
+    if len(leaf.shape) < 2 or "norm" in name:
+      middle = 1.0 if name.endswith(("['scale']", "['gamma']")) else 0.0
+      return np.float32(middle) + np.float32(0.05) * values
+    return values / np.float32(np.prod(leaf.shape[:-1]) ** 0.5)
+
+  return jax.tree_util.tree_map_with_path(one, partitioning.unbox(shapes))
+
+
+def params_of(variant, kind, seed=0):
+  """Random parameters of one network of a variant."""
+  from more4d_jax import loaded
+
+  module = loaded.MODULES[kind](getattr(variant, kind))
+  clip = (1, variant.frames, variant.height, variant.width, 3)
+  if kind == "depth":
+    params = _init(module, seed, jnp.zeros((1, *clip[2:])))
+  elif kind in ("video_vae", "motion_vae"):
+    params = _init(module, seed, jnp.zeros(clip))
+  else:
+    params = _init(
+      module,
+      seed,
+      jnp.zeros((1, *variant.latent_grid, 16)),
+      jnp.zeros((1, getattr(variant, kind).text.length), jnp.int32),
+      jnp.zeros((1, *clip[2:])),
+      method="everything",
+    )
+  return params
+
+
+def metadata_of(variant, kind):
+  """What training writes beside each network."""
+  found = {
+    "size": variant.name,
+    "frames": variant.frames,
+    "height": variant.height,
+    "width": variant.width,
+  }
+  if kind in ("video_vae", "motion_vae"):
+    stats = latent_stats.LatentStats(
+      mean=np.linspace(-0.5, 0.5, 16, dtype=np.float32),
+      std=np.linspace(0.5, 1.5, 16, dtype=np.float32),
+    )
+    found["latent_stats"] = stats.to_json()
+  if kind == "motion_vae":
+    found["normalisation"] = {"mode": "depth", "fixed_alpha": None}
+  if kind in ("strag", "vism"):
+    found["sampling"] = {"num_steps": 2, "guidance_scale": 3.0, "shift": 5.0}
+  return found
+
+
+def make(directory: pathlib.Path) -> pathlib.Path:
+  """Writes workdirs with trained-looking networks, and bundles them."""
+  variant = variants.get("nano")
+  workdirs = []
+  for kind in KINDS:
+    workdir = directory / kind
+    store.save_network(
+      workdir / "model",
+      params_of(variant, kind),
+      getattr(variant, kind),
+      metadata_of(variant, kind),
+    )
+    workdirs.append(workdir)
+  store.bundle(workdirs, directory / "bundle")
+  return directory / "bundle"

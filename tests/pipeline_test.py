@@ -1,0 +1,73 @@
+"""The chain at size nano with random weights."""
+
+import numpy as np
+import pytest
+
+import more4d_jax
+from more4d_jax import errors, loaded, pipeline
+from more4d_jax.checkpoints import store
+from more4d_jax.evaluation import scene_checks
+
+
+@pytest.fixture(scope="module")
+def loaded_pipeline(nano_checkpoint):
+  return more4d_jax.load(nano_checkpoint)
+
+
+@pytest.fixture(scope="module")
+def picture():
+  return np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+
+
+def test_a_scene_of_a_picture(loaded_pipeline, picture, tmp_path):
+  scene = loaded_pipeline(picture, "a ball rolls to the left", seed=3)
+  assert isinstance(scene, more4d_jax.Scene)
+  assert scene.tracks.shape == (5, 32, 48, 3)
+  checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
+  assert checks["finite"] and checks["reprojection_error"] < 1e-3
+  assert scene.visible[0].all()
+  scene.save(tmp_path / "scene.npz")
+  found = more4d_jax.Scene.load(tmp_path / "scene.npz")
+  np.testing.assert_array_equal(found.tracks, scene.tracks)
+  assert found.metadata["depth"] == "estimated"
+  completed = loaded_pipeline.complete(scene, "x_moving")
+  assert completed.shape == (5, 32, 48, 3) and completed.dtype == np.uint8
+
+
+def test_seed_prompt_and_given_depth_matter(loaded_pipeline, picture):
+  depth = np.full((70, 90), 2.0, np.float32)
+
+  def tracks(prompt, seed):
+    return loaded_pipeline(picture, prompt, depth, seed).tracks
+
+  one = tracks("left", 0)
+  np.testing.assert_array_equal(one[0, ..., 2], 2.0)
+  np.testing.assert_array_equal(one, tracks("left", 0))
+  assert np.abs(one - tracks("left", 1)).max() > 1e-3
+  assert np.abs(one - tracks("right", 0)).max() > 1e-6
+
+
+def test_noise_depends_on_seed_and_number_alone():
+  together = pipeline.noise(5, "strag", 0, (3, 5, 32, 48))
+  alone = pipeline.noise(5, "strag", 2, (1, 5, 32, 48))
+  np.testing.assert_array_equal(alone[0], together[2])
+  assert together.shape == (3, 2, 4, 6, 16)
+  assert np.abs(together[0] - together[1]).max() > 1
+  assert abs(float(together.mean())) < 0.1  # 4 sigma of 4608 values.
+  assert np.abs(pipeline.noise(5, "vism", 2, (1, 5, 32, 48)) - alone).max() > 1
+
+
+def test_overrides_and_missing_networks(nano_checkpoint):
+  changes = loaded.Overrides(num_steps=7)
+  found = loaded.load(nano_checkpoint, changes)
+  assert found.sampler("strag").num_steps == 7
+  assert found.sampler("strag").guidance_scale == 3.0
+  networks = store.load_bundle(nano_checkpoint)
+  del networks["vism"]
+  with pytest.raises(errors.UserError, match="expected a vism"):
+    loaded.Networks(networks).bound("vism")
+
+
+def test_not_a_checkpoint(tmp_path):
+  with pytest.raises(errors.UserError, match="bundle"):
+    more4d_jax.load(tmp_path / "nothing")
