@@ -65,6 +65,7 @@ class SelfAttention(nn.Module):
     sin: Float[Array, "N d"],
     key_length: Int[Array, "B"] | None = None,
   ) -> Float[Array, "B N D"]:
+    """Attends; keys at or beyond `key_length` take no part."""
     config = self.config
     dtype = jnp.dtype(config.dtype)
     x = x.astype(dtype)
@@ -101,6 +102,7 @@ class CrossAttention(nn.Module):
     text: Float[Array, "B L D"],
     image: Float[Array, "B M D"] | None = None,
   ) -> Float[Array, "B N D"]:
+    """Attends from `x` to the contexts."""
     config = self.config
     q = layers.RMSNorm(config.eps, name="norm_q")(
       _project(config, "q")(x.astype(config.dtype))
@@ -142,6 +144,7 @@ class VisionBlock(nn.Module):
   def __call__(
     self, x: Float[Array, "B N D"]
   ) -> tuple[Float[Array, "B N D"], None]:
+    """Applies the block to every token."""
     config = AttentionConfig(x.shape[-1], self.num_heads, dtype=self.dtype)
     u = layers.LayerNorm(self.eps, name="norm1")(x).astype(self.dtype)
     q, k, v = (

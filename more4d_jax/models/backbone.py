@@ -10,11 +10,11 @@ import flax.linen as nn
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
 from more4d_jax.models import attention as attention_layers
-from more4d_jax.models import layers, motion_perception
+from more4d_jax.models import blocks, layers, motion_perception
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,17 +71,26 @@ class DiTConfig:
 
 
 @flax.struct.dataclass
-class BlockInputs:
-  """What every block receives besides the tokens."""
+class Conditions:
+  """What the velocity depends on besides latents and timestep.
 
-  modulation: Float[Array, "B M 6 D"]  # M is 1, or N for a time per token.
-  text: Float[Array, "B L D"]
-  image: Float[Array, "B I D"] | None
-  cos: Float[Array, "N d"]
-  sin: Float[Array, "N d"]
-  motion: Float[Array, "B n E"] | None
-  motion_mask: Float[Array, "N"]
-  key_length: Int[Array, "B"] | None
+  Attributes:
+    text_context: text features; rows beyond the text are zero. Fewer rows
+      than `config.text_length` are extended by zero rows.
+    condition_latents: channels that follow the noisy latents' own.
+    reference_latent: one latent frame whose tokens go before the video's;
+      None leaves them out.
+    image_context: image features; None stands for zeros in a network that
+      has them.
+    motion_features: one row per patch of `config.motion_grid`, or one global
+      row; None makes every MAdaNorm the identity.
+  """
+
+  text_context: Float[Array, "B L E"]
+  condition_latents: Float[Array, "B t h w Y"] | None = None
+  reference_latent: Float[Array, "B h w C"] | None = None
+  image_context: Float[Array, "B I F"] | None = None
+  motion_features: Float[Array, "B P M"] | Float[Array, "B M"] | None = None
 
 
 @flax.struct.dataclass
@@ -91,104 +100,6 @@ class HeadInputs:
   time: Float[Array, "B M D"]
   grid: tuple[int, int, int] = flax.struct.field(pytree_node=False)
   first: int = flax.struct.field(pytree_node=False)
-
-
-class Block(nn.Module):
-  """Self-attention, cross-attention and feed-forward with 6-way modulation.
-
-  The residual stream and the modulation are float32. Source: spec 01
-  section 6.
-  """
-
-  config: DiTConfig
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array, "B N D"], inputs: BlockInputs
-  ) -> tuple[Float[Array, "B N D"], None]:
-    config = self.config
-    table = self.param(
-      "modulation",
-      partitioning.param(layers.normal(config.width**-0.5), ("table", "norm")),
-      (6, config.width),
-    )
-    shift1, scale1, gate1, shift2, scale2, gate2 = jnp.moveaxis(
-      table + inputs.modulation, 2, 0
-    )
-    norm = layers.LayerNorm(config.eps, affine=False)
-    u = self._motion(norm(x) * (1 + scale1) + shift1, inputs, "attn")
-    out = attention_layers.SelfAttention(config.layer, name="self_attn")(
-      u, inputs.cos, inputs.sin, inputs.key_length
-    )
-    x = self._residual(x + gate1 * out.astype(jnp.float32))
-    u = layers.LayerNorm(config.eps, name="cross_norm")(x)
-    out = attention_layers.CrossAttention(config.layer, name="cross_attn")(
-      u, inputs.text, inputs.image
-    )
-    x = self._residual(x + out.astype(jnp.float32))
-    u = self._motion(norm(x) * (1 + scale2) + shift2, inputs, "ffn")
-    out = layers.MLP(
-      config.ffn_width, config.width, jax.nn.gelu, config.dtype, name="ffn"
-    )(u)
-    return self._residual(x + gate2 * out.astype(jnp.float32)), None
-
-  def _residual(self, x):
-    return partitioning.constrain(x, "batch", "tokens", "act_embed")
-
-  def _motion(self, u, inputs: BlockInputs, place: str):
-    if inputs.motion is None:
-      return u
-    return motion_perception.MAdaNorm(
-      self.config.dtype, name=f"madanorm_{place}"
-    )(u, inputs.motion, inputs.motion_mask)
-
-
-class ImageEmbed(nn.Module):
-  """Brings image features to the model's width. Source: spec 01 section 5."""
-
-  width: int
-  dtype: str = "float32"
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "B I C"]) -> Float[Array, "B I D"]:
-    def exact_gelu(v):
-      return jax.nn.gelu(v, approximate=False)
-
-    x = layers.LayerNorm(1e-5, name="norm1")(x)
-    x = layers.dense(
-      x.shape[-1], ("embed", "mlp"), dtype=self.dtype, name="fc1"
-    )(x)
-    x = layers.dense(
-      self.width, ("mlp", "embed"), dtype=self.dtype, name="fc2"
-    )(exact_gelu(x))
-    return layers.LayerNorm(1e-5, name="norm2")(x)
-
-
-class Head(nn.Module):
-  """Final modulation and linear map, which starts at zero."""
-
-  config: DiTConfig
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array, "B N D"], time: Float[Array, "B M D"]
-  ) -> Float[Array, "B N V"]:
-    config = self.config
-    table = self.param(
-      "modulation",
-      partitioning.param(layers.normal(config.width**-0.5), ("table", "norm")),
-      (2, config.width),
-    )
-    shift, scale = jnp.moveaxis(table + time[:, :, None], 2, 0)
-    x = layers.LayerNorm(config.eps, affine=False)(x) * (1 + scale) + shift
-    pt, ph, pw = config.patch
-    return layers.dense(
-      pt * ph * pw * config.out_channels,
-      ("embed", None),
-      dtype=config.dtype,
-      kernel_init=nn.initializers.zeros,
-      name="linear",
-    )(x).astype(jnp.float32)
 
 
 class WanDiT(nn.Module):
@@ -201,6 +112,7 @@ class WanDiT(nn.Module):
   config: DiTConfig
 
   def setup(self) -> None:
+    """Makes the networks that the configuration names."""
     config = self.config
     self.patch_embed = layers.PatchEmbed(
       config.patch, config.width, config.dtype
@@ -225,10 +137,12 @@ class WanDiT(nn.Module):
       6 * config.width, ("embed", None), dtype="float32"
     )
     if config.image_width is not None:
-      self.image_embed = ImageEmbed(config.width, config.dtype)
+      self.image_embed = blocks.ImageEmbed(config.width, config.dtype)
     if config.motion_width is not None:
       self.motion_aligner = motion_perception.MotionAligner(config.dtype)
-    block = nn.remat(Block, prevent_cse=False) if config.remat else Block
+    block = blocks.Block
+    if config.remat:
+      block = nn.remat(block, prevent_cse=False)
     self.blocks = nn.scan(
       block,
       variable_axes={"params": 0},
@@ -236,8 +150,9 @@ class WanDiT(nn.Module):
       in_axes=nn.broadcast,
       length=config.num_layers,
       metadata_params={nn.PARTITION_NAME: "layers"},
-    )(config)
-    self.head = Head(config)
+    )(config.layer, config.ffn_width)
+    pt, ph, pw = config.patch
+    self.head = blocks.Head(config.layer, pt * ph * pw * config.out_channels)
 
   def __call__(
     self,
@@ -245,11 +160,8 @@ class WanDiT(nn.Module):
     timestep: Float[Array, "B"] | Float[Array, "B N"],
     text_context: Float[Array, "B L E"],
     *,
-    condition_latents: Float[Array, "B t h w Y"] | None = None,
-    reference_latent: Float[Array, "B h w C"] | None = None,
-    image_context: Float[Array, "B I F"] | None = None,
-    motion_features: Float[Array, "B P M"] | Float[Array, "B M"] | None = None,
     sequence_length: int | None = None,
+    **conditions: Array | None,
   ) -> Float[Array, "B t h w O"]:
     """Returns the velocity, noise minus data, in float32.
 
@@ -257,25 +169,14 @@ class WanDiT(nn.Module):
       latents: noisy latents.
       timestep: 1000 * sigma, per sample, or per token (reference tokens
         first).
-      text_context: text features; rows beyond the text are zero. Fewer rows
-        than `config.text_length` are extended by zero rows.
-      condition_latents: channels that follow the latents' own.
-      reference_latent: one latent frame whose tokens go before the video's;
-        None leaves them out.
-      image_context: image features; None stands for zeros in a network that
-        has them.
-      motion_features: one row per patch of `config.motion_grid`, or one
-        global row; None makes every MAdaNorm the identity.
+      text_context: see `Conditions`.
       sequence_length: pads the tokens to this count with masked zeros.
+      **conditions: the optional fields of `Conditions`.
     """
     tokens, inputs, head = self.embed(
       latents,
       timestep,
-      text_context,
-      condition_latents=condition_latents,
-      reference_latent=reference_latent,
-      image_context=image_context,
-      motion_features=motion_features,
+      Conditions(text_context, **conditions),
       sequence_length=sequence_length,
     )
     return self.finish(self.transform(tokens, inputs), head)
@@ -284,65 +185,45 @@ class WanDiT(nn.Module):
     self,
     latents: Float[Array, "B t h w C"],
     timestep: Float[Array, "B"] | Float[Array, "B N"],
-    text_context: Float[Array, "B L E"],
+    conditions: Conditions,
     *,
-    condition_latents: Float[Array, "B t h w Y"] | None = None,
-    reference_latent: Float[Array, "B h w C"] | None = None,
-    image_context: Float[Array, "B I F"] | None = None,
-    motion_features: Float[Array, "B P M"] | Float[Array, "B M"] | None = None,
     sequence_length: int | None = None,
-  ) -> tuple[Float[Array, "B N D"], BlockInputs, HeadInputs]:
+  ) -> tuple[Float[Array, "B N D"], blocks.BlockInputs, HeadInputs]:
     """Returns float32 tokens and what blocks and head need beside them."""
     config = self.config
-    grid = tuple(n // p for n, p in zip(latents.shape[1:4], config.patch))
-    if condition_latents is not None:
-      latents = jnp.concatenate([latents, condition_latents], axis=-1)
-    if latents.shape[-1] != config.in_channels:
-      raise ValueError(
-        f"expected {config.in_channels} input channels, noisy latents and "
-        f"conditions together; found {latents.shape[-1]}"
-      )
-    tokens = self.patch_embed(latents)
-    rows = grid[1] * grid[2]
-    first = 0
-    if reference_latent is not None:
-      first = rows
-      reference = self.reference_embed(reference_latent[:, None])
-      tokens = jnp.concatenate([reference, tokens], axis=1)
+    t, h, w = (n // p for n, p in zip(latents.shape[1:4], config.patch))
+    tokens = self._tokens(latents, conditions)
     count = tokens.shape[1]
+    first = count - t * h * w  # Reference tokens stand before the video.
     length = count if sequence_length is None else sequence_length
-    tokens = jnp.pad(tokens, ((0, 0), (0, length - count), (0, 0)))
-    tokens = partitioning.constrain(
-      tokens.astype(jnp.float32), "batch", "tokens", "act_embed"
-    )
+    fill = ((0, length - count), (0, 0))
+    tokens = jnp.pad(tokens, ((0, 0), *fill))
+    tokens = partitioning.constrain(tokens, "batch", "tokens", "act_embed")
     time, modulation = self._time(timestep, length)
     cos, sin = layers.rotary_table(
-      (first // rows + grid[0], *grid[1:]),
-      config.layer.head_dim,
-      config.riflex,
+      (count // (h * w), h, w), config.layer.head_dim, config.riflex
     )
-    fill = ((0, length - count), (0, 0))
     mask = motion_perception.token_mask(
-      grid[0],
-      rows,
+      t,
+      h * w,
       reference=first > 0,
       alignment=config.motion_alignment,
       length=length,
     )
-    inputs = BlockInputs(
+    inputs = blocks.BlockInputs(
       modulation=modulation,
-      text=self._text(text_context),
-      image=self._image(image_context, tokens.shape[0]),
+      text=self._text(conditions.text_context),
+      image=self._image(conditions.image_context, tokens.shape[0]),
       cos=jnp.pad(cos, fill, constant_values=1),
       sin=jnp.pad(sin, fill),
-      motion=self._motion(motion_features, grid[1:]),
+      motion=self._motion(conditions.motion_features, (h, w)),
       motion_mask=jnp.asarray(mask),
       key_length=jnp.full(tokens.shape[:1], count) if length > count else None,
     )
-    return tokens, inputs, HeadInputs(time=time, grid=grid, first=first)
+    return tokens, inputs, HeadInputs(time=time, grid=(t, h, w), first=first)
 
   def transform(
-    self, tokens: Float[Array, "B N D"], inputs: BlockInputs
+    self, tokens: Float[Array, "B N D"], inputs: blocks.BlockInputs
   ) -> Float[Array, "B N D"]:
     """Runs the blocks."""
     return self.blocks(tokens, inputs)[0]
@@ -355,6 +236,22 @@ class WanDiT(nn.Module):
     values = self.head(tokens, head.time)
     values = values[:, head.first : head.first + t * h * w]
     return layers.unpatchify(values, head.grid, self.config.patch)
+
+  def _tokens(self, latents, conditions: Conditions):
+    """Returns tokens of the reference latent, if any, and of the video."""
+    if conditions.condition_latents is not None:
+      parts = [latents, conditions.condition_latents]
+      latents = jnp.concatenate(parts, axis=-1)
+    if latents.shape[-1] != self.config.in_channels:
+      raise ValueError(
+        f"expected {self.config.in_channels} input channels, noisy latents "
+        f"and conditions together; found {latents.shape[-1]}"
+      )
+    tokens = self.patch_embed(latents)
+    if conditions.reference_latent is not None:
+      reference = self.reference_embed(conditions.reference_latent[:, None])
+      tokens = jnp.concatenate([reference, tokens], axis=1)
+    return tokens.astype(jnp.float32)
 
   def _time(self, timestep, length: int):
     """Returns the time embedding [B M D] and modulation [B M 6 D]."""

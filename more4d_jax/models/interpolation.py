@@ -1,5 +1,7 @@
 """Resizing by small matrices, one for rows and one for columns."""
 
+from collections.abc import Sequence
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
@@ -71,3 +73,31 @@ def resize_cubic(
   rows = cubic_matrix(x.shape[1], height, height / x.shape[1])
   columns = cubic_matrix(x.shape[2], width, width / x.shape[2])
   return apply_matrices(x, rows, columns)
+
+
+def half_pixel_matrix(size: int, out: int) -> Float[np.ndarray, "out size"]:
+  """Linear interpolation between pixel centres, edges repeated."""
+  place = np.clip((np.arange(out) + 0.5) * size / out - 0.5, 0, size - 1)
+  low = place.astype(int)
+  matrix = np.zeros((out, size))
+  np.add.at(matrix, (np.arange(out), low), 1.0 - (place - low))
+  high = np.minimum(low + 1, size - 1)
+  np.add.at(matrix, (np.arange(out), high), place - low)
+  return matrix
+
+
+def resize_axes(
+  x: Float[Array, "..."],
+  axes: Sequence[int],
+  sizes: Sequence[int],
+) -> Float[Array, "..."]:
+  """Resizes axes one after another, linearly between pixel centres.
+
+  Without smoothing first; in float32.
+  """
+  x = x.astype(jnp.float32)
+  for axis, size in zip(axes, sizes):
+    if x.shape[axis] != size:
+      matrix = half_pixel_matrix(x.shape[axis], size).astype(np.float32)
+      x = jnp.moveaxis(jnp.tensordot(matrix, x, (1, axis)), 0, axis)
+  return x

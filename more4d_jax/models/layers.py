@@ -5,7 +5,7 @@ the `dtype` a module is given.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
@@ -54,6 +54,7 @@ class LayerNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+    """Returns normalised values in float32."""
     x = x.astype(jnp.float32)
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
@@ -74,6 +75,7 @@ class RMSNorm(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+    """Returns normalised values in float32."""
     x = x.astype(jnp.float32)
     square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
     ones = partitioning.param(nn.initializers.ones, ("norm",))
@@ -93,6 +95,7 @@ class MLP(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "B N D"]) -> Float[Array, "B N E"]:
+    """Applies both maps to every row."""
     options = {"dtype": self.dtype, "kernel_init": self.kernel_init}
     x = dense(self.hidden, (self.in_axis, "mlp"), name="fc1", **options)(x)
     x = partitioning.constrain(x, "batch", "tokens", "act_mlp")
@@ -224,6 +227,7 @@ class PatchEmbed(nn.Module):
 
   @nn.compact
   def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B N D"]:
+    """Returns one token per patch; sizes are multiples of the patch."""
     dtype = jnp.dtype(self.dtype)
     axes = (None, None, None, "conv_in", "conv_out")
     kernel = self.param(
@@ -254,51 +258,3 @@ def unpatchify(
   x = x.transpose(0, 1, 4, 2, 5, 3, 6, 7)  # [B t pt h ph w pw C]
   size = [n * p for n, p in zip(grid, patch)]
   return x.reshape(batch, *size, -1)
-
-
-# --- resizing ---------------------------------------------------------------
-
-
-@functools.cache
-def resize_matrix(source: int, target: int, method: str) -> np.ndarray:
-  """Weights [target, source] of one-dimensional resizing in float32.
-
-  Half-pixel centres, no antialiasing, positions outside are clamped to the
-  border; "linear" or "cubic" (a = -0.75).
-  """
-  place = (np.arange(target) + 0.5) * source / target - 0.5
-  if method == "linear":
-    place = np.clip(place, 0, source - 1)
-    taps = np.array([0, 1])
-  elif method == "cubic":
-    taps = np.array([-1, 0, 1, 2])
-  else:
-    raise ValueError(f"method must be linear or cubic; found {method!r}")
-  base = np.floor(place).astype(int)
-  distance = np.abs(place[:, None] - (base[:, None] + taps))
-  if method == "linear":
-    weight = 1 - distance
-  else:
-    a, d = -0.75, distance
-    near = (a + 2) * d**3 - (a + 3) * d**2 + 1
-    far = a * d**3 - 5 * a * d**2 + 8 * a * d - 4 * a
-    weight = np.where(d <= 1, near, far)
-  matrix = np.zeros((target, source))
-  index = np.clip(base[:, None] + taps, 0, source - 1)
-  np.add.at(matrix, (np.arange(target)[:, None], index), weight)
-  return matrix.astype(np.float32)
-
-
-def resize(
-  x: Float[Array, "..."],
-  axes: Sequence[int],
-  sizes: Sequence[int],
-  method: str = "linear",
-) -> Float[Array, "..."]:
-  """Resizes the given axes, one after another, in float32."""
-  x = x.astype(jnp.float32)
-  for axis, size in zip(axes, sizes):
-    if x.shape[axis] != size:
-      matrix = resize_matrix(x.shape[axis], size, method)
-      x = jnp.moveaxis(jnp.tensordot(matrix, x, (1, axis)), 0, axis)
-  return x

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
-from more4d_jax.models import layers
+from more4d_jax.models import interpolation, layers
 
 ALIGNMENTS = ("aligned", "compat")
 
@@ -79,7 +79,7 @@ class MotionAligner(nn.Module):
       )(x)
       if index == 1:
         x = jax.nn.silu(x)
-    x = layers.resize(x, (1, 2), target)
+    x = interpolation.resize_axes(x, (1, 2), target)
     return x.reshape(batch, -1, width)
 
 

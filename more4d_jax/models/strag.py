@@ -107,6 +107,7 @@ class STraG(nn.Module):
   config: STraGConfig
 
   def setup(self) -> None:
+    """Makes the networks that the configuration names."""
     config = self.config
     self.dit = backbone.WanDiT(config.dit)
     self.text_encoder = text_encoder.TextEncoder(config.text)

@@ -11,7 +11,7 @@ import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from more4d_jax.models import backbone, layers
+from more4d_jax.models import backbone, interpolation
 from more4d_jax.models.encoders import image as image_encoder
 from more4d_jax.models.encoders import text as text_encoder
 
@@ -67,6 +67,7 @@ class ViSM(nn.Module):
   config: ViSMConfig
 
   def setup(self) -> None:
+    """Makes the networks that the configuration names."""
     config = self.config
     self.dit = backbone.WanDiT(config.dit)
     self.text_encoder = text_encoder.TextEncoder(config.text)
@@ -146,4 +147,4 @@ def pack_mask(
     )
   keep = pack_frames(1.0 - hole.astype(jnp.float32))
   sizes = [n // compression for n in keep.shape[2:4]]
-  return layers.resize(keep, (2, 3), sizes)
+  return interpolation.resize_axes(keep, (2, 3), sizes)

@@ -6,13 +6,12 @@ Source: spec 05 section 2.
 import dataclasses
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
-from more4d_jax.models import attention, layers
+from more4d_jax.models import attention, interpolation, layers
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
@@ -54,7 +53,10 @@ class ImageEncoder(nn.Module):
       image: RGB in [0, 1], any size; resized without keeping the aspect.
     """
     config = self.config
-    x = (self.resized(image) - MEAN) / STD
+    side = config.image_size
+    # Cubic weights overshoot: values may leave [0, 1] slightly.
+    x = interpolation.resize_cubic(image, side, side)
+    x = (x - MEAN) / STD
     x = layers.PatchEmbed(
       (1, config.patch, config.patch),
       config.width,
@@ -89,8 +91,3 @@ class ImageEncoder(nn.Module):
       name="blocks",
     )(x)
     return x
-
-  def resized(self, image: Float[Array, "B H W 3"]) -> jax.Array:
-    """Bicubic (a = -0.75) to the tower's size; may leave [0, 1] slightly."""
-    size = self.config.image_size
-    return layers.resize(image, (1, 2), (size, size), "cubic")

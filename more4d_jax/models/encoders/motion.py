@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
-from more4d_jax.models import attention, layers
+from more4d_jax.models import attention, interpolation, layers
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
@@ -61,7 +61,9 @@ class MotionEncoder(nn.Module):
       image: RGB in [0, 1], any size; resized without keeping the aspect.
     """
     config = self.config
-    x = layers.resize((image - MEAN) / STD, (1, 2), config.image_size)
+    x = interpolation.resize_axes(
+      (image - MEAN) / STD, (1, 2), config.image_size
+    )
     x = jnp.repeat(x[:, None], config.tubelet, axis=1)
     patch = (config.tubelet, config.patch, config.patch)
     x = layers.PatchEmbed(

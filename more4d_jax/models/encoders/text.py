@@ -71,6 +71,7 @@ class Block(nn.Module):
     mask: Bool[Array, "B L"],
     buckets: Int[Array, "L L"],
   ) -> tuple[Float[Array, "B L D"], None]:
+    """Returns the new residual stream, and None for `nn.scan`."""
     config = self.config
     u = layers.RMSNorm(config.eps, name="norm1")(x)
     x = x + self._attend(u, mask, buckets).astype(jnp.float32)
@@ -137,6 +138,7 @@ class TextEncoder(nn.Module):
   config: TextEncoderConfig
 
   def setup(self) -> None:
+    """Makes the networks that the configuration names."""
     config = self.config
     self.embedding = self.param(
       "embedding",

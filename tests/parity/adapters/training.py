@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from more4d_jax.geometry import depth as geometry_depth
-from more4d_jax.models import backbone, flow_matching, layers, vism
+from more4d_jax.models import backbone, flow_matching, interpolation, vism
 from tests.parity.adapters import wan_weights
 
 
@@ -65,12 +65,12 @@ def _masks(io: dict) -> dict:
       if not key.endswith(".plain"):  # The first frame is resized alone.
         rest = (sizes[0] - 1, *sizes[1:])
         parts = [
-          layers.resize(mask[:, :, :1], (3, 4), sizes[1:]),
-          layers.resize(mask[:, :, 1:], (2, 3, 4), rest),
+          interpolation.resize_axes(mask[:, :, :1], (3, 4), sizes[1:]),
+          interpolation.resize_axes(mask[:, :, 1:], (2, 3, 4), rest),
         ]
         out[key] = np.concatenate(parts, axis=2)
       else:
-        out[key] = layers.resize(mask, (2, 3, 4), sizes)
+        out[key] = interpolation.resize_axes(mask, (2, 3, 4), sizes)
   return out
 
 

@@ -121,11 +121,11 @@ def dit_params(weights: dict[str, np.ndarray]) -> dict:
     if key.startswith("omnimae_extractor."):
       continue
     path, block = dit_path(key, value.ndim)
-    value = _dit_value(path, value)
+    ours = _dit_value(path, value)
     if block is None:
-      set_path(tree, path, value)
+      set_path(tree, path, ours)
     else:
-      stacks.setdefault(path, {})[block] = value
+      stacks.setdefault(path, {})[block] = ours
   for path, layers in stacks.items():
     set_path(tree, path, np.stack([layers[i] for i in range(len(layers))]))
   return tree
