@@ -1,8 +1,6 @@
 """The networks of one checkpoint, on the device and with their settings."""
 
 import dataclasses
-import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -127,18 +125,6 @@ class Networks:
       "tokens": jnp.asarray(encode(list(prompts))),
       "negative_tokens": jnp.asarray(encode([""] * len(prompts))),
     }
-
-
-def load(
-  checkpoint: str | os.PathLike[str], overrides: Overrides | None = None
-) -> Networks:
-  """Reads a checkpoint directory made by `more4d bundle`.
-
-  Raises:
-    UserError: if it is no bundle, or a damaged one.
-  """
-  found = store.load_bundle(checkpoint)
-  return Networks(found, pathlib.Path(checkpoint).name, overrides)
 
 
 def frame_size(metadata: Mapping[str, Any]) -> tuple[int, int, int]:

@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 
 from more4d_jax import errors, inputs, loaded, rng
 from more4d_jax import scene as scene_lib
+from more4d_jax.checkpoints import store
 from more4d_jax.geometry import camera_paths, visibility
 from more4d_jax.sampling import networks, sample_strag, sample_vism
 
@@ -73,9 +75,20 @@ class Pipeline:
   Calling it makes a scene; `complete` makes the video of a camera path.
   """
 
-  def __init__(self, found: loaded.Networks):
-    """Keeps the networks; `load` reads them from a checkpoint."""
-    self.networks = found
+  def __init__(
+    self,
+    found: Mapping[str, store.Network],
+    name: str = "checkpoint",
+    overrides: loaded.Overrides | None = None,
+  ):
+    """Keeps networks by kind; `load` reads them from a checkpoint.
+
+    Args:
+      found: those that will be used; a missing one is an error then.
+      name: of the checkpoint, for messages and the metadata of scenes.
+      overrides: sampler settings that differ from the checkpoint's.
+    """
+    self.networks = loaded.Networks(found, name, overrides)
 
   @property
   def size(self) -> tuple[int, int, int]:
@@ -283,7 +296,8 @@ def load(
   Raises:
     UserError: if it is no bundle, or a damaged one.
   """
-  return Pipeline(loaded.load(checkpoint, overrides))
+  found = store.load_bundle(checkpoint)
+  return Pipeline(found, pathlib.Path(checkpoint).name, overrides)
 
 
 def noise(

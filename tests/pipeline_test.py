@@ -58,14 +58,14 @@ def test_noise_depends_on_seed_and_number_alone():
 
 
 def test_overrides_and_missing_networks(nano_checkpoint):
+  stored = store.load_bundle(nano_checkpoint)
   changes = loaded.Overrides(num_steps=7)
-  found = loaded.load(nano_checkpoint, changes)
+  found = loaded.Networks(stored, overrides=changes)
   assert found.sampler("strag").num_steps == 7
   assert found.sampler("strag").guidance_scale == 3.0
-  networks = store.load_bundle(nano_checkpoint)
-  del networks["vism"]
+  del stored["vism"]
   with pytest.raises(errors.UserError, match="expected a vism"):
-    loaded.Networks(networks).bound("vism")
+    loaded.Networks(stored).bound("vism")
 
 
 def test_not_a_checkpoint(tmp_path):

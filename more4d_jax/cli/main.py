@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
   try:
     _dispatch(arguments)
-  except (errors.UserError, FileNotFoundError) as error:
+  except (errors.UserError, FileNotFoundError, FloatingPointError) as error:
     return _fail(error)
   except ModuleNotFoundError as error:
     if (error.name or "").startswith(("more4d_jax", "data_pipelines")):

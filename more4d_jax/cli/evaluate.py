@@ -1,0 +1,283 @@
+"""`more4d evaluate`: what a checkpoint reaches against ground truth."""
+
+import dataclasses
+import json
+import math
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from more4d_jax import errors, evaluate_bundle, loaded, pipeline
+from more4d_jax.data import transforms
+
+Figures = dict[str, float]
+
+_OTHER_MOTION = 1_000_000_000  # Added to a seed for its oracle.
+
+
+@dataclasses.dataclass(frozen=True)
+class Bound:
+  """What a figure should reach.
+
+  Attributes:
+    figure: "<group>/<name>".
+    below: whether the figure should be below the limit, not above it.
+    limit: a number, or another figure of the group.
+    doc: in words.
+  """
+
+  figure: str
+  below: bool
+  limit: float | str
+  doc: str
+
+
+BOUNDS = (
+  Bound("motion64/relative", True, 0.7, "30 % better than nothing moves"),
+  Bound("motion64/follows_caption", False, 0.7, "in 70 % of the scenes"),
+  Bound("motion_vae/relative", True, 0.2, "20 % of the motion"),
+  Bound("motion_vae/over_linear", True, 2 / 3, "a third below a linear code"),
+  Bound("depth/relative", True, 0.7, "30 % better than a constant per row"),
+  Bound(
+    "vism/hole_psnr", False, "nearest_hole_psnr", "better than nearest colours"
+  ),
+)
+
+
+def evaluate(
+  *,
+  checkpoint: pathlib.Path,
+  split: str = "all",
+  out: pathlib.Path | None = None,
+  videos: pathlib.Path | None = None,
+  scenes: int = 64,
+  kind_scenes: int = 16,
+  training_scenes: int = 400,
+  batch: int = 16,
+  seed: int = 0,
+  steps: int | None = None,
+  guidance: float | None = None,
+) -> None:
+  """Prints the figures of a checkpoint on procedural scenes.
+
+  Args:
+    checkpoint: directory made by `more4d bundle`.
+    split: "motion64" (trajectories against captions), "unseen" (motion VAE,
+      depth, view completion, trajectories of every kind of scene), or "all".
+    out: JSON file for the figures.
+    videos: directory for videos of predicted and true trajectories.
+    scenes: at most so many scenes of a split.
+    kind_scenes: scenes of each other kind.
+    training_scenes: training scenes that the linear motion code is fitted to.
+    batch: samples drawn at once.
+    seed: of the noise.
+    steps: sampling steps; as the checkpoint says when left out.
+    guidance: guidance scale; as the checkpoint says when left out.
+  """
+  if split not in ("all", "motion64", "unseen"):
+    raise errors.UserError(
+      f"expected a split of all, motion64 or unseen, found {split!r}: choose "
+      "one of them"
+    )
+  counts = (scenes, kind_scenes, training_scenes, batch)
+  if min(counts) < 1:
+    raise errors.UserError(
+      f"expected counts of at least 1, found {min(counts)}: check --scenes, "
+      "--kind-scenes, --training-scenes and --batch"
+    )
+  if out is not None and not out.absolute().parent.is_dir():
+    raise errors.UserError(
+      f"expected a directory for {out}, found none: make it first"
+    )
+  pipe = pipeline.load(checkpoint, loaded.Overrides(steps, guidance))
+  options = evaluate_bundle.Options(seed, batch)
+  run = _Run(pipe, options, videos)
+  groups: dict[str, Figures] = {}
+  if split in ("all", "motion64"):
+    groups["motion64"] = _show("motion64", run.tracks("motion64", scenes))
+  if split in ("all", "unseen"):
+    for name, figures in run.unseen(scenes, kind_scenes, training_scenes):
+      groups[name] = _show(name, figures)
+  report = {
+    "checkpoint": str(checkpoint),
+    "split": split,
+    "seed": seed,
+    "sampler": dataclasses.asdict(pipe.networks.sampler("strag")),
+    "figures": groups,
+    "bounds": check_bounds(groups),
+  }
+  for line in report["bounds"]:
+    print(line)
+  if out is not None:
+    _write(out, report)
+
+
+class _Run:
+  """A pipeline on procedural records, which are made as they are needed."""
+
+  def __init__(
+    self,
+    pipe: pipeline.Pipeline,
+    options: evaluate_bundle.Options,
+    videos: pathlib.Path | None,
+  ):
+    self._pipe, self._options, self._videos = pipe, options, videos
+
+  def tracks(self, split: str, count: int) -> Figures:
+    """Trajectories of a split, with the oracle beside them."""
+    records = list(self._records(split, count, light=True))
+    examples = [self._example(transforms.scene_example, r) for r in records]
+    oracles = [
+      record.tracks for record in self._records(split, count, oracle=True)
+    ]
+    return evaluate_bundle.evaluate_tracks(
+      self._pipe,
+      examples,
+      self._options,
+      oracles=oracles,
+      look=self._look(split),
+    )
+
+  def unseen(
+    self, count: int, kind_count: int, training: int
+  ) -> Iterator[tuple[str, Figures]]:
+    """Figures of every network on scenes that nothing was trained on."""
+    from data_pipelines.procedural import scenes
+
+    pipe = self._pipe
+    examples, films = [], []
+    for record in self._records("unseen", count, light=False):
+      examples.append(self._example(transforms.scene_example, record))
+      films.append(self._film(record))
+    clips = (
+      self._example(transforms.motion_example, record)
+      for record in self._records("train", training, light=True)
+    )
+    yield (
+      "motion_vae",
+      evaluate_bundle.evaluate_motion_vae(pipe, examples, clips),
+    )
+    yield "depth", evaluate_bundle.evaluate_depth(pipe, examples)
+    yield "vism", evaluate_bundle.evaluate_vism(pipe, films, self._options)
+    for kind in scenes.KINDS:
+      if kind != "motion":
+        yield f"tracks/{kind}", self.tracks(f"unseen_{kind}", kind_count)
+
+  def _records(
+    self,
+    split: str,
+    count: int,
+    *,
+    light: bool = True,
+    oracle: bool = False,
+  ) -> Iterator[Any]:
+    """Makes the first records of a split, or their oracles.
+
+    An oracle has the record's picture and caption, and what neither of them
+    tells drawn anew.
+    """
+    import tqdm
+
+    from data_pipelines.procedural import records, splits
+
+    frames, height, width = self._pipe.size
+    chosen = splits.SPLITS[split]
+    make = records.RecordOptions(
+      frames, height, width, light=light, kind=chosen.kind
+    )
+    seeds = chosen.part(0, min(count, chosen.size))
+    what = f"{split} {'oracle ' if oracle else ''}scenes"
+    for seed in tqdm.tqdm(seeds, desc=what, leave=False):
+      other = seed + _OTHER_MOTION if oracle else None
+      yield records.make_record(seed, make, other)
+
+  def _example(self, function: Callable[..., Any], record: Any) -> Any:
+    frames, height, width = self._pipe.size
+    options = transforms.ExampleOptions(
+      frames=frames, height=height, width=width
+    )
+    return function(record, options)
+
+  def _film(self, record: Any) -> evaluate_bundle.Film:
+    """The record's first other camera: rendering with holes, true film."""
+    from more4d_jax.rendering import render_video
+
+    example = self._example(transforms.view_example, record)
+    rendering, coverage = render_video.render_video(
+      example["tracks"],
+      example["image"],
+      example["target_world_from_camera"],
+      example["intrinsics"],
+    )
+    return evaluate_bundle.Film(
+      rendering,
+      coverage,
+      example["target_video"],
+      example["image"],
+      example["caption"],
+    )
+
+  def _look(self, split: str) -> evaluate_bundle.Look | None:
+    """Saves the first eight predictions as videos."""
+    if self._videos is None:
+      return None
+    from more4d_jax.viewing import panels, video
+
+    self._videos.mkdir(parents=True, exist_ok=True)
+
+    def look(number: int, example: Any, tracks: np.ndarray) -> None:
+      if number < 8:
+        video.write_video(
+          self._videos / f"{split}_{number}.mp4",
+          panels.predicted_and_true(
+            example["image"], tracks, example["tracks"], example["intrinsics"]
+          ),
+          fps=8,
+        )
+
+    return look
+
+
+def check_bounds(groups: dict[str, Figures]) -> list[str]:
+  """One line for each bound whose figure was measured."""
+  lines = []
+  for bound in BOUNDS:
+    group, name = bound.figure.split("/")
+    if name not in groups.get(group, {}):
+      continue
+    value = groups[group][name]
+    limit = bound.limit
+    number = groups[group][limit] if isinstance(limit, str) else limit
+    met = value <= number if bound.below else value >= number
+    sign = "at most" if bound.below else "at least"
+    lines.append(
+      f"{'reached' if met else 'MISSED '} {bound.figure} {value:.4g}, {sign} "
+      f"{number:.4g} ({bound.doc})"
+    )
+  return lines
+
+
+def _show(name: str, figures: Figures) -> Figures:
+  print(f"{name}:", flush=True)
+  for key, value in figures.items():
+    print(f"  {key:<22}{value:.4g}", flush=True)
+  return figures
+
+
+def _write(path: pathlib.Path, report: dict[str, Any]) -> None:
+  """Writes the report under a temporary name, then renames it."""
+  partial = path.with_name(path.name + ".partial")
+  partial.write_text(json.dumps(_plain(report), indent=2) + "\n")
+  os.replace(partial, path)
+
+
+def _plain(value: Any) -> Any:
+  """The same values, with null for numbers that JSON cannot hold."""
+  if isinstance(value, dict):
+    return {name: _plain(item) for name, item in value.items()}
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value

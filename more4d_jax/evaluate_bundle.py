@@ -1,0 +1,267 @@
+"""The figures of a checkpoint on records with ground truth.
+
+Joins records, the pipeline and the metrics; every function takes examples of
+`data.transforms` and returns plain numbers.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tqdm
+from jaxtyping import Array, Bool, Float, UInt8
+
+from more4d_jax import pipeline
+from more4d_jax.evaluation import (
+  depth_metrics,
+  linear_code,
+  track_metrics,
+  video_metrics,
+)
+from more4d_jax.geometry import motion
+from more4d_jax.sampling import networks
+
+Example = Mapping[str, Any]
+# (number of the example, the example, its predicted tracks)
+Look = Callable[[int, Example, Float[np.ndarray, "T H W 3"]], None]
+
+_MOVING = 0.01  # In normalised motion: of a point's depth.
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How samples are drawn.
+
+  Attributes:
+    seed: of the noise.
+    batch: samples drawn at once.
+  """
+
+  seed: int = 0
+  batch: int = 16
+
+
+def evaluate_tracks(
+  pipe: pipeline.Pipeline,
+  examples: Sequence[Example],
+  options: Options,
+  *,
+  oracles: Sequence[Float[np.ndarray, "T H W 3"]] | None = None,
+  look: Look | None = None,
+) -> dict[str, float]:
+  """Sampled against true trajectories, one sample per scene.
+
+  Errors count the moving objects' visible first-frame pixels. The networks are
+  given the true depth. A scene whose caption names a side is sampled again,
+  from the same noise, with "left" and "right" exchanged.
+
+  Args:
+    pipe: the networks.
+    examples: of `transforms.scene_example`.
+    options: how samples are drawn.
+    oracles: for each example, the true tracks of the same picture and caption
+      under another motion seed.
+    look: shown every prediction.
+
+  Returns: see `track_metrics.summarise_tracks`.
+  """
+  captions = [e["caption"] for e in examples]
+  told = any(track_metrics.caption_sign(c) for c in captions)
+  found = _sample(pipe, examples, captions, options)
+  swapped = found
+  if told:
+    other = [track_metrics.swap_sides(c) for c in captions]
+    swapped = _sample(pipe, examples, other, options)
+  results = []
+  for number, example in enumerate(examples):
+    true, mask = example["tracks"], object_mask(example)
+    oracle = None if oracles is None else oracles[number]
+    moved = mask.any()
+    results.append(
+      track_metrics.SceneTrackResult(
+        error=track_metrics.end_point_error(found[number], true, mask),
+        still=track_metrics.still_error(true, mask),
+        sign=track_metrics.caption_sign(captions[number]),
+        horizontal=_horizontal(found[number], mask) if moved else 0.0,
+        swapped_horizontal=_horizontal(swapped[number], mask) if moved else 0.0,
+        oracle=float("nan")
+        if oracle is None
+        else track_metrics.end_point_error(oracle, true, mask),
+      )
+    )
+    if look is not None:
+      look(number, example, found[number])
+  figures = track_metrics.summarise_tracks(results)
+  jerk = [track_metrics.mean_jerk(tracks) for tracks in found]
+  true_jerk = [track_metrics.mean_jerk(e["tracks"]) for e in examples]
+  return {
+    **figures,
+    "mean_jerk": float(np.mean(jerk)),
+    "true_mean_jerk": float(np.mean(true_jerk)),
+  }
+
+
+_horizontal = track_metrics.mean_horizontal_motion
+
+
+def object_mask(example: Example) -> Bool[np.ndarray, "H W"]:
+  """Visible first-frame pixels of moving objects whose path is known."""
+  known = np.isfinite(example["tracks"]).all(axis=(0, -1))
+  return (example["segmentation"] > 0) & example["visible"][0] & known
+
+
+def _sample(
+  pipe: pipeline.Pipeline,
+  examples: Sequence[Example],
+  captions: Sequence[str],
+  options: Options,
+) -> Float[np.ndarray, "N T H W 3"]:
+  """Samples every example once; noise depends on seed and number alone."""
+  found = []
+  for first, chosen, kept in _batches(len(examples), options.batch):
+    batch = pipeline.PictureBatch(
+      images=np.stack([examples[i]["image"] for i in chosen]),
+      depths=np.stack([first_depth(examples[i]) for i in chosen]),
+      intrinsics=np.stack([examples[i]["intrinsics"] for i in chosen]),
+      prompts=[captions[i] for i in chosen],
+    )
+    found.append(pipe.tracks(batch, options.seed, first)[:kept])
+  return np.concatenate(found)
+
+
+def first_depth(example: Example) -> Float[np.ndarray, "H W"]:
+  """True first-frame depth, invalid values replaced by the median."""
+  depth = example["tracks"][0, ..., 2]
+  valid = depth_metrics.valid_depth(depth)
+  return np.where(valid, depth, np.median(depth[valid])).astype(np.float32)
+
+
+def _batches(
+  count: int, batch: int
+) -> Iterable[tuple[int, Sequence[int], int]]:
+  """First number, numbers (the last repeated to a whole batch), how many."""
+  starts = range(0, count, batch)
+  for first in tqdm.tqdm(starts, desc="sampling", leave=False, unit="batch"):
+    last = min(first + batch, count)
+    chosen = [*range(first, last), *[last - 1] * (first + batch - last)]
+    yield first, chosen, last - first
+
+
+def evaluate_motion_vae(
+  pipe: pipeline.Pipeline,
+  examples: Sequence[Example],
+  training: Iterable[Example],
+) -> dict[str, float]:
+  """Reconstruction of true motion beside a linear code of the same size.
+
+  Args:
+    pipe: the networks.
+    examples: with `tracks` and `intrinsics`, not trained on.
+    training: the like, from training scenes; the linear code is fitted to
+      them.
+
+  Returns: `relative`, root mean square error over valid moving pixels over
+    their root mean square motion; `linear_relative`, the linear code's;
+    `over_linear`, their quotient.
+  """
+  frames, _, _ = pipe.size
+  coefficients = 16 * ((frames - 1) // 4 + 1)
+  normalised = functools.partial(_normalised, pipe.networks.normalisation)
+  code = linear_code.fit((normalised(e)[0] for e in training), coefficients)
+  ours, linear = linear_code.MotionError(), linear_code.MotionError()
+  model = pipe.networks.bound("motion_vae")
+  for example in examples:
+    moved, valid = normalised(example)
+    length = np.linalg.norm(moved, axis=-1).max(axis=0)
+    mask = valid & (length > _MOVING)
+    decoded = np.asarray(_reconstruct(model, jnp.asarray(moved[None])))[0]
+    ours.add(decoded, moved, mask)
+    linear.add(linear_code.reconstruct(code, moved), moved, mask)
+  return {
+    "scenes": float(len(examples)),
+    "relative": ours.relative,
+    "linear_relative": linear.relative,
+    "over_linear": ours.relative / linear.relative,
+  }
+
+
+@jax.jit
+def _reconstruct(
+  model: networks.Bound, moved: Float[Array, "B T H W 3"]
+) -> Float[Array, "B T H W 3"]:
+  return model(model(moved, method="encode")[0], method="decode")
+
+
+def _normalised(
+  normalisation: motion.MotionNormalisation, example: Example
+) -> tuple[Float[np.ndarray, "T H W 3"], Bool[np.ndarray, "H W"]]:
+  tracks = jnp.asarray(example["tracks"])[None]
+  intrinsics = jnp.asarray(example["intrinsics"])[None]
+  alpha = normalisation.alpha(intrinsics, *tracks.shape[2:4])
+  moved, valid, _ = motion.normalise(tracks, alpha, normalisation.mode)
+  return np.asarray(moved[0]), np.asarray(valid[0])
+
+
+def evaluate_depth(
+  pipe: pipeline.Pipeline, examples: Sequence[Example], batch: int = 16
+) -> dict[str, float]:
+  """Depth of pictures; see `depth_metrics.depth_figures`."""
+  images = np.stack([e["image"] for e in examples])
+  true = np.stack([e["depth"] for e in examples])
+  predicted = [
+    pipe.estimate_depth(images[list(chosen)])[:kept]
+    for _, chosen, kept in _batches(len(images), batch)
+  ]
+  return depth_metrics.depth_figures(np.concatenate(predicted), true)
+
+
+@dataclasses.dataclass(frozen=True)
+class Film:
+  """A rendering with holes and the true film of the same camera."""
+
+  rendering: UInt8[np.ndarray, "T H W 3"]
+  coverage: Bool[np.ndarray, "T H W"]
+  true: UInt8[np.ndarray, "T H W 3"]
+  image: UInt8[np.ndarray, "H W 3"]
+  caption: str
+
+
+def evaluate_vism(
+  pipe: pipeline.Pipeline, films: Sequence[Film], options: Options
+) -> dict[str, float]:
+  """Completed renderings against true films.
+
+  Returns: `hole_psnr` and `nearest_hole_psnr` (the holes filled with the
+    nearest drawn colour), over all hole pixels together; `psnr` and
+    `nearest_psnr` over whole frames; `ssim`; `hole_share`.
+  """
+  completed = []
+  for first, chosen, kept in _batches(len(films), options.batch):
+    batch = pipeline.RenderingBatch(
+      videos=np.stack([films[i].rendering for i in chosen]),
+      coverage=np.stack([films[i].coverage for i in chosen]),
+      images=np.stack([films[i].image for i in chosen]),
+      prompts=[films[i].caption for i in chosen],
+    )
+    done = pipe.complete_renderings(batch, options.seed, first)
+    completed.extend(done[:kept])
+  holes = np.stack([~film.coverage for film in films])
+  true = np.stack([film.true for film in films])
+  nearest = np.stack(
+    [video_metrics.fill_nearest(f.rendering, f.coverage) for f in films]
+  )
+  found = np.stack(completed)
+  similarity = [video_metrics.ssim(a, b) for a, b in zip(found, true)]
+  return {
+    "films": float(len(films)),
+    "hole_share": float(holes.mean()),
+    "hole_psnr": video_metrics.psnr(found, true, holes),
+    "nearest_hole_psnr": video_metrics.psnr(nearest, true, holes),
+    "psnr": video_metrics.psnr(found, true),
+    "nearest_psnr": video_metrics.psnr(nearest, true),
+    "ssim": float(np.mean(similarity)),
+  }

@@ -1,0 +1,161 @@
+"""`more4d generate` on a nano checkpoint, and every kind of bad input."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from more4d_jax import scene as scene_lib
+from more4d_jax.cli import main
+from more4d_jax.viewing import video
+
+
+@pytest.fixture
+def photo(tmp_path):
+  pixels = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
+  path = tmp_path / "photo.png"
+  PIL.Image.fromarray(pixels).save(path)
+  return path
+
+
+def _generate(checkpoint, out, image, *more):
+  return main.main(
+    [
+      "generate", "--image", str(image), "--checkpoint", str(checkpoint),
+      "--out", str(out), *map(str, more),
+    ]
+  )  # fmt: skip
+
+
+def test_one_picture_end_to_end(nano_checkpoint, photo, tmp_path, capsys):
+  out = tmp_path / "deep" / "out"
+  depth = np.full((60, 80), 2.0, np.float32)
+  depth[0, :4] = np.nan
+  np.save(tmp_path / "depth.npy", depth)
+  status = _generate(
+    nano_checkpoint, out, photo,
+    "--prompt", "a ball rolls to the left", "--camera", "static,x_moving",
+    "--depth", tmp_path / "depth.npy", "--seed", 3,
+  )  # fmt: skip
+  printed = capsys.readouterr()
+  assert status == 0, printed.err
+  assert "4 invalid depth values" in printed.out
+  assert {path.name for path in out.iterdir()} == {
+    "scene.npz", "scene.html", "summary.json", "static.mp4", "x_moving.mp4",
+    "static_points.mp4", "x_moving_points.mp4",
+  }  # fmt: skip
+  summary = json.loads((out / "summary.json").read_text())
+  assert summary["finite"] and summary["reprojection_error"] < 1e-3
+  assert 0 <= summary["moving_share"] <= 1 and summary["seed"] == 3
+  assert summary["median_depth"] == 2 and summary["invalid_depth_values"] == 4
+  scene = scene_lib.Scene.load(out / "scene.npz")
+  assert scene.tracks.shape == (5, 32, 48, 3)
+  frames, _ = video.read_video(out / "x_moving.mp4")
+  assert frames.shape == (5, 256, 384, 3)  # Enlarged eight times.
+  # The first frame of the static camera is the picture itself.
+  frames, _ = video.read_video(out / "static_points.mp4")
+  small = frames[0].reshape(32, 8, 48, 8, 3).mean((1, 3))
+  assert np.abs(small - scene.colours).mean() < 12  # Lossy chroma of noise.
+  assert not list(out.parent.glob("*.partial"))
+
+
+def test_a_manifest_of_two(nano_checkpoint, photo, tmp_path):
+  rgba = PIL.Image.open(photo).convert("RGBA")
+  rgba.putalpha(128)
+  rgba.save(tmp_path / "clear.png")
+  PIL.Image.open(photo).convert("L").save(tmp_path / "grey.png")
+  manifest = tmp_path / "list.jsonl"
+  manifest.write_text(
+    '{"image": "clear.png", "prompt": "a"}\n'
+    '{"image": "grey.png", "prompt": "b"}\n'
+  )
+  out = tmp_path / "out"
+  more = ("--camera", "static")
+  assert _generate(nano_checkpoint, out, manifest, *more) == 0
+  assert _generate(nano_checkpoint, out, manifest, *more) == 0  # Replaces.
+  for name in ("clear", "grey"):
+    assert (out / name / "static.mp4").is_file()
+  scene = scene_lib.Scene.load(out / "grey" / "scene.npz")
+  assert (scene.colours[..., 0] == scene.colours[..., 2]).all()
+  assert scene.metadata["prompt"] == "b"
+  assert json.loads((out / "summary.json").read_text())["scenes"] == [
+    "clear", "grey",
+  ]  # fmt: skip
+
+
+def _bad_depth(tmp_path, values):
+  np.save(tmp_path / "bad.npy", values)
+  return ("--depth", str(tmp_path / "bad.npy"))
+
+
+def _small(tmp_path):
+  PIL.Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
+  return tmp_path / "one.png"
+
+
+def _text(tmp_path):
+  (tmp_path / "text.png").write_text("no picture")
+  return tmp_path / "text.png"
+
+
+_BAD = {
+  "missing file": (lambda t: (t / "none.png", ()), "no such file"),
+  "not an image": (lambda t: (_text(t), ()), "cannot read"),
+  "one pixel": (lambda t: (_small(t), ()), "1 x 1"),
+  "camera": (lambda t: (None, ("--camera", "sideways")), "sideways"),
+  "no camera": (lambda t: (None, ("--camera", ",")), "found none"),
+  "same camera": (lambda t: (None, ("--camera", "static,static")), "twice"),
+  "no depth file": (lambda t: (None, ("--depth", str(t / "d"))), "--depth"),
+  "depth of another shape": (
+    lambda t: (None, _bad_depth(t, np.ones((60, 60)))), "aspect"
+  ),
+  "depth all NaN": (
+    lambda t: (None, _bad_depth(t, np.full((60, 80), np.nan))), "found none"
+  ),
+  "steps": (lambda t: (None, ("--steps", "0")), "--steps"),
+  "guidance": (lambda t: (None, ("--guidance", "-1")), "--guidance"),
+  "fov": (lambda t: (None, ("--fov", "200")), "--fov"),
+  "checkpoint": (
+    lambda t: (None, ("--checkpoint", str(t / "none"))), "more4d bundle"
+  ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", _BAD)
+def test_bad_input(case, nano_checkpoint, photo, tmp_path, capsys):
+  make, words = _BAD[case]
+  image, more = make(tmp_path)
+  before = sorted(tmp_path.iterdir())
+  status = _generate(
+    nano_checkpoint, tmp_path / "out", image or photo, "--prompt", "p", *more
+  )
+  err = capsys.readouterr().err
+  assert status == 2
+  assert err.startswith("error: ") and err.count("\n") == 1
+  assert words in err
+  assert sorted(tmp_path.iterdir()) == before
+
+
+def test_other_files_are_not_replaced(nano_checkpoint, photo, tmp_path, capsys):
+  status = _generate(nano_checkpoint, tmp_path, photo, "--prompt", "p")
+  assert status == 2 and "other files" in capsys.readouterr().err
+  assert photo.is_file()
+
+
+def test_no_prompt(nano_checkpoint, photo, tmp_path, capsys):
+  assert _generate(nano_checkpoint, tmp_path / "out", photo) == 2
+  assert "--prompt" in capsys.readouterr().err
+
+
+def test_a_failure_leaves_nothing(
+  nano_checkpoint, photo, tmp_path, monkeypatch
+):
+  def broken(*_, **__):
+    raise FloatingPointError("diverged")
+
+  monkeypatch.setattr("more4d_jax.pipeline.Pipeline.scene", broken)
+  before = sorted(tmp_path.iterdir())
+  out = tmp_path / "out"
+  assert _generate(nano_checkpoint, out, photo, "--prompt", "p") == 2
+  assert sorted(tmp_path.iterdir()) == before
