@@ -1,0 +1,190 @@
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from more4d_jax import partitioning
+from more4d_jax.models import backbone, blocks
+
+CONFIG = backbone.DiTConfig(
+  width=32,
+  ffn_width=48,
+  num_heads=2,
+  num_layers=2,
+  in_channels=8,
+  out_channels=4,
+  text_width=12,
+  text_length=6,
+  frequency_width=16,
+  image_width=10,
+  image_tokens=3,
+  reference=True,
+  motion_width=8,
+  motion_grid=(2, 3),
+  remat=False,
+)
+GRID = (2, 4, 6)
+
+
+def _inputs(seed=0):
+  rng = np.random.default_rng(seed)
+
+  def draw(*shape):
+    return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+  return {
+    "latents": draw(2, *GRID, 4),
+    "timestep": jnp.array([900.0, 120.5]),
+    "text_context": draw(2, 6, 12),
+    "condition_latents": draw(2, *GRID, 4),
+    "reference_latent": draw(2, *GRID[1:], 4),
+    "image_context": draw(2, 3, 10),
+    "motion_features": draw(2, 6, 8),
+  }
+
+
+@functools.cache
+def _network():
+  """The network with every parameter moved away from its initial value."""
+  model = backbone.WanDiT(CONFIG)
+  params = partitioning.unbox(
+    jax.jit(model.init)(jax.random.key(0), **_inputs())
+  )
+  leaves, tree = jax.tree.flatten(params)
+  rng = np.random.default_rng(1)
+  moved = [x + 0.1 * rng.normal(size=x.shape).astype("f4") for x in leaves]
+  return jax.jit(model.apply), jax.tree.unflatten(tree, moved)
+
+
+def test_scanned_layers_equal_layers_one_by_one():
+  apply, params = _network()
+  model = backbone.WanDiT(CONFIG)
+  bound = model.bind(params)
+  inputs = _inputs()
+  conditions = backbone.Conditions(
+    **{
+      key: value
+      for key, value in inputs.items()
+      if key not in ("latents", "timestep")
+    }
+  )
+  x, shared, head = bound.embed(
+    inputs["latents"], inputs["timestep"], conditions
+  )
+  block = blocks.Block(CONFIG.layer, CONFIG.ffn_width)
+  for i in range(CONFIG.num_layers):
+    layer = jax.tree.map(lambda p, i=i: p[i], params["params"]["blocks"])
+    x, _ = block.apply({"params": layer}, x, shared)
+  # Same operations; the compiler may fuse them differently.
+  np.testing.assert_allclose(
+    bound.finish(x, head), apply(params, **inputs), atol=1e-5
+  )
+
+
+def test_remat_changes_nothing():
+  _, params = _network()
+  inputs = _inputs()
+  plain, again = (
+    jax.jit(
+      jax.grad(
+        lambda p, remat=remat: jnp.sum(
+          backbone.WanDiT(dataclasses.replace(CONFIG, remat=remat)).apply(
+            p, **inputs
+          )
+          ** 2
+        )
+      )
+    )(params)
+    for remat in (False, True)
+  )
+  for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(again)):
+    np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(a).max()))
+
+
+def test_padding_tokens_change_nothing():
+  apply, params = _network()
+  model = backbone.WanDiT(CONFIG)
+  padded = model.apply(params, **_inputs(), sequence_length=23)
+  np.testing.assert_allclose(padded, apply(params, **_inputs()), atol=1e-5)
+
+
+def test_missing_text_rows_stand_for_zero_rows():
+  apply, params = _network()
+  inputs = _inputs()
+  short = {**inputs, "text_context": inputs["text_context"][:, :4]}
+  zeros = inputs["text_context"].at[:, 4:].set(0)
+  whole = {**inputs, "text_context": zeros}
+  np.testing.assert_allclose(
+    apply(params, **short), apply(params, **whole), atol=1e-6
+  )
+
+
+def test_samples_of_a_batch_do_not_meet():
+  apply, params = _network()
+  inputs = _inputs()
+  other = _inputs(seed=5)
+  mixed = {key: value.at[1].set(other[key][1]) for key, value in inputs.items()}
+  out, changed = apply(params, **inputs), apply(params, **mixed)
+  np.testing.assert_allclose(out[0], changed[0], atol=1e-6)
+  assert float(jnp.abs(out[1] - changed[1]).max()) > 1e-2
+
+
+@pytest.mark.parametrize("name", list(_inputs()))
+def test_every_input_matters(name):
+  apply, params = _network()
+  inputs = _inputs()
+  changed = {**inputs, name: inputs[name] * 0.5}
+  difference = apply(params, **inputs) - apply(params, **changed)
+  assert float(jnp.abs(difference).max()) > 1e-4
+
+
+def test_zero_image_features_stand_for_missing_ones():
+  apply, params = _network()
+  inputs = _inputs()
+  zeros = {**inputs, "image_context": jnp.zeros((2, 3, 10))}
+  none = {**inputs, "image_context": None}
+  np.testing.assert_array_equal(apply(params, **zeros), apply(params, **none))
+
+
+def test_a_new_network_predicts_zero_and_gates_have_gradients():
+  model = backbone.WanDiT(CONFIG)
+  inputs = _inputs()
+  params = partitioning.unbox(jax.jit(model.init)(jax.random.key(0), **inputs))
+  assert not np.any(model.apply(params, **inputs))
+  # The head's zero map hides everything before it at the very first step.
+  params["params"]["head"]["linear"]["kernel"] = jax.random.normal(
+    jax.random.key(1), (CONFIG.width, 16)
+  )
+  grads = jax.grad(lambda p: jnp.sum(model.apply(p, **inputs) ** 2))(params)
+  layers = grads["params"]["blocks"]
+  for name in ("madanorm_attn", "madanorm_ffn"):
+    assert np.all(np.abs(layers[name]["gate"]).max(-1) > 1e-6)
+
+
+def test_wrong_channels_are_an_error():
+  apply, params = _network()
+  with pytest.raises(ValueError, match="expected 8 input channels"):
+    apply(params, **{**_inputs(), "condition_latents": None})
+
+
+@pytest.mark.parametrize(
+  "mesh", [(8, 1, 1, 1), (1, 8, 1, 1), (2, 2, 2, 1), (1, 2, 2, 2)]
+)
+def test_sharded_forward_equals_one_device(mesh):
+  apply, params = _network()
+  inputs = jax.tree.map(
+    lambda x: jnp.tile(x, (4,) + (1,) * (x.ndim - 1)), _inputs()
+  )
+  expected = apply(params, **inputs)
+  model = backbone.WanDiT(CONFIG)
+  devices = partitioning.make_mesh(partitioning.MeshConfig(*mesh))
+  boxed = jax.eval_shape(model.init, jax.random.key(0), **inputs)
+  params = jax.device_put(params, partitioning.shardings(devices, boxed))
+  inputs = jax.device_put(inputs, partitioning.batch_sharding(devices))
+  with jax.set_mesh(devices):
+    out = jax.jit(model.apply)(params, **inputs)
+  # Sums over devices are taken in another order.
+  np.testing.assert_allclose(out, expected, atol=2e-5)
