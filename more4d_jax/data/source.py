@@ -16,10 +16,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from array_record.python import array_record_data_source, array_record_module
+from google.protobuf import message
 from tensorflow_datasets.proto import tf_example_pb2
 
 from more4d_jax import errors
-from more4d_jax.data import records
+from more4d_jax.data import codec, records
 
 DATASET_NAME = "traj_scene"
 INFO_FILE = "dataset_info.json"
@@ -136,11 +137,19 @@ def serialise(fields: Mapping[str, bytes]) -> bytes:
 
 
 def deserialise(raw: bytes) -> dict[str, bytes]:
-  """The byte strings of a serialised example."""
-  example = tf_example_pb2.Example.FromString(raw)
+  """The byte strings of a serialised example.
+
+  Raises:
+    codec.DamagedError: it is none.
+  """
+  try:
+    example = tf_example_pb2.Example.FromString(raw)
+  except message.DecodeError as error:
+    raise codec.DamagedError("no tf.train.Example") from error
   return {
     name: feature.bytes_list.value[0]
     for name, feature in example.features.feature.items()
+    if feature.bytes_list.value
   }
 
 
