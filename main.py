@@ -21,6 +21,15 @@ _MODE = flags.DEFINE_enum(
   "mode", "train", ["train", "evaluate", "plan"], "what to do"
 )
 
+_FLAG_ERRORS = (
+  flags.Error,
+  AttributeError,
+  KeyError,
+  OSError,
+  TypeError,
+  ValueError,
+)
+
 
 def _run(_: Sequence[str]) -> int:
   from more4d_jax import experiment
@@ -36,11 +45,6 @@ def _run(_: Sequence[str]) -> int:
   return 0
 
 
-def _fail(message: Exception | str) -> int:
-  print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
-  return 2
-
-
 def _parse(arguments: list[str]) -> list[str]:
   """Parses flags; a mistake in one of them is one line."""
   try:
@@ -50,11 +54,23 @@ def _parse(arguments: list[str]) -> list[str]:
         "expected --config=FILE, found none: give one of configs/, as in "
         "--config=configs/strag.py:size=tiny"
       )
+    _CONFIG.value.lock()  # Raises if the file could not be read.
     if _MODE.value != "plan" and _WORKDIR.value is None:
       raise ValueError("expected --workdir=DIR, found none: name one")
-  except (AttributeError, KeyError, ValueError, TypeError, OSError) as error:
-    sys.exit(_fail(error))
+  except _FLAG_ERRORS as error:
+    sys.exit(_fail(_describe(error, arguments)))
   return rest
+
+
+def _describe(error: Exception, arguments: list[str]) -> str:
+  from more4d_jax.experiment import flag_errors
+
+  return flag_errors.describe(error, arguments)
+
+
+def _fail(message: Exception | str) -> int:
+  print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
+  return 2
 
 
 if __name__ == "__main__":

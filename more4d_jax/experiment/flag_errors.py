@@ -1,0 +1,27 @@
+"""Mistakes in the flags of main.py, each in one line."""
+
+from collections.abc import Sequence
+
+
+def describe(error: Exception, arguments: Sequence[str]) -> str:
+  """Returns what was wrong and what to do.
+
+  Args:
+    error: what parsing the flags raised.
+    arguments: of the command line.
+  """
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  last = lines[-1] if lines else type(error).__name__
+  if isinstance(error, KeyError | AttributeError):
+    field = last.split()[0].strip("\"'")
+    named = [
+      argument.partition("=")[0].partition(".")[2]
+      for argument in arguments
+      if argument.partition("=")[0].endswith(f".{field}")
+    ]
+    return (
+      f"unknown config field {(named or [field])[0]!r}: the fields stand in "
+      "the file given to --config and in configs/common.py"
+    )
+  # A mistake inside a configuration file arrives with its whole traceback.
+  return last.removeprefix("ValueError: ").removeprefix("TypeError: ")
