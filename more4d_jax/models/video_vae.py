@@ -222,12 +222,21 @@ class VideoVAE(nn.Module):
     return self.decode(self.encode(video)[0])
 
 
+def add_posterior_noise(
+  mean: Float[Array, "*shape"],
+  logvar: Float[Array, "*shape"],
+  noise: Float[Array, "*shape"],
+) -> Float[Array, "*shape"]:
+  """Latents of a posterior: mean + exp(clip(logvar, -30, 20) / 2) * noise."""
+  return mean + jnp.exp(0.5 * jnp.clip(logvar, -30.0, 20.0)) * noise
+
+
 def sample_posterior(
   mean: Float[Array, "*shape"], logvar: Float[Array, "*shape"], key: Array
 ) -> Float[Array, "*shape"]:
-  """Draws latents: mean + exp(clip(logvar, -30, 20) / 2) * noise."""
+  """Draws latents of a posterior."""
   noise = jax.random.normal(key, mean.shape, mean.dtype)
-  return mean + jnp.exp(0.5 * jnp.clip(logvar, -30.0, 20.0)) * noise
+  return add_posterior_noise(mean, logvar, noise)
 
 
 def kl_divergence(

@@ -1,0 +1,1 @@
+"""Our modules against stored arrays of the original: python -m tests.parity."""

@@ -1,0 +1,200 @@
+"""Compares what the adapters compute with stored arrays, key by key.
+
+A folder holds `config.json`, `io.safetensors` and mostly
+`weights.safetensors`. The adapter of the same name computes values for keys of
+`io.safetensors`; `bounds.json`, beside the folders, says which keys are
+required and how close they must be.
+"""
+
+import dataclasses
+import importlib
+import importlib.util
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+from safetensors import numpy as safetensors_numpy
+
+KEYS = re.compile(r"(out|grad|merged|mid)\.")
+
+# Beyond integers and booleans: chosen timesteps must be equal (bounds.json).
+_EXACT = re.compile(r"schedulers/out\.(unipc|dpm)[^.]*\.timesteps$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bounds:
+  """What `bounds.json` says.
+
+  Attributes:
+    values: folder -> largest relative error.
+    gradient: the same for keys that start with "grad.".
+    images: pattern of keys where a share of the pixels may differ.
+    diagnostic: patterns of keys that are shown but not counted.
+    out_of_scope: patterns of keys that are left out.
+  """
+
+  values: Mapping[str, float]
+  gradient: float
+  images: str
+  diagnostic: tuple[str, ...]
+  out_of_scope: tuple[str, ...]
+
+  @classmethod
+  def load(cls, path: pathlib.Path) -> "Bounds":
+    """Reads the file."""
+    values = json.loads(path.read_text())
+    return cls(
+      values=values["bound"],
+      gradient=values["gradient_bound"],
+      images=values["images"]["keys"],
+      diagnostic=tuple(values["diagnostic"]),
+      out_of_scope=tuple(values["out_of_scope"]),
+    )
+
+  def status(self, folder: str, key: str, inputs: frozenset[str]) -> str:
+    """Returns "required", "diagnostic" or "out_of_scope".
+
+    Keys that are out of scope for want of a random draw are required where
+    the draw is stored, as `in.<case>.eps`.
+    """
+    name = f"{folder}/{key}"
+    if any(re.match(pattern, name) for pattern in self.out_of_scope):
+      case = key.split(".")[1]
+      return "required" if f"in.{case}.eps" in inputs else "out_of_scope"
+    if any(re.match(pattern, name) for pattern in self.diagnostic):
+      return "diagnostic"
+    return "required"
+
+  def of(self, folder: str, key: str) -> float:
+    """Largest relative error a key may have."""
+    if key.startswith("grad."):
+      return self.gradient
+    return self.values[folder]
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+  """Result of one key; errors are NaN where it was not run."""
+
+  name: str
+  status: str
+  max_abs: float
+  max_rel: float
+  bound: float
+  verdict: str
+
+  def __str__(self) -> str:
+    note = "" if self.status == "required" else f" ({self.status})"
+    return (
+      f"{self.name} {self.max_abs:.3g} {self.max_rel:.3g} {self.bound:.3g} "
+      f"{self.verdict}{note}"
+    )
+
+
+def difference(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+  """Largest absolute difference, and it over the largest stored magnitude.
+
+  Values that are not finite must be the same ones; otherwise both are inf.
+  """
+  if ours.shape != theirs.shape:
+    return np.inf, np.inf
+  if not theirs.size:
+    return 0.0, 0.0
+  a, b = ours.astype(np.float64), theirs.astype(np.float64)
+  same = (a == b) | (np.isnan(a) & np.isnan(b))
+  if not (np.isfinite(a) & np.isfinite(b) | same).all():
+    return np.inf, np.inf
+  gap = float(np.abs(np.where(same, 0.0, a) - np.where(same, 0.0, b)).max())
+  size = float(np.abs(np.where(np.isfinite(b), b, 0.0)).max())
+  return gap, gap / size if size else (np.inf if gap else 0.0)
+
+
+def share_of_pixels(
+  ours: np.ndarray, theirs: np.ndarray, bound: float
+) -> float:
+  """Share of pixels (the last two axes) that differ by more than the bound."""
+  if ours.shape != theirs.shape:
+    return 1.0
+  a, b = ours.astype(np.float64), theirs.astype(np.float64)
+  size = max(float(np.abs(b).max()), 1e-30)
+  wrong = np.abs(a - b) > bound * size
+  pixels = wrong.reshape(-1, *wrong.shape[-2:]).any(axis=0)
+  return float(pixels.mean())
+
+
+def compare(
+  folder: str, key: str, ours: np.ndarray | None, theirs: np.ndarray, **rule
+) -> Line:
+  """Judges one key; `rule` holds `bounds` and `status`."""
+  bounds, status, name = rule["bounds"], rule["status"], f"{folder}/{key}"
+  bound = bounds.of(folder, key)
+  exact = theirs.dtype.kind in "biu" or _EXACT.match(name)
+  bound = 0.0 if exact else bound
+  if ours is None:
+    return Line(name, status, np.nan, np.nan, bound, "NOT-RUN")
+  ours = np.asarray(ours)
+  max_abs, max_rel = difference(ours, theirs)
+  passed = max_rel <= bound
+  if re.match(bounds.images, name):
+    passed = share_of_pixels(ours, theirs, bound) <= 0.005
+  verdict = "PASS" if passed else "FAIL"
+  return Line(name, status, max_abs, max_rel, bound, verdict)
+
+
+def find_adapter(folder: str) -> Callable | None:
+  """Returns `run` of tests/parity/adapters/<folder>.py, None without one."""
+  name = f"tests.parity.adapters.{folder}"
+  if importlib.util.find_spec(name) is None:
+    return None
+  return importlib.import_module(name).run
+
+
+def run_folder(
+  folder: pathlib.Path, bounds: Bounds, run: Callable | None
+) -> Iterator[Line]:
+  """Yields a line for each key that counts or was computed anyway."""
+  stored = safetensors_numpy.load_file(folder / "io.safetensors")
+  results = {} if run is None else run(folder)
+  unknown = sorted(set(results) - set(stored))
+  if unknown:
+    raise ValueError(f"{folder.name}: the adapter made up keys {unknown}")
+  inputs = frozenset(key for key in stored if key.startswith("in."))
+  for key, theirs in sorted(stored.items()):
+    if not KEYS.match(key):
+      continue
+    status = bounds.status(folder.name, key, inputs)
+    ours = results.get(key)
+    if status == "required" or ours is not None:
+      rule = {"bounds": bounds, "status": status}
+      yield compare(folder.name, key, ours, theirs, **rule)
+
+
+def run_directory(
+  directory: pathlib.Path,
+  only: tuple[str, ...] = (),
+  adapter: Callable[[str], Callable | None] = find_adapter,
+) -> int:
+  """Runs every folder, prints lines and the counts, returns the exit status."""
+  bounds = Bounds.load(directory / "bounds.json")
+  counts = {"PASS": 0, "FAIL": 0, "NOT-RUN": 0}
+  folders = [
+    path
+    for path in sorted(directory.iterdir())
+    if (path / "io.safetensors").exists() and (not only or path.name in only)
+  ]
+  if not folders:
+    print(f"error: {directory} holds no folder to run", file=sys.stderr)
+    return 2
+  for folder in folders:
+    for line in run_folder(folder, bounds, adapter(folder.name)):
+      print(line, flush=True)
+      if line.status == "required":
+        counts[line.verdict] += 1
+  print(
+    f"passed {counts['PASS']} failed {counts['FAIL']} "
+    f"not-run {counts['NOT-RUN']}"
+  )
+  return 0 if counts["FAIL"] + counts["NOT-RUN"] == 0 else 1
