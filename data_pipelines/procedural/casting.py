@@ -1,6 +1,7 @@
 """Closest hits of camera rays, and whether points are hidden from a viewer."""
 
 import dataclasses
+import functools
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -121,6 +122,7 @@ class Sun:
 
   direction: Float[np.ndarray, "3"]
 
+  @functools.cached_property
   def across(self) -> Float[np.ndarray, "2 3"]:
     """Returns two unit vectors perpendicular to the light."""
     first = np.cross(self.direction, [0.0, 0.0, 1.0])
@@ -137,7 +139,7 @@ class Sun:
         out[number] = (np.inf, -np.inf, np.inf, -np.inf)
         continue
       points, radius = item.bounds()
-      seen = points @ self.across().T  # [T K 2]
+      seen = points @ self.across.T  # [T K 2]
       low, high = seen.min(axis=1) - radius, seen.max(axis=1) + radius
       out[number] = np.stack([low[:, 0], high[:, 0], low[:, 1], high[:, 1]], -1)
     return out
@@ -146,17 +148,28 @@ class Sun:
 def shadowed(
   sun: Sun,
   frame: int,
-  points: Float[np.ndarray, "3 N"],
+  surface: tuple[Float[np.ndarray, "3 N"], Int[np.ndarray, "N"]],
   items: dict[int, primitives.Primitive],
   extent: Float[np.ndarray, "P T 4"],
 ) -> Bool[np.ndarray, "N"]:
-  """Whether a primitive lies between each stage point and the sun."""
+  """Whether a primitive lies between each surface point and the sun.
+
+  Args:
+    sun: the light.
+    frame: index of the frame.
+    surface: stage points, and the number of the primitive that each is on; a
+      primitive throws no shadow on itself.
+    items: what can throw shadows, by number.
+    extent: of each primitive across the light, see `Sun.extents`.
+  """
+  points, owner = surface
   start = points + 2e-3 * sun.direction[:, None]
-  x, y = sun.across() @ points
+  x, y = sun.across @ points
   ray = sun.direction[:, None]
   blocked = np.zeros(points.shape[1], bool)
   for key, item in items.items():
     maybe = _within(x, y, extent[key, frame])
+    maybe = maybe[owner[maybe] != key]
     if maybe.size:
       rays = np.broadcast_to(ray, (3, maybe.size))
       blocked[maybe] |= np.isfinite(item.hit(frame, start[:, maybe], rays))

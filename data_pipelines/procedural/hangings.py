@@ -102,6 +102,21 @@ def _joints(top, angles, length, across):
   return joints
 
 
+def _links(joints, sizes, lateral, material):
+  """Returns a capsule (radius, half length) between each pair of joints."""
+  return [
+    primitives.Primitive(
+      "capsule",
+      np.array([*sizes, 0.0]),
+      rotations.along_segment(start, end, lateral),
+      0.5 * (start + end),
+      (material,),
+      1,
+    )
+    for start, end in itertools.pairwise(joints)
+  ]
+
+
 def swinging(
   draws: drafts.Draws, shot: stage.Shot, num_frames: int
 ) -> drafts.Draft:
@@ -130,37 +145,27 @@ def swinging(
   length = (3.4 if is_chain else 2.1) * shot.radius / links
   top = shot.subject - [0, 1.9 * shot.radius, 0]
   joints = _joints(top, angles, length, across)
-  items = []
-  for start, end in itertools.pairwise(joints):
-    thick = 0.3 * shot.radius if is_chain else 0.06 * shot.radius
-    half = 0.5 * length * (0.8 if is_chain else 1.0)
+  if is_chain:
+    items = _links(joints, (0.3 * shot.radius, 0.4 * length), lateral, material)
+    words = f"a chain of {wording.NUMBERS[links]} {colour} links"
+  else:
+    items = _links(joints, (0.06 * shot.radius, 0.5 * length), lateral, dark)
     items.append(
       primitives.Primitive(
-        "capsule",
-        np.array([thick, half, 0.0]),
-        rotations.along_segment(start, end, lateral),
-        0.5 * (start + end),
-        (material if is_chain else dark,),
+        "ellipsoid",
+        np.full(3, 0.8 * shot.radius),
+        items[-1].rotation,
+        joints[-1],
+        (material,),
         1,
       )
     )
-  if not is_chain:
-    size = np.full(3, 0.8 * shot.radius)
-    rotation = rotations.along_segment(joints[-2], joints[-1], lateral)
-    items.append(
-      primitives.Primitive(
-        "ellipsoid", size, rotation, joints[-1], (material,), 1
-      )
-    )
+    words = f"{wording.thing(colour, pattern, 'ball')} on a rope"
   span = 2.6 * shot.radius * np.cross(lateral, [0.0, 1.0, 0.0])
   thin = 0.07 * shot.radius
   ends = [top + span, top - span]
   rods = [_rod(ends[0], ends[1], thin, dark, num_frames)]
   rods += [_rod(e, e * [1, 0, 1], thin, dark, num_frames) for e in ends]
-  if is_chain:
-    words = f"a chain of {wording.NUMBERS[links]} {colour} links"
-  else:
-    words = f"{wording.thing(colour, pattern, 'ball')} on a rope"
   sentence = f"{words} swings {speed} from side to side"
   zone = (3.2 * shot.radius, 1.4 * shot.radius)
   return drafts.Draft((*items, *rods), sentence, zone)

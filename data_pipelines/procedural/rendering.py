@@ -57,9 +57,9 @@ class Surface:
     return self.sky + self.sun * ~self.shadow
 
   def copy(self) -> "Surface":
-    """Returns a copy whose light can be written; points are shared."""
+    """Returns a copy that can be written to."""
     return Surface(
-      self.points, self.sky.copy(), self.sun.copy(), self.shadow.copy()
+      self.points.copy(), self.sky.copy(), self.sun.copy(), self.shadow.copy()
     )
 
 
@@ -132,18 +132,29 @@ class Renderer:
     rays = self.camera.stage_directions(frame, directions)
     origin = self.camera.origin(frame)
     present = np.bincount(number, minlength=len(self.world.items))
+    fresh = np.zeros(len(self.world.items), bool)
     for key, item in items.items():
       if not present[key]:
         continue
+      fresh[key] = True
       pixels = np.flatnonzero(number == key)
       points = origin + depth[pixels] * rays[:, pixels]
+      surface.points[:, pixels] = points
+      surface.shadow[pixels] = False
       _shade(self.world, frame, item, points, surface, pixels)
-      if self._still is None:
-        surface.points[:, pixels] = points
-      lit = (surface.sun[:, pixels] > 0).any(axis=0)
-      others = {k: p for k, p in casters.items() if k != key}
-      surface.shadow[pixels[lit]] = casting.shadowed(
-        self.world.sun, frame, points[:, lit], others, self.light_extent
+    self._darken(frame, surface, number, fresh, casters)
+
+  def _darken(self, frame, surface, number, fresh, casters):
+    """Adds shadows where the sun shines on primitives marked as fresh."""
+    lit = fresh[number] & ~surface.shadow & (surface.sun.max(axis=0) > 0)
+    pixels = np.flatnonzero(lit)
+    if pixels.size:
+      surface.shadow[pixels] = casting.shadowed(
+        self.world.sun,
+        frame,
+        (surface.points[:, pixels], number[pixels]),
+        casters,
+        self.light_extent,
       )
 
   def _sight(self, hits):
@@ -197,7 +208,9 @@ class Renderer:
       self._fill(frame, self._sight(hits), surface, everything, everything)
     else:
       surface = self._still[1].copy()
-      self._shade_still(frame, hits, surface)
+      still = np.ones(len(self.world.items), bool)
+      still[list(moving)] = False
+      self._darken(frame, surface, hits.number.ravel(), still, moving)
       self._fill(frame, self._sight(hits), surface, moving, everything)
     light = surface.light()
     self._smooth(frame, hits, light)
@@ -206,21 +219,6 @@ class Renderer:
     return np.ascontiguousarray(
       np.moveaxis(picture.reshape(shape), 0, -1)
     ), hits
-
-  def _shade_still(self, frame, hits, surface):
-    """Adds the shadows that moving objects throw on what stands still."""
-    is_moving = np.zeros(len(self.world.items), bool)
-    is_moving[list(self.world.moving)] = True
-    still = ~is_moving[hits.number.ravel()] & ~surface.shadow
-    still &= (surface.sun > 0).any(axis=0)
-    pixels = np.flatnonzero(still)
-    surface.shadow[pixels] = casting.shadowed(
-      self.world.sun,
-      frame,
-      surface.points[:, pixels],
-      self.world.moving,
-      self.light_extent,
-    )
 
   def video(self, num_frames: int | None = None) -> Video:
     """Returns the first frames, all of them by default."""

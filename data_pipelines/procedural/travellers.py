@@ -7,7 +7,9 @@ import numpy as np
 from data_pipelines.procedural import (
   drafts,
   looks,
+  primitives,
   randomness,
+  rotations,
   solids,
   stage,
   textures,
@@ -24,90 +26,105 @@ _LONGEST = 96
 _HEADING = np.radians(6.0)
 
 
-def _appearance(rng, radius):
-  """Draws noun, words, turn at rest and surface of a thing."""
+@dataclasses.dataclass(frozen=True)
+class Thing:
+  """One rigid thing at rest.
+
+  Attributes:
+    noun: a name of `solids.SOLIDS`.
+    words: for instance "a red striped ball".
+    yaw: turn about the vertical in radians.
+    material: surface.
+    radius: metres that one unit of the solid's size stands for.
+    number: of the moving object.
+    start: the point on the ground below it, [3] in metres.
+  """
+
+  noun: str
+  words: str
+  yaw: float
+  material: textures.Material
+  radius: float
+  number: int
+  start: np.ndarray
+
+  def along(self, path: np.ndarray) -> primitives.Primitive:
+    """Returns the thing on its way; path is [T 3] in metres."""
+    return solids.travelling(
+      self.noun, self.radius, path, self.yaw, self.material, self.number
+    )
+
+
+def _draw_thing(rng, radius, number, start):
+  """Draws noun, colours, pattern and turn of a thing."""
   noun = randomness.pick(rng, tuple(solids.SOLIDS))
   colour = randomness.pick(rng, tuple(textures.PALETTE))
   pattern = randomness.pick(rng, textures.PATTERNS)
   material = looks.object_material(rng, colour, pattern, radius)
   words = wording.thing(colour, pattern, noun)
-  return noun, words, rng.uniform(0, 2 * np.pi), material
+  yaw = rng.uniform(0, 2 * np.pi)
+  return Thing(noun, words, yaw, material, radius, number, start)
 
 
 def sideways(
   draws: drafts.Draws, shot: stage.Shot, num_frames: int
 ) -> drafts.Draft:
   """One thing moves to a side; words fix direction and, closely, the speed."""
-  noun, subject, yaw, material = _appearance(draws.look, shot.radius)
+  start = shot.subject * [1, 0, 1]
+  thing = _draw_thing(draws.look, shot.radius, 1, start)
   speed = randomness.pick(draws.words, tuple(SPEED))
   side = randomness.pick(draws.words, tuple(SIDE))
   length = shot.metres(draws.hidden.uniform(*SPEED[speed]))
   heading = draws.hidden.uniform(-_HEADING, _HEADING)
   move = SIDE[side] * length * np.array([np.cos(heading), 0, np.sin(heading)])
-  start = shot.subject * [1, 0, 1]
   time = np.linspace(0.0, 1.0, num_frames)[:, None]
-  body = solids.travelling(
-    noun, shot.radius, start + time * move, yaw, material, 1
-  )
-  sentence = wording.sideways(
-    draws.words, subject, solids.SOLIDS[noun].verb, (speed, side)
-  )
+  body = thing.along(start + time * move)
+  verb = solids.SOLIDS[thing.noun].verb
+  sentence = wording.sideways(draws.words, thing.words, verb, (speed, side))
   reach = shot.metres(SPEED["quickly"][1])
   zone = (reach + 1.3 * shot.radius, 0.15 * reach + 1.3 * shot.radius)
   return drafts.Draft((body,), sentence, zone)
 
 
-def _hop(draws, shot, noun, look, number, start, num_frames):
+def _hop(draws, shot, thing, num_frames):
   """A thing hops on the spot."""
-  words, yaw, material = look
   time = np.linspace(0.0, 1.0, num_frames)
   height = shot.radius * draws.hidden.uniform(1.0, 1.5)
   hops = draws.hidden.uniform(1.2, 1.8)
-  path = np.tile(start, (num_frames, 1))
+  path = np.tile(thing.start, (num_frames, 1))
   path[:, 1] -= height * np.abs(np.sin(np.pi * hops * time))
-  body = solids.travelling(noun, shot.radius, path, yaw, material, number)
-  return body, f"{words} hops up and down"
+  return thing.along(path), f"{thing.words} hops up and down"
 
 
-def _turn(draws, shot, noun, look, number, start, num_frames):
+def _turn(draws, shot, thing, num_frames):
   """A thing turns about the vertical on the spot."""
-  words, yaw, material = look
   time = np.linspace(0.0, 1.0, num_frames)
   angle = randomness.sign(draws.hidden) * draws.hidden.uniform(1.2, 1.8) * time
-  path = np.tile(start, (num_frames, 1))
-  still = solids.travelling(noun, shot.radius, path, yaw, material, number)
-  cosine, sine, zero = np.cos(angle), np.sin(angle), 0 * angle
-  rows = [cosine, zero, sine, zero, zero + 1, zero, -sine, zero, cosine]
-  spin = np.stack(rows, -1).reshape(-1, 3, 3)
-  return _turned(still, spin), f"{words} turns on the spot"
+  still = thing.along(np.tile(thing.start, (num_frames, 1)))
+  body = dataclasses.replace(
+    still, rotation=rotations.about_y(angle) @ still.rotation
+  )
+  return body, f"{thing.words} turns on the spot"
 
 
-def _turned(item, spin):
-  """Returns a primitive whose rotation is preceded by another, per frame."""
-  return dataclasses.replace(item, rotation=spin @ item.rotation)
-
-
-def _travel(draws, shot, noun, look, number, start, num_frames):
+def _travel(draws, shot, thing, num_frames):
   """A thing moves to a side, closer or away."""
-  words, yaw, material = look
-  verb = solids.SOLIDS[noun].verb
+  verb = solids.SOLIDS[thing.noun].verb
   speed = randomness.pick(draws.words, tuple(SPEED))
-  ways = ("left", "right") if noun == "barrel" else _WAYS
+  ways = ("left", "right") if thing.noun == "barrel" else _WAYS
   where = randomness.pick(draws.words, ways)
   length = shot.metres(draws.hidden.uniform(*SPEED[speed]))
   heading = draws.hidden.uniform(-2, 2) * _HEADING
   if where in SIDE:
-    sentence = wording.sideways(draws.words, words, verb, (speed, where))
+    sentence = wording.sideways(draws.words, thing.words, verb, (speed, where))
     heading += 0.0 if where == "right" else np.pi
   else:
-    sentence = f"{words} {verb} {speed} {where}"
+    sentence = f"{thing.words} {verb} {speed} {where}"
     heading += 0.5 * np.pi * (1 if where == "away" else -1)
     length *= 0.7 if where == "closer" else 1.4
   move = length * np.array([np.cos(heading), 0, np.sin(heading)])
   time = np.linspace(0.0, 1.0, num_frames)[:, None]
-  path = start + time * move
-  body = solids.travelling(noun, shot.radius, path, yaw, material, number)
-  return body, sentence
+  return thing.along(thing.start + time * move), sentence
 
 
 def several(
@@ -119,22 +136,14 @@ def several(
   lanes = draws.look.permutation(count)
   columns = draws.look.permutation(count) - 0.5 * (count - 1)
   for number in range(count):
-    noun, words, yaw, material = _appearance(draws.look, shot.radius)
     side = 0.22 * columns[number] + draws.look.uniform(-0.08, 0.08)
     lane = 2.7 * shot.radius * lanes[number]
     start = shot.subject * [1, 0, 1] + np.array([shot.metres(side), 0, lane])
+    thing = _draw_thing(draws.look, shot.radius, number + 1, start)
     movement = randomness.pick(
       draws.words, (_travel, _hop, _turn), (0.6, 0.2, 0.2)
     )
-    body, sentence = movement(
-      draws,
-      shot,
-      noun,
-      (words, yaw, material),
-      number + 1,
-      start,
-      num_frames,
-    )
+    body, sentence = movement(draws, shot, thing, num_frames)
     bodies.append(body)
     sentences.append(sentence)
   sentence = " and ".join(sentences[:2])

@@ -61,8 +61,12 @@ class Frame:
     )
 
 
-def _leg(frame, hip, lengths, phase, swing, radius, material):
-  """Returns thigh and shin; the knee bends while the leg comes forward."""
+def _leg(frame, hip, sizes, phase, swing, material):
+  """Returns thigh and shin; the knee bends while the leg comes forward.
+
+  `sizes` are the thigh's and the shin's length and the thigh's radius.
+  """
+  *lengths, radius = sizes
   thigh = swing * np.sin(phase)
   knee = frame.swing(hip, lengths[0], thigh)
   bend = swing * (0.9 + 0.9 * np.cos(phase))
@@ -86,8 +90,8 @@ def _person(frame, phase, swing, arm, materials):
   for side in (-1.0, 1.0):
     turn = phase + (0 if side > 0 else np.pi)
     joint = frame.at(0, hip, 0.06 * side)
-    lengths = (0.23, 0.21)
-    items += _leg(frame, joint, lengths, turn, swing, 0.05, trousers)
+    sizes = (0.23, 0.21, 0.05)
+    items += _leg(frame, joint, sizes, turn, swing, trousers)
     joint = frame.at(0, shoulder, 0.14 * side)
     upper = -0.9 * swing * np.sin(turn)
     lower = upper + 0.3
@@ -116,7 +120,7 @@ def _dog(frame, phase, swing, materials):
     for side in (-1.0, 1.0):
       turn = phase + (0 if side * ahead > 0 else np.pi)
       hip = frame.at(ahead, 0.52, 0.12 * side)
-      items += _leg(frame, hip, (0.25, 0.22), turn, swing, 0.075, coat)
+      items += _leg(frame, hip, (0.25, 0.22, 0.075), turn, swing, coat)
   return items
 
 
