@@ -160,16 +160,22 @@ def write_shard(path: str | os.PathLike[str], entries: Iterable[bytes]) -> None:
     path: final name; the file grows under a temporary one beside it.
     entries: what `serialise` returned; stored as it is, for the strings in it
       are compressed already.
+
+  Raises:
+    OSError: it could not be written.
   """
   temporary = f"{os.fspath(path)}.incomplete"
-  writer = array_record_module.ArrayRecordWriter(
-    temporary, "group_size:1,uncompressed"
-  )
   try:
-    for entry in entries:
-      writer.write(entry)
-  finally:
-    writer.close()
+    writer = array_record_module.ArrayRecordWriter(
+      temporary, "group_size:1,uncompressed"
+    )
+    try:
+      for entry in entries:
+        writer.write(entry)
+    finally:
+      writer.close()
+  except RuntimeError as error:  # What the library makes of any failed write.
+    raise OSError(f"{error} ({path})") from error
   with open(temporary, "rb") as file:
     os.fsync(file.fileno())
   os.replace(temporary, path)

@@ -90,3 +90,8 @@ def test_what_is_not_there_is_said(directory, tmp_path):
   (tmp_path / "empty").mkdir()
   with pytest.raises(errors.UserError, match="not finished"):
     source.open_records(tmp_path / "empty")
+
+
+def test_a_failed_write_is_an_os_error(tmp_path):
+  with pytest.raises(OSError, match="No such file or directory"):
+    source.write_shard(tmp_path / "missing" / "shard", [b"entry"])
