@@ -1,0 +1,59 @@
+"""A whole recipe at size nano: records, five trainings, bundle, scene."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from more4d_jax import scene
+from more4d_jax.cli import recipes, train_all
+from more4d_jax.viewing import video
+
+pytestmark = pytest.mark.slow
+
+
+def test_every_task_leaves_a_network_and_its_figures(nano_run: pathlib.Path):
+  for task in recipes.TASKS:
+    kind = json.loads((nano_run / task / "model" / "network.json").read_text())
+    assert kind["kind"] == task
+    lines = (nano_run / task / "metrics.jsonl").read_text().splitlines()
+    losses = [json.loads(line)["loss"] for line in lines]
+    assert len(losses) == recipes.RECIPES["nano"].steps[task]
+    assert np.isfinite(losses).all()
+
+
+def test_scene_files_hold_the_photograph_moving(nano_run: pathlib.Path):
+  made = scene.Scene.load(nano_run / "scene" / "scene.npz")
+  assert made.tracks.shape == (5, 32, 48, 3)
+  assert np.isfinite(made.tracks).all()
+  frames, _ = video.read_video(nano_run / "scene" / "static.mp4")
+  assert len(frames) == 5
+  assert "<html" in (nano_run / "scene" / "scene.html").read_text()[:2000]
+  summary = json.loads((nano_run / "scene" / "summary.json").read_text())
+  assert summary["reprojection_error"] < 1e-3  # Pixels; issue's own bound.
+
+
+def test_finished_recipe_runs_nothing_again(
+  nano_run: pathlib.Path, capsys: pytest.CaptureFixture
+):
+  train_all.train_all(recipe="nano", out=nano_run)
+  printed = capsys.readouterr().out
+  steps = len(recipes.RECIPES["nano"].records) + len(recipes.TASKS) + 2
+  assert printed.count("done before") == steps
+
+
+def test_unknown_recipe_is_one_line(tmp_path: pathlib.Path):
+  command = [sys.executable, "-m", "more4d_jax.cli.main", "train-all"]
+  done = subprocess.run(
+    [*command, "--recipe", "huge", "--out", str(tmp_path / "out")],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 2
+  assert done.stderr.strip().startswith("error: expected a recipe of")
+  assert len(done.stderr.strip().splitlines()) == 1
+  assert not (tmp_path / "out").exists()
