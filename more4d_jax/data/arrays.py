@@ -48,6 +48,9 @@ def spec_of(count: int, example: Mapping[str, np.ndarray]) -> CacheSpec:
 class ArrayCacheWriter:
   """Writes a cache into a temporary folder that `finish` renames.
 
+  One writer at a time may fill a directory; what a killed one has left is
+  deleted by the next.
+
   with ArrayCacheWriter(directory, spec, fingerprint) as writer:
     writer.write(start, batch)  # for every batch
   # Left without an exception: finished. With one: nothing remains.
@@ -71,8 +74,10 @@ class ArrayCacheWriter:
       raise errors.UserError(
         f"{self._directory} exists already; delete it to make the cache again"
       )
-    name = f"{self._directory.name}.incomplete-{os.getpid()}"
+    name = f"{self._directory.name}.incomplete"
     self._temporary = self._directory.with_name(name)
+    if self._temporary.exists():  # Of a run that was killed.
+      shutil.rmtree(self._temporary)
     self._temporary.mkdir(parents=True)
     self._written = np.zeros(spec.count, bool)
     self._arrays = {

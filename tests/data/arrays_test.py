@@ -66,6 +66,15 @@ def test_nothing_half_written_is_left(tmp_path):
     arrays.open_cache(tmp_path / "cache")
 
 
+def test_what_a_killed_writer_left_is_replaced(tmp_path):
+  (tmp_path / "cache.incomplete").mkdir()
+  (tmp_path / "cache.incomplete" / "latents.npy").write_bytes(b"half")
+  expected = write(tmp_path / "cache")
+  cache = arrays.open_cache(tmp_path / "cache")
+  np.testing.assert_array_equal(cache.array("latents"), expected["latents"])
+  assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
 def write_part(directory):
   batch = {name: value[:3] for name, value in examples(7).items()}
   spec = arrays.spec_of(7, {name: value[0] for name, value in batch.items()})
