@@ -106,13 +106,17 @@ class Scene:
 
   def render(
     self,
-    path: str | camera_paths.CameraPath,
+    path: str
+    | os.PathLike
+    | camera_paths.CameraPath
+    | Float[np.ndarray, "N 4 4"],
     options: "render_video.RenderOptions | None" = None,
   ) -> tuple[UInt8[np.ndarray, "T h w 3"], Bool[np.ndarray, "T h w"]]:
     """Renders the scene along a camera path.
 
     Args:
-      path: a named path, a camera file, or poses.
+      path: a named path, a camera file, a path, or poses: world_from_camera
+        of each frame, or a single one for all.
       options: size of the video and of the points.
 
     Returns:
@@ -123,10 +127,13 @@ class Scene:
     """
     from more4d_jax.rendering import render_video
 
-    if isinstance(path, str):
-      path = camera_paths.find(path, self.num_frames, self.centre)
-    else:
+    if isinstance(path, np.ndarray):
+      path = camera_paths.CameraPath(path, None)
+    if isinstance(path, camera_paths.CameraPath):
       path = path.for_frames(self.num_frames, "the camera path")
+    else:
+      name = os.fspath(path)
+      path = camera_paths.find(name, self.num_frames, self.centre)
     return render_video.render_video(
       self.tracks,
       self.colours,

@@ -75,6 +75,9 @@ def test_render_gives_the_picture_from_the_first_camera():
   poses = np.repeat(np.eye(4, dtype=np.float32)[None], 3, axis=0)
   again, _ = scene.render(camera_paths.CameraPath(poses, None))
   np.testing.assert_array_equal(again, video)
+  # A raw pose that stands for every frame.
+  again, _ = scene.render(poses[:1])
+  np.testing.assert_array_equal(again, video)
 
 
 def test_render_refuses_unknown_paths_and_other_lengths():
