@@ -14,8 +14,10 @@ def _reference(points, colours, pose, intrinsics, size, footprint, reach):
   depth = np.full(size, np.inf)
   hits = [[[] for _ in range(width)] for _ in range(height)]
   for index, point in enumerate(points.astype(np.float64)):
+    if not np.isfinite(point).all():
+      continue
     x, y, z = inverse[:3, :3] @ point + inverse[:3, 3]
-    if not np.isfinite([x, y, z]).all() or z <= 1e-6:
+    if z <= 1e-6:
       continue
     px, py = fx * x / z + cx, fy * y / z + cy
     if footprint is None:
