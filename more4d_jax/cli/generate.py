@@ -17,11 +17,11 @@ from more4d_jax import scene as scene_lib
 from more4d_jax.cli import jobs as jobs_lib
 from more4d_jax.evaluation import scene_checks
 from more4d_jax.geometry import camera_paths
-from more4d_jax.viewing import clouds, export, video
+from more4d_jax.viewing import export, video
 
 CAMERAS = "static,orbit_left_90,forward,circular,x_moving"
 _SUMMARY = "summary.json"
-_MIN_SIDE = 240  # Pixels; small videos are enlarged to be looked at.
+_MIN_SIDE = 256  # Pixels; small videos are enlarged to be looked at.
 
 
 def generate(
@@ -106,9 +106,7 @@ def _make(
   checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
   _say("trajectories", started)
   scene.save(target / "scene.npz")
-  export.export(
-    clouds.from_scene(scene), ["html"], target, scene.fps, scene.metadata
-  )
+  export.export(scene, ["html"], target)
   _say("scene.npz and scene.html", started)
   coverage = {}
   for name in cameras:

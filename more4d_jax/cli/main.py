@@ -4,8 +4,12 @@ Every subcommand is a function with typed keyword arguments; it is imported
 only when it is called, so that `more4d --help` needs none of its libraries.
 """
 
+import contextlib
 import dataclasses
+import functools
 import importlib
+import io
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -120,9 +124,23 @@ def _lookup(program: str, commands: Mapping[str, Any], name: str) -> Any:
 
 
 def _call(program: str, function: Callable, arguments: Sequence[str]) -> None:
+  """Parses first, then runs, so that a mistake in a flag is one line."""
   import tyro
 
-  tyro.cli(function, args=list(arguments), prog=program)
+  @functools.wraps(function)
+  def parsed(*values: Any, **named: Any) -> Callable:
+    return functools.partial(function, *values, **named)
+
+  complaint = io.StringIO()
+  try:
+    with contextlib.redirect_stderr(complaint):
+      run = tyro.cli(parsed, args=list(arguments), prog=program)
+  except SystemExit as stop:
+    if not stop.code:
+      return  # --help has been printed.
+    words = re.sub(r"[^\x20-\x7e]+|-{2,}(?!\w)", " ", complaint.getvalue())
+    raise errors.UserError(" ".join(words.split())) from stop
+  run()
 
 
 def _help(program: str, lines: Mapping[str, str]) -> str:
