@@ -31,6 +31,10 @@ _FLAG_ERRORS = (
 )
 
 
+# Warnings only, unless --verbosity asks for more.
+flags.FLAGS.set_default("verbosity", -1)
+
+
 def _run(_: Sequence[str]) -> int:
   from more4d_jax import experiment
   from more4d_jax.training import loop
