@@ -7,6 +7,7 @@ and added. The two are equal; the second is several times faster on CPUs.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -20,6 +21,10 @@ FORMS = ("auto", "frames", "volume")
 
 # Patches gathered at once for a kernel's gradient: about a core's cache.
 _PATCH_BYTES = 4 << 20
+
+# Below this many positions XLA's own kernel gradient is fast enough, and
+# compiles sooner.
+_FEW_POSITIONS = 16384
 
 
 def torch_uniform(fan_in: int) -> Callable[..., Array]:
@@ -139,6 +144,9 @@ def _conv_frames_forward(x: Array, kernel: Array) -> tuple:
 def _conv_frames_backward(saved: tuple, grad: Array) -> tuple[Array, Array]:
   x, kernel = saved
   flipped = jnp.swapaxes(kernel[:, ::-1, ::-1], 3, 4)
+  if x.size // x.shape[-1] < _FEW_POSITIONS:
+    _, pull = jax.vjp(lambda k: _taps(x, k, 1), kernel)
+    return _taps(grad, flipped, -1), pull(grad)[0]
   return _taps(grad, flipped, -1), _kernel_gradient(x, grad, kernel.shape)
 
 
@@ -191,7 +199,7 @@ class CausalConv(nn.Module):
 
   features: int
   kernel_size: tuple[int, int, int] = (3, 3, 3)
-  dtype: jnp.dtype = jnp.float32
+  dtype: Any = jnp.float32
   form: str = "auto"
   kernel_init: Callable[..., Array] | None = None
   bias_init: Callable[..., Array] | None = None
@@ -235,7 +243,7 @@ class FrameConv(nn.Module):
 
   features: int
   kernel_size: tuple[int, int] = (3, 3)
-  dtype: jnp.dtype = jnp.float32
+  dtype: Any = jnp.float32
   form: str = "auto"
   use_bias: bool = True
   kernel_init: Callable[..., Array] | None = None

@@ -33,14 +33,14 @@ class Bounds:
     gradient: the same for keys that start with "grad.".
     images: pattern of keys where a share of the pixels may differ.
     diagnostic: patterns of keys that are shown but not counted.
-    out_of_scope: patterns of keys that are left out.
+    out_of_scope: patterns of keys that are left out, each with its reason.
   """
 
   values: Mapping[str, float]
   gradient: float
   images: str
   diagnostic: tuple[str, ...]
-  out_of_scope: tuple[str, ...]
+  out_of_scope: Mapping[str, str]
 
   @classmethod
   def load(cls, path: pathlib.Path) -> "Bounds":
@@ -51,19 +51,21 @@ class Bounds:
       gradient=values["gradient_bound"],
       images=values["images"]["keys"],
       diagnostic=tuple(values["diagnostic"]),
-      out_of_scope=tuple(values["out_of_scope"]),
+      out_of_scope=values["out_of_scope"],
     )
 
   def status(self, folder: str, key: str, inputs: frozenset[str]) -> str:
     """Returns "required", "diagnostic" or "out_of_scope".
 
-    Keys that are out of scope for want of a random draw are required where
-    the draw is stored, as `in.<case>.eps`.
+    A key whose reason is a missing random draw is required where the draw is
+    stored, as `in.<case>.eps`.
     """
     name = f"{folder}/{key}"
-    if any(re.match(pattern, name) for pattern in self.out_of_scope):
-      case = key.split(".")[1]
-      return "required" if f"in.{case}.eps" in inputs else "out_of_scope"
+    for pattern, reason in self.out_of_scope.items():
+      if re.match(pattern, name):
+        stored = f"in.{key.split('.')[1]}.eps" in inputs
+        needed = stored and "then required" in reason
+        return "required" if needed else "out_of_scope"
     if any(re.match(pattern, name) for pattern in self.diagnostic):
       return "diagnostic"
     return "required"

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from more4d_jax.models import video_vae
+from more4d_jax.models import vae_streaming, video_vae
 from tests.parity.adapters import vae_weights, wan_weights
 
 _last, _first = wan_weights.channels_last, wan_weights.channels_first
@@ -47,25 +47,30 @@ def _decode(model, params, stats, io, case) -> dict:
   }
 
 
-def _gradients(model, params, stats, io, names) -> dict:
+def _gradients(model, params, stats, io, names, case) -> dict:
   weight = _last(io["in.grad.r"])
 
   def loss(params, latents):
     latents = stats.denormalise(latents)
-    video = model.apply(params, latents, method="decode")
+    if case == "decode":
+      video = model.apply(params, latents, method="decode")
+    else:
+      video = vae_streaming.decode(
+        model, params["params"], latents, truncate_gradient=True
+      )
     return jnp.mean(video * weight)
 
   latents = jnp.asarray(_last(io["in.grad.z"]))
   tree, grad = jax.jit(jax.grad(loss, argnums=(0, 1)))(params, latents)
   found = vae_weights.to_original(tree["params"], names)
-  out = {"grad.decode.z": _first(grad)}
+  out = {f"grad.{case}.z": _first(grad)}
   for name, value in found.items():
-    out[f"grad.decode.{name}"] = value
+    out[f"grad.{case}.{name}"] = value
   return out
 
 
 def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
-  """Every required key but the gradients that the original cuts short."""
+  """Every key; the gradients that the original cuts short are cut here too."""
   info, io, weights = wan_weights.read(folder)
   config = vae_weights.read_config(info)
   stats = vae_weights.read_stats(info)
@@ -80,7 +85,8 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
       out |= _encode(model, params, stats, io, case)
     elif key == f"in.{case}.z" and case != "grad":
       out |= _decode(model, params, stats, io, case)
-  out |= _gradients(model, params, stats, io, names)
+  for case in ("decode", "decode_memory_saver"):
+    out |= _gradients(model, params, stats, io, names, case)
   return {
     key: np.asarray(value).reshape(io[key].shape)
     for key, value in out.items()

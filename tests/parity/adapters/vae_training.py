@@ -1,0 +1,156 @@
+"""Training of the motion autoencoder: normalisation, loss, one whole step."""
+
+import dataclasses
+import json
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from more4d_jax.geometry import motion as motion_geometry
+from more4d_jax.models import latent_stats, motion_vae, video_vae
+from more4d_jax.training.objectives import base
+from tests.parity.adapters import vae_weights, wan_weights
+
+_last, _first = wan_weights.channels_last, wan_weights.channels_first
+
+_MODES = {
+  "first_frame": "first_frame_range",
+  "relative": "displacement",
+  "track": "global_max",
+  "z": "depth",
+  "z_square_source": "depth",
+}
+
+
+def _alpha(source: tuple[int, int], size: tuple[int, int]) -> tuple:
+  """Camera factors (ax, ay) of spec 03 section 2, sizes as (height, width)."""
+  if source[1] / size[1] > source[0] / size[0]:
+    return 1.0, source[1] / source[0] / (size[1] / size[0])
+  return source[0] / source[1] / (size[0] / size[1]), 1.0
+
+
+def _normalise(coords, mode: str, alpha: tuple) -> jax.Array:
+  tracks = jnp.asarray(_last(coords))
+  factors = jnp.broadcast_to(jnp.asarray(alpha, jnp.float32), (len(tracks), 2))
+  return motion_geometry.normalise(tracks, factors, mode)[0]
+
+
+def _normalisation(io: dict, info: dict) -> dict:
+  out = {}
+  size = info["H"], info["W"]
+  for name, mode in _MODES.items():
+    square = name == "z_square_source"
+    source = (600, 600) if square else (info["H_ori"], info["W_ori"])
+    coords = io["in.normalize.coords"][:, :, : info["num_frames"]]
+    motion = _normalise(coords, mode, _alpha(source, size))
+    out[f"out.normalize.{name}"] = _first(motion)
+  return out
+
+
+def _rec(error: jax.Array, kind: str) -> jax.Array:
+  """Sum of a sample's errors, averaged over samples."""
+  error = jnp.abs(error) if kind == "l1" else jnp.square(error)
+  everywhere = jnp.ones(error.shape, bool)
+  return base.masked_mean(error, everywhere) * error[0].size
+
+
+def _losses(io: dict, kl_scale: float) -> dict:
+  error = jnp.asarray(io["in.loss.rec"] - io["in.loss.target"])
+  kl = jnp.sum(io["in.loss.kl"]) / len(error)
+  out = {}
+  for kind in ("l1", "l2"):
+    rec = _rec(error, kind)
+    out[f"out.loss.{kind}"] = jnp.stack([rec + kl_scale * kl, rec, kl])
+  return out
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+  """The motion autoencoder with the folder's weights, and one step of it."""
+
+  model: motion_vae.MotionVAE
+  stats: latent_stats.LatentStats
+  args: dict
+
+  def loss(self, trained: dict, frozen: dict, motion, noise) -> tuple:
+    """Loss of the trained parts "trajectory_decoder" and "decoder"."""
+    params = {
+      "trajectory_encoder": frozen["trajectory_encoder"],
+      "vae": {**frozen["vae"], "decoder": trained["decoder"]},
+      "trajectory_decoder": trained["trajectory_decoder"],
+    }
+    variables = {"params": params}
+    mean, logvar = self.model.apply(variables, motion, method="encode")
+    mean = self.stats.normalise(mean)
+    latents = video_vae.add_posterior_noise(mean, logvar, noise)
+    raw = self.stats.denormalise(latents)
+    decoded = self.model.apply(variables, raw, method="decode")
+    rec = _rec(decoded - motion, self.args["rec_loss"])
+    kl = jnp.sum(video_vae.kl_divergence(mean, logvar)) / len(motion)
+    scaled = self.args["kl_scale"] * kl
+    video = self.model.apply(variables, motion, method="motion_video")
+    shown = self.model.apply(
+      variables, raw, method=lambda model, z: model.vae.decode(z)
+    )
+    return rec + scaled, {
+      "out.step.loss_nll_scaledkl": jnp.stack([rec + scaled, rec, scaled]),
+      "mid.step.pseudo_video": _first(video),
+      "mid.step.latents": _first(latents),
+      "mid.step.decoded_video": _first(shown),
+      "mid.step.reconstruction": _first(decoded),
+      "mid.step.targets": _first(motion),
+    }
+
+
+def _step(folder: pathlib.Path, info: dict, io: dict, weights: dict) -> dict:
+  vae_folder = folder.parent / "vae"
+  vae_info = json.loads((vae_folder / "config.json").read_text())
+  _, _, vae = wan_weights.read(vae_folder)
+  vae_config = vae_weights.read_config(vae_info)
+  vae_names = vae_weights.vae_names(vae_config)
+  decoder_names = vae_weights.adapter_names("decoder")
+  parts = {
+    side: vae_weights.select(weights, f"{side}_adaptor/")
+    for side in ("encoder", "decoder")
+  }
+  frozen = {
+    "trajectory_encoder": vae_weights.to_ours(
+      parts["encoder"], vae_weights.adapter_names("encoder")
+    ),
+    "vae": vae_weights.to_ours(vae_weights.select(vae, "model."), vae_names),
+  }
+  trained = {
+    "trajectory_decoder": vae_weights.to_ours(parts["decoder"], decoder_names),
+    "decoder": frozen["vae"]["decoder"],
+  }
+  sizes = vae_weights.adapter_config(weights)
+  step = _Step(
+    motion_vae.MotionVAE(motion_vae.MotionVAEConfig(vae_config, sizes)),
+    vae_weights.read_stats(vae_info),
+    info["step"]["args"],
+  )
+  size = info["normalize"]
+  alpha = _alpha((size["H_ori"], size["W_ori"]), (size["H"], size["W"]))
+  motion = _normalise(io["in.step.coords"], "depth", alpha)
+  noise = jnp.asarray(_last(io["in.step.eps"]))
+  gradient = jax.jit(jax.grad(step.loss, has_aux=True))
+  grads, out = gradient(trained, frozen, motion, noise)
+  out["out.step.grad_norm_before_clip"] = optax.global_norm(grads)
+  names = {"decoder_adaptor.": (grads["trajectory_decoder"], decoder_names)}
+  names["vae_"] = ({"decoder": grads["decoder"]}, vae_names)
+  for prefix, (tree, table) in names.items():
+    for name, value in vae_weights.to_original(tree, table).items():
+      out[f"grad.step.{prefix}{name}"] = value
+  return out
+
+
+def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
+  """Every required key, and values inside the step."""
+  info, io, weights = wan_weights.read(folder)
+  out = _normalisation(io, info["normalize"])
+  out |= _losses(io, info["loss"]["kl_scale"])
+  out |= _step(folder, info, io, weights)
+  return {key: np.asarray(value) for key, value in out.items() if key in io}

@@ -1,0 +1,107 @@
+"""The runner on a folder made here: what passes, fails, counts and exits."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors import numpy as safetensors_numpy
+
+from tests.parity import runner
+
+_BOUNDS = {
+  "bound": {"toy": 1e-3},
+  "gradient_bound": 1e-2,
+  "images": {"keys": "toy/out\\.image.*"},
+  "diagnostic": ["[^/]*/mid\\..*"],
+  "out_of_scope": {
+    "toy/out\\..*sample$": "unless the noise is stored: then required",
+    "toy/out\\.unused": "nothing uses it",
+  },
+}
+
+
+@pytest.fixture
+def directory(tmp_path):
+  image = np.zeros((1, 3, 20, 20), np.float32)
+  image[:, :, 3, 4] = 1.0
+  stored = {
+    "in.drawn.eps": np.ones(2, np.float32),
+    "out.main": np.array([1.0, np.nan, np.inf], np.float32),
+    "out.count": np.array([3, 4]),
+    "out.drawn.sample": np.ones(2, np.float32),
+    "out.other.sample": np.ones(2, np.float32),
+    "out.unused": np.ones(2, np.float32),
+    "out.image": image,
+    "grad.main": np.ones(2, np.float32),
+    "mid.main": np.ones(2, np.float32),
+  }
+  (tmp_path / "toy").mkdir()
+  safetensors_numpy.save_file(stored, tmp_path / "toy" / "io.safetensors")
+  (tmp_path / "bounds.json").write_text(json.dumps(_BOUNDS))
+  return tmp_path
+
+
+def _good():
+  image = np.zeros((1, 3, 20, 20))
+  image[:, :, 3, 4] = 1.0
+  image[0, 0, 5, 5] = 1.0  # One of 400 pixels may differ.
+  return {
+    "out.main": np.array([1.0005, np.nan, np.inf]),
+    "out.count": np.array([3, 4]),
+    "out.drawn.sample": np.ones(2),
+    "out.image": image,
+    "grad.main": np.array([1.0, 1.005]),
+    "mid.main": np.zeros(2),
+  }
+
+
+def _run(directory, results, capsys):
+  code = runner.run_directory(
+    directory, adapter=lambda folder: lambda path: results
+  )
+  return code, capsys.readouterr().out.splitlines()
+
+
+def test_all_required_keys_within_bounds(directory, capsys):
+  code, lines = _run(directory, _good(), capsys)
+  assert code == 0
+  assert lines[-1] == "passed 5 failed 0 not-run 0"
+  assert any("toy/mid.main" in x and "FAIL (diagnostic)" in x for x in lines)
+  assert not any("unused" in x or "other.sample" in x for x in lines)
+  main = next(x for x in lines if x.startswith("toy/out.main "))
+  assert main.split()[3:] == ["0.001", "PASS"]
+
+
+@pytest.mark.parametrize(
+  ("key", "value"),
+  [
+    ("out.main", np.array([1.002, np.nan, np.inf])),
+    ("out.main", np.array([1.0, 0.0, np.inf])),
+    ("out.main", np.array([1.0, np.nan, -np.inf])),
+    ("out.main", np.array([1.0, np.nan])),
+    ("out.count", np.array([3, 5])),
+    ("grad.main", np.array([1.0, 1.02])),
+    ("out.image", np.zeros((1, 3, 20, 20)) + np.eye(20)),
+  ],
+)
+def test_a_wrong_value_fails(directory, capsys, key, value):
+  code, lines = _run(directory, {**_good(), key: value}, capsys)
+  assert code == 1
+  assert lines[-1] == "passed 4 failed 1 not-run 0"
+
+
+def test_a_missing_key_is_not_run(directory, capsys):
+  results = _good()
+  del results["out.drawn.sample"]
+  code, lines = _run(directory, results, capsys)
+  assert code == 1
+  assert "toy/out.drawn.sample nan nan 0.001 NOT-RUN" in lines
+  code = runner.run_directory(directory, adapter=lambda folder: None)
+  assert code == 1
+  assert capsys.readouterr().out.endswith("failed 0 not-run 5\n")
+
+
+def test_made_up_keys_and_empty_directories(directory, capsys):
+  with pytest.raises(ValueError, match="made up keys"):
+    _run(directory, {"out.none": np.ones(1)}, capsys)
+  assert runner.run_directory(directory, only=("absent",)) == 2
