@@ -119,10 +119,6 @@ def _depth_video(batch: Mapping[str, Any]) -> Any:
 
 def _psnr(found: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> float:
   errors = [
-    video_metrics.squared_error(_unit(a), _unit(b)) for a, b in zip(found, true)
+    video_metrics.squared_error(a, b).mean() for a, b in zip(found, true)
   ]
   return video_metrics.psnr_of(float(np.mean(errors)))
-
-
-def _unit(video: np.ndarray) -> np.ndarray:
-  return video.astype(np.float32) / 255.0
