@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from more4d_jax import partitioning
 from more4d_jax.models import strag, variants
+from tests.models import random_params
 
 NANO = variants.get("nano")
 
@@ -20,28 +20,11 @@ def _inputs(config):
   )
 
 
-@pytest.mark.parametrize(
-  "config",
-  [
-    NANO.strag,
-    NANO.strag.without_motion_perception(),
-    NANO.strag.with_global_motion_feature(),
-    NANO.strag.without_depth_latents(),
-  ],
-  ids=["full", "no_mpm", "global", "no_depth"],
-)
-def test_every_trained_parameter_of_each_ablation_has_a_gradient(config):
+def test_every_parameter_has_a_gradient():
+  config = NANO.strag
   model = strag.STraG(config)
   inputs = _inputs(config)
-  params = partitioning.unbox(
-    jax.jit(lambda k: model.init(k, *inputs, method="everything"))(
-      jax.random.key(0)
-    )
-  )
-  # Away from the zeros that hide what lies behind them at the first step.
-  params = jax.tree.map(
-    lambda p: p + 0.05 * jnp.cos(jnp.arange(p.size)).reshape(p.shape), params
-  )
+  params = random_params.draw(model, *inputs, method="everything")
 
   def loss(params):
     out = model.apply(params, *inputs, method="everything")
@@ -54,15 +37,36 @@ def test_every_trained_parameter_of_each_ablation_has_a_gradient(config):
     # A bias of keys moves all scores of a query alike: softmax ignores it.
     if "['k']['bias']" not in name:
       assert np.any(grad), name
-  assert ("motion_encoder" in params["params"]) == (config.motion is not None)
+
+
+def _shapes(config):
+  model = strag.STraG(config)
+  return jax.eval_shape(
+    lambda key: model.init(key, *_inputs(config), method="everything"),
+    jax.random.key(0),
+  )["params"]
+
+
+def test_ablations_leave_out_what_they_name():
+  full = _shapes(NANO.strag)
+  blind = _shapes(NANO.strag.without_motion_perception())
+  assert set(full) - set(blind) == {"motion_encoder"}
+  assert set(full["dit"]) - set(blind["dit"]) == {"motion_aligner"}
+  assert set(full["dit"]["blocks"]) - set(blind["dit"]["blocks"]) == {
+    "madanorm_attn",
+    "madanorm_ffn",
+  }
+  whole = _shapes(NANO.strag.with_global_motion_feature())
+  assert set(full["dit"]) - set(whole["dit"]) == {"motion_aligner"}
+  flat = _shapes(NANO.strag.without_depth_latents())
+  kernel = flat["dit"]["patch_embed"]["kernel"].value
+  assert kernel.shape[3] == 48
 
 
 def test_global_feature_is_the_mean_over_patches():
   config = NANO.strag
   inputs = _inputs(config)
-  params = partitioning.unbox(
-    strag.STraG(config).init(jax.random.key(0), *inputs, method="everything")
-  )
+  params = random_params.draw(strag.STraG(config), *inputs, method="everything")
   patches, whole = (
     strag.STraG(c).apply(params, inputs[2], method="motion_features")
     for c in (config, config.with_global_motion_feature())

@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from more4d_jax import partitioning
 from more4d_jax.models.encoders import text, tokenizer
+from tests.models import random_params
 
 CONFIG = text.TextEncoderConfig(
   vocabulary=tokenizer.BYTE_VOCABULARY,
@@ -36,9 +36,7 @@ def test_buckets_equal_the_published_starts():
 @pytest.fixture(scope="module")
 def params():
   tokens = jnp.ones((1, CONFIG.length), jnp.int32)
-  return partitioning.unbox(
-    jax.jit(text.TextEncoder(CONFIG).init)(jax.random.key(0), tokens)
-  )
+  return random_params.draw(text.TextEncoder(CONFIG), tokens)
 
 
 def test_padding_changes_no_feature_and_is_zero(params):
@@ -46,8 +44,9 @@ def test_padding_changes_no_feature_and_is_zero(params):
   captions = ["a red ball", "ab"]
   short = tokenizer.ByteTokenizer(12)(captions)
   long = tokenizer.ByteTokenizer(20)(captions)
-  out = model.apply(params, jnp.asarray(short))
-  longer = model.apply(params, jnp.asarray(long))
+  apply = jax.jit(model.apply)
+  out = apply(params, jnp.asarray(short))
+  longer = apply(params, jnp.asarray(long))
   np.testing.assert_allclose(longer[:, :12], out, atol=1e-5)
   assert not np.any(longer[:, 12:])
   assert not np.any(out[1, 3:])
@@ -90,7 +89,7 @@ def test_one_layer_equals_a_loop(params):
   expected = expected + inner @ block["fc2"]["kernel"]
   place = np.arange(5)
   buckets = text.relative_buckets(place[None] - place[:, None])
-  out, _ = text.Block(CONFIG).apply(
+  out, _ = jax.jit(text.Block(CONFIG).apply)(
     {"params": jax.tree.map(np.float32, block)},
     jnp.asarray(x, jnp.float32),
     jnp.asarray(mask),
