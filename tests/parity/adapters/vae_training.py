@@ -97,11 +97,11 @@ class _Step:
     )
     return rec + scaled, {
       "out.step.loss_nll_scaledkl": jnp.stack([rec + scaled, rec, scaled]),
-      "mid.step.pseudo_video": _first(video),
-      "mid.step.latents": _first(latents),
-      "mid.step.decoded_video": _first(shown),
-      "mid.step.reconstruction": _first(decoded),
-      "mid.step.targets": _first(motion),
+      "mid.step.pseudo_video": video,
+      "mid.step.latents": latents,
+      "mid.step.decoded_video": shown,
+      "mid.step.reconstruction": decoded,
+      "mid.step.targets": motion,
     }
 
 
@@ -138,6 +138,7 @@ def _step(folder: pathlib.Path, info: dict, io: dict, weights: dict) -> dict:
   noise = jnp.asarray(_last(io["in.step.eps"]))
   gradient = jax.jit(jax.grad(step.loss, has_aux=True))
   grads, out = gradient(trained, frozen, motion, noise)
+  out = {k: _first(v) if k.startswith("mid.") else v for k, v in out.items()}
   out["out.step.grad_norm_before_clip"] = optax.global_norm(grads)
   names = {"decoder_adaptor.": (grads["trajectory_decoder"], decoder_names)}
   names["vae_"] = ({"decoder": grads["decoder"]}, vae_names)
