@@ -6,7 +6,7 @@ python main.py --config=configs/strag.py:size=tiny --workdir=DIR
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from more4d_jax import errors
@@ -39,7 +39,6 @@ def _run(_: Sequence[str]) -> int:
   from more4d_jax import experiment
   from more4d_jax.training import loop
 
-  logging.set_verbosity(logging.WARNING)  # Orbax tells every detail.
   try:
     experiment.run(_MODE.value, _CONFIG.value, _WORKDIR.value)
   except (errors.UserError, FileNotFoundError, loop.NonFiniteLossError) as e:
