@@ -5,7 +5,7 @@ import types
 import numpy as np
 import pytest
 
-from more4d_jax import evaluate_bundle
+from more4d_jax import evaluate_bundle, pipeline
 from more4d_jax.geometry import motion
 
 
@@ -29,12 +29,13 @@ def _example(side, height=16, width=24):
   }
 
 
-class _Pipe:
+class _Pipe(pipeline.Pipeline):
   """Moves everything to the side its prompt names, at a given speed."""
 
   size = (5, 16, 24)
 
   def __init__(self, speed):
+    super().__init__({})
     self._speed = speed
     self.networks = types.SimpleNamespace(
       normalisation=motion.MotionNormalisation()

@@ -19,6 +19,7 @@ def picture():
   return np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
 
 
+@pytest.mark.slow
 def test_a_scene_of_a_picture(loaded_pipeline, picture, tmp_path):
   scene = loaded_pipeline(picture, "a ball rolls to the left", seed=3)
   assert isinstance(scene, more4d_jax.Scene)
@@ -34,6 +35,7 @@ def test_a_scene_of_a_picture(loaded_pipeline, picture, tmp_path):
   assert completed.shape == (5, 32, 48, 3) and completed.dtype == np.uint8
 
 
+@pytest.mark.slow
 def test_seed_prompt_and_given_depth_matter(loaded_pipeline, picture):
   depth = np.full((70, 90), 2.0, np.float32)
 

@@ -28,6 +28,7 @@ def _generate(checkpoint, out, image, *more):
   )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_one_picture_end_to_end(nano_checkpoint, photo, tmp_path, capsys):
   out = tmp_path / "deep" / "out"
   depth = np.full((60, 80), 2.0, np.float32)
@@ -60,6 +61,7 @@ def test_one_picture_end_to_end(nano_checkpoint, photo, tmp_path, capsys):
   assert not list(out.parent.glob("*.partial"))
 
 
+@pytest.mark.slow
 def test_a_manifest_of_two(nano_checkpoint, photo, tmp_path):
   rgba = PIL.Image.open(photo).convert("RGBA")
   rgba.putalpha(128)
