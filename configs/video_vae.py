@@ -18,6 +18,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.num_steps = 2000
   config.optimizer.learning_rate = common.by_size(size, 1e-3, 1e-4)
   config.init_from.video_vae = ""  # Optional: weights to go on from.
+  config.clip_frames = 0  # 0: those of the size; 1: single pictures, first.
   config.augment = common.augment()
   config.loss = ml_collections.ConfigDict()
   config.loss.kl = 1e-5  # Of the mean divergence per latent value.

@@ -1,5 +1,6 @@
 """Task `video_vae`."""
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,12 @@ class VideoVAETask(tasks.Task):
       weights=settings.section(objective.VideoLoss, self.config.loss),
       video_size=(variant.frames, variant.height, variant.width),
     )
+
+  def options(self, **changes: Any) -> transforms.ExampleOptions:
+    """Frames and size of examples; single pictures come before clips."""
+    options = super().options(**changes)
+    frames = self.config.clip_frames or options.frames
+    return dataclasses.replace(options, frames=frames)
 
   def train_set(self) -> tasks.DataSet:
     """Clips that start anywhere."""

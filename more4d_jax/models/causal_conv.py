@@ -41,6 +41,24 @@ def torch_uniform(fan_in: int) -> Callable[..., Array]:
   return init
 
 
+def latest_frame_normal(fan_in: int) -> Callable[..., Array]:
+  """Normal values for the latest frame's taps, zeros for the earlier ones.
+
+  A video network starts as a network of single frames, so that what it learnt
+  from pictures is a good start for clips.
+
+  Args:
+    fan_in: input values of one frame's taps; the variance is 1 / fan_in.
+  """
+  normal = nn.initializers.normal(1.0 / math.sqrt(fan_in))
+
+  def init(key: Array, shape: tuple[int, ...], dtype=jnp.float32) -> Array:
+    latest = normal(key, shape[1:], dtype)
+    return jnp.zeros(shape, dtype).at[-1].set(latest)
+
+  return init
+
+
 def _shift(x: Float[Array, "B T H W C"], frames: int) -> Array:
   """Delays by `frames` (advances if negative), with zeros moving in."""
   if frames >= 0:

@@ -75,7 +75,11 @@ class StreamConv(nn.Module):
   def __call__(self, x: Float[Array, "B T H W I"]) -> Float[Array, "B T H W O"]:
     """Convolves 3x3x3, after zeros or after the kept frames."""
     conv = causal_conv.CausalConv(
-      self.features, dtype=self.dtype, form=self.form, name="conv"
+      self.features,
+      dtype=self.dtype,
+      form=self.form,
+      kernel_init=causal_conv.latest_frame_normal(9 * x.shape[-1]),
+      name="conv",
     )
     nn.share_scope(self, conv)
     return conv(x, _exchange(self, "frames", x, 2))
@@ -125,6 +129,16 @@ class FrameAttention(nn.Module):
     return constrain(x + h)
 
 
+def _repeat_latest(
+  key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32
+) -> Array:
+  """Kernel [3 1 1 I O] that copies the latest frame, O / I times over."""
+  del key
+  channels_in, channels_out = shape[3:]
+  copies = jnp.tile(jnp.eye(channels_in), channels_out // channels_in)
+  return jnp.zeros(shape, dtype).at[-1, 0, 0].set(copies.astype(dtype))
+
+
 class _TimeKernel(nn.Module):
   """Kernel [3 1 1 I O] and bias of a convolution over three frames."""
 
@@ -138,9 +152,10 @@ class _TimeKernel(nn.Module):
     """Combines earliest, middle and latest frames, already aligned."""
     stacked = jnp.concatenate(frames, axis=-1).astype(self.dtype)
     shape = (3, 1, 1, frames[0].shape[-1], self.features)
-    init = causal_conv.torch_uniform(math.prod(shape[:4]))
     axes = (None, None, None, "conv_in", "conv_out")
-    kernel = self.param("kernel", partitioning.param(init, axes), shape)
+    kernel_init = partitioning.param(_repeat_latest, axes)
+    kernel = self.param("kernel", kernel_init, shape)
+    init = causal_conv.torch_uniform(math.prod(shape[:4]))
     bias_init = partitioning.param(init, ("conv_out",))
     bias = self.param("bias", bias_init, (self.features,))
     kernel = kernel.astype(self.dtype).reshape(-1, self.features)
@@ -165,7 +180,9 @@ class Downsample(nn.Module):
       strides=2,
       padding=[(0, 1), (0, 1)],
       dtype=self.dtype,
-      kernel_init=partitioning.param(init, (None, None, "conv_in", "conv_out")),
+      kernel_init=partitioning.param(
+        nn.initializers.lecun_normal(), (None, None, "conv_in", "conv_out")
+      ),
       bias_init=partitioning.param(init, ("conv_out",)),
       name="spatial",
     )(x)

@@ -77,9 +77,14 @@ def motion_like_clip(
 def differences(
   error: Float[Array, "B T H W 3"],
 ) -> Float[Array, ""]:
-  """Mean absolute difference of neighbours along time, rows and columns."""
+  """Mean absolute difference of neighbours along time, rows and columns.
+
+  An axis of length 1 has no neighbours and adds nothing.
+  """
   return sum(
-    jnp.mean(jnp.abs(jnp.diff(error, axis=axis))) for axis in (1, 2, 3)
+    jnp.mean(jnp.abs(jnp.diff(error, axis=axis)))
+    for axis in (1, 2, 3)
+    if error.shape[axis] > 1
   )
 
 
