@@ -128,7 +128,9 @@ def video_example(
   options: ExampleOptions | None = None,
   rng: np.random.Generator | None = None,
 ) -> dict[str, np.ndarray]:
-  """`video` [T H W 3] uint8 and `depth` [T H W] float32 of a full record.
+  """`video` [T H W 3] uint8 and `depth` [T H W] float32.
+
+  A light record serves clips of one frame.
 
   Raises:
     UserError: the record is light or shorter than the clip.
@@ -136,7 +138,8 @@ def video_example(
   options = options or ExampleOptions()
   fields = item.decode(("video", "depth", "frame_indices"))
   video, depth = fields["video"], fields["depth"]
-  if len(video) < len(fields["frame_indices"]):
+  light = len(video) < len(fields["frame_indices"])
+  if light and options.frames != 1:
     raise errors.UserError(
       f"{_name(item)} is light, it has one frame of video; make full records "
       f"(without --light)"
