@@ -64,9 +64,24 @@ def _devices() -> list[str]:
     return [f"devices    none usable: {first}"]
   kind = devices[0].device_kind
   lines = [f"devices    {len(devices)} x {kind} ({jax.default_backend()})"]
+  lines.extend(_attention())
   if jax.default_backend() == "cpu":
     lines.append(
       "           no accelerator: sizes nano and tiny are meant for this; on "
       "a machine with one, install more4d_jax[gpu] or more4d_jax[tpu]"
     )
+  return lines
+
+
+def _attention() -> list[str]:
+  """Which attention "auto" runs at the sizes of the networks."""
+  from more4d_jax.kernels.attention import dispatch
+  from more4d_jax.models import variants
+
+  lines = []
+  for name, variant in variants.VARIANTS.items():
+    frames, rows, columns = variant.latent_grid
+    tokens = (frames + 1) * (rows // 2) * (columns // 2)
+    choice = dispatch.choose("auto", tokens, tokens)
+    lines.append(f"attention  {choice} at size {name} ({tokens} tokens)")
   return lines
