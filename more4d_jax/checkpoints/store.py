@@ -193,9 +193,11 @@ def load_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _load_params(directory: pathlib.Path) -> Any:
   with ocp.PyTreeCheckpointer() as checkpointer:
-    shapes = checkpointer.metadata(directory).item_metadata.tree
+    shapes = checkpointer.metadata(directory).item_metadata
+    if shapes is None:
+      raise ValueError("no metadata of the arrays")
     restore = jax.tree.map(
-      lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes
+      lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes.tree
     )
     return checkpointer.restore(
       directory, args=ocp.args.PyTreeRestore(restore_args=restore)

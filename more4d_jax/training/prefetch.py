@@ -3,7 +3,7 @@
 import queue
 import threading
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from more4d_jax import partitioning
 
 
+@runtime_checkable
 class Loader(Protocol):
   """What the loop needs of a data loader."""
 

@@ -13,14 +13,6 @@ from more4d_jax import partitioning, rng
 from more4d_jax.training import optimizer as optimizers
 from more4d_jax.training import state as states
 
-Batch = Mapping[str, Array]
-Metrics = dict[str, Float[Array, ""]]
-# (trained, frozen, batch, keys of this step) -> (loss, metrics)
-LossFn = Callable[[Any, Any, Batch, "Keys"], tuple[Float[Array, ""], Metrics]]
-StepFn = Callable[
-  [states.TrainState, Any, Batch], tuple[states.TrainState, Metrics]
-]
-
 
 class Keys:
   """Keys of one step, one per purpose, folded from (seed, purpose, step)."""
@@ -32,6 +24,15 @@ class Keys:
   def __call__(self, purpose: str) -> Array:
     """Returns the key for a purpose; ask once for each."""
     return rng.key(self._seed, purpose, self._step)
+
+
+Batch = Mapping[str, Array]
+Metrics = dict[str, Float[Array, ""]]
+# (trained, frozen, batch, keys of this step) -> (loss, metrics)
+LossFn = Callable[[Any, Any, Batch, Keys], tuple[Float[Array, ""], Metrics]]
+StepFn = Callable[
+  [states.TrainState, Any, Batch], tuple[states.TrainState, Metrics]
+]
 
 
 def gradients(

@@ -1,7 +1,7 @@
 """What every objective offers, and what several of them share."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from more4d_jax.training import step as steps
 Batch = Mapping[str, Array]
 
 
+@runtime_checkable
 class Objective(Protocol):
   """One task. Parameters are the whole network's, trained or not."""
 
