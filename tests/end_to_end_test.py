@@ -21,7 +21,7 @@ def test_every_task_leaves_a_network_and_its_figures(nano_run: pathlib.Path):
     assert kind["kind"] == task
     lines = (nano_run / task / "metrics.jsonl").read_text().splitlines()
     losses = [json.loads(line)["loss"] for line in lines]
-    assert len(losses) == recipes.RECIPES["nano"].steps[task]
+    assert len(losses) == 2
     assert np.isfinite(losses).all()
 
 
@@ -39,9 +39,10 @@ def test_scene_files_hold_the_photograph_moving(nano_run: pathlib.Path):
 def test_finished_recipe_runs_nothing_again(
   nano_run: pathlib.Path, capsys: pytest.CaptureFixture
 ):
+  recipe = recipes.RECIPES["nano"]
   train_all.train_all(recipe="nano", out=nano_run)
   printed = capsys.readouterr().out
-  steps = len(recipes.RECIPES["nano"].records) + len(recipes.TASKS) + 2
+  steps = len(recipe.records) + len(recipe.stages) + 2
   assert printed.count("done before") == steps
 
 

@@ -22,23 +22,40 @@ class RecordSet:
 
 
 @dataclasses.dataclass(frozen=True)
+class Stage:
+  """One training.
+
+  Attributes:
+    name: of its workdir.
+    task: of configs/.
+    steps: how many.
+    records: name of the record set it trains on.
+    init_from: task -> name of the stage whose network it takes.
+    fields: config fields that differ from the task's config file.
+  """
+
+  name: str
+  task: str
+  steps: int
+  records: str
+  init_from: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  fields: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
 class Recipe:
   """A whole training from nothing.
 
   Attributes:
     size: name in models/variants.py, which also fixes frames and pixels.
     records: directory name -> what is in it.
-    steps: task -> number of training steps.
-    overrides: task -> config fields that differ from the task's config file.
+    stages: in order; the last one of each task goes into the bundle.
     generate: extra arguments of `more4d generate` for the photograph.
   """
 
   size: str
   records: Mapping[str, RecordSet]
-  steps: Mapping[str, int]
-  overrides: Mapping[str, Mapping[str, str]] = dataclasses.field(
-    default_factory=dict
-  )
+  stages: tuple[Stage, ...]
   generate: tuple[str, ...] = ()
 
 
@@ -50,34 +67,94 @@ def _records(light: int, full: int, held_out: int) -> dict[str, RecordSet]:
   }
 
 
+def _stages(
+  pictures: int, steps: Mapping[str, int], **fields: str
+) -> tuple[Stage, ...]:
+  """The five tasks; the video VAE learns `pictures` steps of pictures first.
+
+  Args:
+    pictures: steps on single pictures.
+    steps: task -> steps.
+    **fields: config fields of every stage.
+  """
+  return (
+    Stage(
+      "video_vae_pictures",
+      "video_vae",
+      pictures,
+      "light",
+      fields={
+        "batch_size": "16",
+        "clip_frames": "1",
+        "loss.motion_share": "0",
+        "optimizer.learning_rate": "0.003",
+        **fields,
+      },
+    ),
+    Stage(
+      "video_vae",
+      "video_vae",
+      steps["video_vae"],
+      "full",
+      {"video_vae": "video_vae_pictures"},
+      fields,
+    ),
+    Stage("depth", "depth", steps["depth"], "light", fields=fields),
+    Stage(
+      "motion_vae",
+      "motion_vae",
+      steps["motion_vae"],
+      "light",
+      {"video_vae": "video_vae"},
+      fields,
+    ),
+    Stage(
+      "strag",
+      "strag",
+      steps["strag"],
+      "light",
+      {"motion_vae": "motion_vae"},
+      fields,
+    ),
+    Stage(
+      "vism", "vism", steps["vism"], "full", {"video_vae": "video_vae"}, fields
+    ),
+  )
+
+
 RECIPES: Mapping[str, Recipe] = {
   "nano": Recipe(
     size="nano",
     records=_records(light=8, full=8, held_out=4),
-    steps=dict.fromkeys(TASKS, 2),
-    overrides={task: {"batch_size": "4"} for task in TASKS},
+    stages=_stages(2, dict.fromkeys(TASKS, 2), batch_size="4"),
     generate=("--camera", "static", "--steps", "2"),
   ),
   "demo": Recipe(
     size="tiny",
     records=_records(light=2_000, full=300, held_out=32),
-    steps={
-      "video_vae": 300,
-      "depth": 300,
-      "motion_vae": 300,
-      "strag": 300,
-      "vism": 150,
-    },
+    stages=_stages(
+      300,
+      {
+        "video_vae": 60,
+        "depth": 250,
+        "motion_vae": 150,
+        "strag": 250,
+        "vism": 100,
+      },
+    ),
   ),
   "tiny": Recipe(
     size="tiny",
     records=_records(light=8_000, full=1_000, held_out=64),
-    steps={
-      "video_vae": 2_000,
-      "depth": 2_000,
-      "motion_vae": 2_500,
-      "strag": 3_000,
-      "vism": 1_000,
-    },
+    stages=_stages(
+      4_000,
+      {
+        "video_vae": 800,
+        "depth": 3_000,
+        "motion_vae": 3_000,
+        "strag": 5_000,
+        "vism": 1_500,
+      },
+    ),
   ),
 }

@@ -16,18 +16,6 @@ from more4d_jax import errors
 from more4d_jax.cli import recipes
 from more4d_jax.models import variants
 
-_INIT_FROM = {
-  "motion_vae": ("video_vae",),
-  "strag": ("motion_vae",),
-  "vism": ("video_vae",),
-}
-_RECORDS_OF = {
-  "video_vae": "full",
-  "depth": "light",
-  "motion_vae": "light",
-  "strag": "light",
-  "vism": "full",
-}
 _PROMPT = "a red ball slides slowly to the left"
 
 
@@ -95,8 +83,8 @@ def _steps(
       ),
       target / "manifest.json",
     )  # fmt: skip
-  for task in recipes.TASKS:
-    yield _training(recipe, task, out)
+  for stage in recipe.stages:
+    yield _training(recipe.size, stage, out)
   bundle = out / "bundle"
   workdirs = ",".join(str(out / task) for task in recipes.TASKS)
   yield Step(
@@ -115,26 +103,25 @@ def _steps(
   )  # fmt: skip
 
 
-def _training(recipe: recipes.Recipe, task: str, out: pathlib.Path) -> Step:
+def _training(size: str, stage: recipes.Stage, out: pathlib.Path) -> Step:
   fields = {
-    "num_steps": recipe.steps[task],
-    "data.records": out / "records" / _RECORDS_OF[task],
+    "num_steps": stage.steps,
+    "data.records": out / "records" / stage.records,
     "data.held_out": out / "records" / "held_out",
-    **recipe.overrides.get(task, {}),
+    **{f"init_from.{k}": out / name for k, name in stage.init_from.items()},
+    **stage.fields,
   }
-  for source in _INIT_FROM.get(task, ()):
-    fields[f"init_from.{source}"] = out / source
+  main = _main_file()
   return Step(
-    f"{task}: {recipe.steps[task]} training steps",
+    f"{stage.name}: {stage.steps} training steps",
     (
       sys.executable,
-      str(_main_file()),
-      f"--config={_main_file().parent / 'configs' / task}.py"
-      f":size={recipe.size}",
-      f"--workdir={out / task}",
+      str(main),
+      f"--config={main.parent / 'configs' / stage.task}.py:size={size}",
+      f"--workdir={out / stage.name}",
       *(f"--config.{name}={value}" for name, value in fields.items()),
     ),
-    out / task / "model" / "network.json",
+    out / stage.name / "model" / "network.json",
   )
 
 
