@@ -69,8 +69,10 @@ class _Norm(nn.Module):
     bias = self.param("bias", zeros, (channels,))
     full = x.astype(jnp.float32)
     full = full.reshape(frames, height, width, self.groups, -1)
-    mean = full.mean(axis=(1, 2, 4), keepdims=True)
-    centred = full - mean
+    # Twice: the first frame of any motion is zero, hence constant here, and
+    # the rounding of its mean would be enlarged a thousandfold below.
+    centred = full - full.mean(axis=(1, 2, 4), keepdims=True)
+    centred = centred - centred.mean(axis=(1, 2, 4), keepdims=True)
     variance = (centred * centred).mean(axis=(1, 2, 4), keepdims=True)
     full = (centred * jax.lax.rsqrt(variance + 1e-6)).reshape(x.shape)
     return (full * scale + bias).astype(x.dtype)

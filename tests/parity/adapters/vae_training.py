@@ -9,8 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from more4d_jax.geometry import motion as motion_geometry
-from more4d_jax.models import latent_stats, motion_vae, video_vae
+from more4d_jax.geometry import motion_compat
+from more4d_jax.models import (
+  latent_stats,
+  motion_vae,
+  vae_streaming,
+  video_vae,
+)
 from more4d_jax.training.objectives import base
 from tests.parity.adapters import vae_weights, wan_weights
 
@@ -35,7 +40,7 @@ def _alpha(source: tuple[int, int], size: tuple[int, int]) -> tuple:
 def _normalise(coords, mode: str, alpha: tuple) -> jax.Array:
   tracks = jnp.asarray(_last(coords))
   factors = jnp.broadcast_to(jnp.asarray(alpha, jnp.float32), (len(tracks), 2))
-  return motion_geometry.normalise(tracks, factors, mode)[0]
+  return motion_compat.normalise(tracks, factors, mode)
 
 
 def _normalisation(io: dict, info: dict) -> dict:
@@ -87,14 +92,19 @@ class _Step:
     mean = self.stats.normalise(mean)
     latents = video_vae.add_posterior_noise(mean, logvar, noise)
     raw = self.stats.denormalise(latents)
-    decoded = self.model.apply(variables, raw, method="decode")
+    shown = vae_streaming.decode(
+      video_vae.VideoVAE(self.model.config.vae),
+      params["vae"],
+      raw,
+      truncate_gradient=True,  # As the original decodes while it trains.
+    )
+    decoded = motion_vae.TrajectoryDecoder(self.model.config.adapter).apply(
+      {"params": trained["trajectory_decoder"]}, shown
+    )
     rec = _rec(decoded - motion, self.args["rec_loss"])
     kl = jnp.sum(video_vae.kl_divergence(mean, logvar)) / len(motion)
     scaled = self.args["kl_scale"] * kl
     video = self.model.apply(variables, motion, method="motion_video")
-    shown = self.model.apply(
-      variables, raw, method=lambda model, z: model.vae.decode(z)
-    )
     return rec + scaled, {
       "out.step.loss_nll_scaledkl": jnp.stack([rec + scaled, rec, scaled]),
       "mid.step.pseudo_video": video,
@@ -139,7 +149,10 @@ def _step(folder: pathlib.Path, info: dict, io: dict, weights: dict) -> dict:
   gradient = jax.jit(jax.grad(step.loss, has_aux=True))
   grads, out = gradient(trained, frozen, motion, noise)
   out = {k: _first(v) if k.startswith("mid.") else v for k, v in out.items()}
-  out["out.step.grad_norm_before_clip"] = optax.global_norm(grads)
+  norm = optax.global_norm(grads)
+  out["out.step.grad_norm_before_clip"] = norm
+  clip = jnp.minimum(step.args["max_grad_norm"] / (norm + 1e-6), 1.0)
+  grads = jax.tree.map(lambda g: g * clip, grads)
   names = {"decoder_adaptor.": (grads["trajectory_decoder"], decoder_names)}
   names["vae_"] = ({"decoder": grads["decoder"]}, vae_names)
   for prefix, (tree, table) in names.items():
