@@ -30,9 +30,7 @@ _FLAG_ERRORS = (
   ValueError,
 )
 
-
-# Warnings only, unless --verbosity asks for more.
-flags.FLAGS.set_default("verbosity", -1)
+flags.FLAGS.set_default("verbosity", -1)  # Warnings only, unless asked for.
 
 
 def _run(_: Sequence[str]) -> int:
