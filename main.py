@@ -65,7 +65,7 @@ def _parse(arguments: list[str]) -> list[str]:
 
 
 def _describe(error: Exception, arguments: list[str]) -> str:
-  from more4d_jax.experiment import flag_errors
+  from more4d_jax.cli import flag_errors
 
   return flag_errors.describe(error, arguments)
 

@@ -1,5 +1,5 @@
 """Configuration to a run: records, network, mesh, evaluators, result."""
 
-from more4d_jax.experiment.run import run
+from more4d_jax.experiment.modes import run
 
 __all__ = ["run"]

@@ -1,0 +1,1 @@
+"""One file per question: its baseline plus a few changed fields."""

@@ -1,0 +1,228 @@
+"""Every config builds by shape alone and shards over 8 devices."""
+
+import importlib
+import json
+import math
+import pathlib
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from configs import common
+from more4d_jax import errors, partitioning
+from more4d_jax.experiment import modes, settings
+from more4d_jax.training import paths
+
+ROOT = pathlib.Path(__file__).parents[2]
+ABLATIONS = sorted(
+  path.stem
+  for path in (ROOT / "configs" / "ablations").glob("*.py")
+  if path.stem != "__init__"
+)
+
+
+def _config(name, text):
+  config = importlib.import_module(f"configs.{name}").get_config(text)
+  config.lock()
+  return config
+
+
+def _abstract(task):
+  return jax.eval_shape(lambda: task.objective.init(jax.random.key(0)))
+
+
+def _check(task):
+  """Every parameter fits the mesh; large ones are really divided."""
+  abstract = _abstract(task)
+  trained, _ = paths.split(abstract, task.trainable)
+  assert jax.tree.leaves(partitioning.unbox(trained))
+  mesh = partitioning.make_mesh(partitioning.MeshConfig(fsdp=4, tensor=2))
+  place = jax.tree.leaves(partitioning.shardings(mesh, abstract))
+  shapes = jax.tree.leaves(partitioning.unbox(abstract))
+  whole = local = 0
+  for leaf, sharding in zip(shapes, place, strict=True):
+    piece = sharding.shard_shape(leaf.shape)
+    whole += leaf.size
+    local += math.prod(piece)
+  return whole / local
+
+
+@pytest.mark.parametrize("name", list(modes.TASKS))
+@pytest.mark.parametrize("size", ["nano", "tiny", "small"])
+def test_task_builds_and_shards(name, size):
+  task = modes.make_task(_config(name, f"size={size}"), None)
+  assert _check(task) > 1.5
+
+
+@pytest.mark.slow  # Tracing the published widths takes seconds each.
+@pytest.mark.parametrize("name", list(modes.TASKS))
+@pytest.mark.parametrize("size", ["1p3b", "14b"])
+def test_published_size_builds_and_shards(name, size):
+  task = modes.make_task(_config(name, f"size={size}"), None)
+  # Nearly all of a transformer lies on axes that both mesh axes divide.
+  assert _check(task) > (4 if name in ("strag", "vism") else 1.5)
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablation_is_its_baseline_but_for_its_fields(name):
+  config = _config(f"ablations.{name}", "size=nano")
+  base = _config("strag", "size=nano")
+  mine, other = (c.to_dict() for c in (config, base))
+  changed = [
+    f"{section}.{field}"
+    for section in ("model", "motion")
+    for field in mine[section]
+    if mine[section][field] != other[section][field]
+  ]
+  assert len(changed) == 1
+  assert {k: mine[k] for k in mine if k not in ("model", "motion")} == {
+    k: other[k] for k in other if k not in ("model", "motion")
+  }
+  network = modes.make_task(config, None).network
+  if changed[0].startswith("model"):
+    assert network != modes.make_task(base, None).network
+
+
+def test_ablations_change_the_network_as_they_say():
+  def network(name):
+    task = modes.make_task(_config(f"ablations.{name}", "size=nano"), None)
+    return task.network
+
+  assert network("without_motion_perception").motion is None
+  assert network("without_depth_latents").dit.in_channels == 48
+  assert network("global_motion_feature").motion_feature == "global"
+
+
+def test_fields_of_sections_are_those_of_their_dataclasses():
+  config = _config("strag", "size=nano")
+  settings.optimizer_config(config)
+  settings.mesh_config(config)
+  settings.flow_config(config)
+  settings.loop_config(config)
+
+
+@pytest.mark.parametrize("name", list(modes.TASKS))
+def test_no_field_is_without_a_reader(name):
+  """Each leaf is named in the sources, or belongs to a whole section."""
+  sources = "\n".join(
+    path.read_text()
+    for path in (ROOT / "more4d_jax" / "experiment").glob("*.py")
+  )
+  whole = ("optimizer", "mesh", "flow", "dropout", "loss", "augment")
+  for section, value in _config(name, "size=nano").to_dict().items():
+    if section in (*whole, "sampling", "init_from"):
+      continue
+    for field in value if isinstance(value, dict) else [section]:
+      assert f".{field}" in sources, f"{section}.{field} is read nowhere"
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"optimizer.schedule": "steps"}, "optimizer.schedule"),
+    ({"flow.sampling": "often"}, "flow.sampling"),
+    ({"flow.weighting": "heavy"}, "flow.weighting"),
+    ({"num_steps": 0}, "num_steps is 0"),
+  ],
+)
+def test_wrong_values_are_one_clear_line(changes, message):
+  config = _config("strag", "size=nano")
+  with config.unlocked():
+    config.update_from_flattened_dict(changes)
+  with pytest.raises(errors.UserError, match=message) as caught:
+    settings.optimizer_config(config)
+    settings.flow_config(config)
+    settings.loop_config(config)
+  assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("alpha", ["1.0", "wide", "1,2,3"])
+def test_wrong_motion_is_one_clear_line(alpha):
+  config = _config("motion_vae", "size=nano")
+  config.motion.alpha = alpha
+  with pytest.raises(errors.UserError, match=r"motion\.alpha"):
+    settings.normalisation(config)
+  config.motion.alpha = "1.04,1"
+  assert settings.normalisation(config).fixed_alpha == (1.04, 1.0)
+  config.motion.normalisation = "by_eye"
+  with pytest.raises(errors.UserError, match="by_eye"):
+    settings.normalisation(config)
+
+
+def test_workdir_of_another_config_is_refused(tmp_path):
+  config = _config("strag", "size=nano")
+  settings.claim_workdir(config, tmp_path)
+  settings.claim_workdir(config, tmp_path)  # The same again.
+  config.log_every = 99  # What does not change the result may change.
+  settings.claim_workdir(config, tmp_path)
+  config.optimizer.learning_rate = 0.5
+  with pytest.raises(errors.UserError, match=r"optimizer\.learning_rate is"):
+    settings.claim_workdir(config, tmp_path)
+  found = json.loads((tmp_path / "config.json").read_text())
+  assert found["optimizer.learning_rate"] != 0.5
+
+
+def test_longer_training_is_another_config_unless_the_rate_is_constant(
+  tmp_path,
+):
+  config = _config("strag", "size=nano")
+  settings.claim_workdir(config, tmp_path)
+  config.num_steps += 1
+  with pytest.raises(errors.UserError, match="num_steps"):
+    settings.claim_workdir(config, tmp_path)
+  config.optimizer.schedule = "constant"
+  other = tmp_path / "constant"
+  settings.claim_workdir(config, other)
+  config.num_steps += 1
+  settings.claim_workdir(config, other)
+
+
+def test_arguments_of_a_config_file():
+  assert common.arguments("size=nano", size="tiny") == {"size": "nano"}
+  assert common.arguments(None, size="tiny") == {"size": "tiny"}
+  with pytest.raises(ValueError, match="unknown size 'huge'"):
+    common.arguments("size=huge", size="tiny")
+  with pytest.raises(ValueError, match="unknown argument 'sise'"):
+    common.arguments("sise=nano", size="tiny")
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["--config=configs/strag.py:size=nano", "--config.nosuch=1"], "'nosuch'"),
+    (["--config=configs/strag.py:size=huge"], "unknown size 'huge'"),
+    (["--config=configs/nowhere.py"], "configs/nowhere.py"),
+    (["--config=configs/strag.py:size=nano"], "--workdir=DIR"),
+  ],
+)
+def test_mistakes_in_flags_are_one_line(arguments, message):
+  mode = [] if "--workdir" in message else ["--mode=plan"]
+  done = subprocess.run(
+    [sys.executable, "main.py", *arguments, *mode],
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=ROOT,
+  )
+  assert done.returncode == 2
+  (line,) = done.stderr.strip().splitlines()
+  assert line.startswith("error: ")
+  assert message in line
+
+
+def test_missing_records_are_one_clear_line(tmp_path):
+  task = modes.make_task(_config("depth", "size=nano"), tmp_path)
+  with pytest.raises(errors.UserError, match=r"data\.records"):
+    _ = task.records
+
+
+def test_missing_start_is_one_clear_line(tmp_path):
+  config = _config("motion_vae", "size=nano")
+  task = modes.make_task(config, tmp_path)
+  with pytest.raises(errors.UserError, match=r"init_from\.video_vae=WORKDIR"):
+    task.prepare()
+  config.init_from.video_vae = str(tmp_path)
+  with pytest.raises(errors.UserError, match="expected a trained video_vae"):
+    task.prepare()
