@@ -56,8 +56,6 @@ def _network():
 
 def test_scanned_layers_equal_layers_one_by_one():
   apply, params = _network()
-  model = backbone.WanDiT(CONFIG)
-  bound = model.bind(params)
   inputs = _inputs()
   conditions = backbone.Conditions(
     **{
@@ -66,19 +64,26 @@ def test_scanned_layers_equal_layers_one_by_one():
       if key not in ("latents", "timestep")
     }
   )
-  x, shared, head = bound.embed(
-    inputs["latents"], inputs["timestep"], conditions
-  )
-  block = blocks.Block(CONFIG.layer, CONFIG.ffn_width)
-  for i in range(CONFIG.num_layers):
-    layer = jax.tree.map(lambda p, i=i: p[i], params["params"]["blocks"])
-    x, _ = block.apply({"params": layer}, x, shared)
+
+  @jax.jit
+  def one_by_one(params):
+    bound = backbone.WanDiT(CONFIG).bind(params)
+    x, shared, head = bound.embed(
+      inputs["latents"], inputs["timestep"], conditions
+    )
+    block = blocks.Block(CONFIG.layer, CONFIG.ffn_width)
+    for i in range(CONFIG.num_layers):
+      layer = jax.tree.map(lambda p, i=i: p[i], params["params"]["blocks"])
+      x, _ = block.apply({"params": layer}, x, shared)
+    return bound.finish(x, head)
+
   # Same operations; the compiler may fuse them differently.
   np.testing.assert_allclose(
-    bound.finish(x, head), apply(params, **inputs), atol=1e-5
+    one_by_one(params), apply(params, **inputs), atol=1e-5
   )
 
 
+@pytest.mark.slow
 def test_remat_changes_nothing():
   _, params = _network()
   inputs = _inputs()
@@ -96,7 +101,9 @@ def test_remat_changes_nothing():
     for remat in (False, True)
   )
   for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(again)):
-    np.testing.assert_allclose(a, b, atol=1e-5 * float(jnp.abs(a).max()))
+    # Other fusions round sums over tokens differently.
+    limit = 1e-3 * float(jnp.abs(a).max())
+    np.testing.assert_allclose(a, b, rtol=0, atol=limit)
 
 
 def test_padding_tokens_change_nothing():
@@ -130,7 +137,7 @@ def test_samples_of_a_batch_do_not_meet():
 def test_every_input_matters(name):
   apply, params = _network()
   inputs = _inputs()
-  changed = {**inputs, name: inputs[name] * 0.5}
+  changed = {**inputs, name: inputs[name][..., ::-1]}
   difference = apply(params, **inputs) - apply(params, **changed)
   assert float(jnp.abs(difference).max()) > 1e-4
 
@@ -143,21 +150,19 @@ def test_zero_image_features_stand_for_missing_ones():
   np.testing.assert_array_equal(apply(params, **zeros), apply(params, **none))
 
 
-def test_a_new_network_predicts_zero_and_gates_have_gradients():
-  model = backbone.WanDiT(CONFIG)
+def test_a_new_network_predicts_zero_and_is_open_to_motion():
+  apply, _ = _network()
   inputs = _inputs()
-  params = partitioning.unbox(jax.jit(model.init)(jax.random.key(0), **inputs))
-  assert not np.any(model.apply(params, **inputs))
-  # The head's zero map hides everything before it at the very first step.
-  params["params"]["head"]["linear"]["kernel"] = jax.random.normal(
-    jax.random.key(1), (CONFIG.width, 16)
-  )
-  grads = jax.jit(jax.grad(lambda p: jnp.sum(model.apply(p, **inputs) ** 2)))(
-    params
-  )
-  layers = grads["params"]["blocks"]
+  init = jax.jit(backbone.WanDiT(CONFIG).init)
+  params = partitioning.unbox(init(jax.random.key(0), **inputs))
+  assert not np.any(apply(params, **inputs))
+  layers = params["params"]["blocks"]
   for name in ("madanorm_attn", "madanorm_ffn"):
-    assert np.all(np.abs(layers[name]["gate"]).max(-1) > 1e-6)
+    assert not np.any(layers[name]["gate"])
+    # Zero weights beside a zero gate would never receive a gradient.
+    bound = np.sqrt(6 / (8 + 2 * CONFIG.width))
+    kernel = layers[name]["proj"]["kernel"]
+    assert 0.9 * bound < np.abs(kernel).max() <= bound
 
 
 def test_wrong_channels_are_an_error():
