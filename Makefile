@@ -7,6 +7,8 @@ VENV ?= .venv
 RUNS ?= runs
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# One process for each of two cores; the tests of a file stay together.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: install demo train-tiny test test-fast test-long lint format clean
 
@@ -28,13 +30,13 @@ train-tiny: $(STAMP)
 	$(BIN)/more4d train-all --recipe tiny --out $(RUNS)/tiny
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -m 'not long'
+	$(PYTEST) -m 'not long'
 
 test-fast: $(STAMP)
-	$(BIN)/python -m pytest -m 'not long and not slow'
+	$(PYTEST) -m 'not long and not slow'
 
 test-long: $(STAMP)
-	$(BIN)/python -m pytest -m long
+	$(PYTEST) -m long
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
