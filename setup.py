@@ -36,6 +36,7 @@ _DATA = [
 _VIEW = [
   "matplotlib>=3.9",
   "mediapy>=1.2.4",
+  "trimesh>=4.5",
   "viser>=1.0",
 ]
 _TEST = [
@@ -45,6 +46,7 @@ _TEST = [
   "nbclient>=0.10",
   "nbformat>=5.10",
   "pytest>=8.2",
+  "pytest-xdist>=3.6",
   "ruff==0.14.*",
   "safetensors>=0.5",
   "scikit-image>=0.25",
