@@ -4,6 +4,7 @@ import functools
 
 import jax
 import numpy as np
+import optax
 import pytest
 
 from configs import strag
@@ -64,11 +65,18 @@ def _single():
 @pytest.mark.parametrize("shape", MESHES)
 def test_losses_and_first_gradients_equal_one_device(shape, single):
   losses, grads = _run(shape)
+  norm = float(optax.global_norm(single[1]))
   leaves = jax.tree_util.tree_leaves_with_path(grads)
+  wrong = {}
   for (path, found), true in zip(leaves, jax.tree.leaves(single[1])):
     largest = np.abs(true).max()
-    assert largest > 0, path
+    # The exact gradient of some tensors is zero, for example of a key's bias,
+    # which moves all logits of a row alike: there only rounding is left.
+    if max(largest, np.abs(found).max()) < 1e-6 * norm:
+      continue
     error = np.abs(found - true).max() / largest
-    assert error < 1e-5, f"{jax.tree_util.keystr(path)}: {error}"
+    if not error < 1e-5:
+      wrong[jax.tree_util.keystr(path)] = (float(error), float(largest))
+  assert not wrong
   # The bound: only the order of float32 sums differs.
   np.testing.assert_allclose(losses, single[0], atol=1e-5)
