@@ -187,7 +187,7 @@ def _tiny() -> Variant:
     (9, 48, 64),
     _dit(192, 768, 4, 6, remat=False),
     (_bytes_encoder(128, 128, 2, 4), _motion_encoder((48, 64), 8, 128, 2, 4)),
-    (_vaes(16, 1, 1, 32, 8), _TINY_DEPTH),
+    (_vaes(16, 1, 1, 16, 8), _TINY_DEPTH),
   )
 
 
