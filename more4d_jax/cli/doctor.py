@@ -75,6 +75,8 @@ def _devices() -> list[str]:
 
 def _attention() -> list[str]:
   """Which attention "auto" runs at the sizes of the networks."""
+  import jax
+
   from more4d_jax.kernels.attention import dispatch
   from more4d_jax.models import variants
 
@@ -82,6 +84,8 @@ def _attention() -> list[str]:
   for name, variant in variants.VARIANTS.items():
     frames, rows, columns = variant.latent_grid
     tokens = (frames + 1) * (rows // 2) * (columns // 2)
-    choice = dispatch.choose("auto", tokens, tokens)
+    choice = dispatch.choose(
+      jax.default_backend(), variant.strag.dit.layer.head_dim
+    )
     lines.append(f"attention  {choice} at size {name} ({tokens} tokens)")
   return lines

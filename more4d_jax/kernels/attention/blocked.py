@@ -1,4 +1,10 @@
-"""Attention in plain JAX that never holds all weights at once."""
+"""Attention in plain JAX that never holds all weights at once.
+
+Both passes walk over blocks of queries and meet all keys in each step. The
+forward pass keeps the log-sum-exp, from which the backward pass forms the
+weights again, so that memory grows with the number of tokens and not with its
+square.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -6,53 +12,146 @@ from jaxtyping import Array, Float, Int
 
 from more4d_jax.kernels.attention import reference
 
-QUERY_BLOCK = 512
+# Weights in one step over all samples and heads: 4 MiB in float32, which stays
+# in the cache of a CPU. Fewer than 64 queries starve the matrix products.
+_STEP_WEIGHTS = 1 << 20
+_SMALLEST_BLOCK = 64
+_LARGEST_BLOCK = 512
 
 
-def _weights_times_values(q, k, v, mask, scale):
-  """One block of queries: matrix products in their dtype, softmax float32."""
-  logits = scale * jnp.einsum(
-    "bnkd,bmkd->bknm", q, k, preferred_element_type=jnp.float32
+def query_block(weights_per_query: int, num_queries: int) -> int:
+  """Returns how many queries one step takes."""
+  block = _STEP_WEIGHTS // max(weights_per_query, 1)
+  block = min(max(block, _SMALLEST_BLOCK), _LARGEST_BLOCK)
+  return min(block // _SMALLEST_BLOCK * _SMALLEST_BLOCK, num_queries)
+
+
+def _product(equation, *arrays):
+  """Matrix product that accumulates in float32; exact operands stay exact."""
+  return jnp.einsum(
+    equation,
+    *arrays,
+    preferred_element_type=jnp.promote_types(arrays[0].dtype, jnp.float32),
+    precision=jax.lax.Precision.HIGHEST
+    if arrays[0].dtype == jnp.float32
+    else None,
   )
-  if mask is not None:
-    logits = jnp.where(mask, logits, -jnp.inf)
-  weights = jax.nn.softmax(logits, axis=-1).astype(v.dtype)
-  return jnp.einsum("bknm,bmkd->bnkd", weights, v)
 
 
-def attention(
+def _to_blocks(x, block):
+  """[B N K D] -> [steps B K block D]; the last block ends in zeros."""
+  batch, length, heads, depth = x.shape
+  steps = -(-length // block)
+  x = jnp.pad(x, ((0, 0), (0, steps * block - length), (0, 0), (0, 0)))
+  x = x.reshape(batch, steps, block, heads, depth)
+  return jnp.transpose(x, (1, 0, 3, 2, 4))
+
+
+def _from_blocks(x, length):
+  """[steps B K block D] -> [B N K D]."""
+  steps, batch, heads, block, depth = x.shape
+  x = jnp.transpose(x, (1, 0, 3, 2, 4))
+  return x.reshape(batch, steps * block, heads, depth)[:, :length]
+
+
+def _keys_first(x, key_length):
+  """[B M K D] -> [B K M D], zero where masked."""
+  return jnp.swapaxes(reference.drop_masked(x, key_length), 1, 2)
+
+
+def _logits(q, k, valid, scale):
+  logits = scale * _product("bknd,bkmd->bknm", q, k)
+  return logits if valid is None else jnp.where(valid, logits, -jnp.inf)
+
+
+def _valid(key_length, num_keys):
+  if key_length is None:
+    return None
+  return reference.key_mask(key_length, num_keys)
+
+
+def forward(
   q: Float[Array, "B N K D"],
   k: Float[Array, "B M K D"],
   v: Float[Array, "B M K D"],
+  key_length: Int[Array, "B"] | None,
   *,
-  key_length: Int[Array, "B"] | None = None,
   scale: float,
-  query_block: int = QUERY_BLOCK,
-) -> Float[Array, "B N K D"]:
-  """Attention over blocks of queries; weights are recomputed backwards.
+) -> tuple[Float[Array, "B N K D"], Float[Array, "B N K"]]:
+  """Returns the weighted values and the log-sum-exp of every query.
 
-  Holds `query_block * M` weights per head instead of `N * M`. A ragged last
-  block is filled with zero queries whose results are dropped.
+  Matrix products run in the dtype of the inputs, the softmax in float32. A
+  sample without valid keys gives zeros and minus infinity.
+  """
+  batch, num_queries, heads, _ = q.shape
+  num_keys = k.shape[1]
+  block = query_block(batch * heads * num_keys, num_queries)
+  valid = _valid(key_length, num_keys)
+  k, v = _keys_first(k, key_length), _keys_first(v, key_length)
+
+  def step(_, q):  # [B K n D]
+    logits = _logits(q, k, valid, scale)
+    top = jnp.maximum(jnp.max(logits, axis=-1, keepdims=True), -1e30)
+    weights = jnp.exp(logits - top)
+    total = jnp.sum(weights, axis=-1, keepdims=True)
+    out = _product("bknm,bkmd->bknd", weights.astype(v.dtype), v)
+    out = out / jnp.where(total > 0, total, 1)
+    return None, (out.astype(q.dtype), top + jnp.log(total))
+
+  blocks = _to_blocks(q, block)
+  _, (out, lse) = jax.lax.scan(step, None, blocks, unroll=len(blocks) == 1)
+  return _from_blocks(out, num_queries), _from_blocks(lse, num_queries)[..., 0]
+
+
+def backward(
+  inputs: tuple[Array, Array, Array, Array | None],
+  outputs: tuple[Float[Array, "B N K D"], Float[Array, "B N K"]],
+  cotangents: tuple[Float[Array, "B N K D"], Float[Array, "B N K"]],
+  *,
+  scale: float,
+) -> tuple[
+  Float[Array, "B N K D"], Float[Array, "B M K D"], Float[Array, "B M K D"]
+]:
+  """Returns the gradients of queries, keys and values.
 
   Args:
-    q: queries.
-    k: keys.
-    v: values.
-    key_length: keys at or beyond this index take no part; at least 1.
+    inputs: q, k, v and key_length, as given to `forward`.
+    outputs: what `forward` returned.
+    cotangents: of both outputs.
     scale: factor on the products of queries and keys.
-    query_block: queries handled at a time.
   """
-  batch, num_queries, heads, depth = q.shape
-  mask = None
-  if key_length is not None:
-    mask = reference.key_mask(key_length, k.shape[1])
-  blocks = -(-num_queries // query_block)
-  fill = blocks * query_block - num_queries
-  q = jnp.pad(q, ((0, 0), (0, fill), (0, 0), (0, 0)))
-  q = q.reshape(batch, blocks, query_block, heads, depth)
-  one_block = jax.checkpoint(
-    lambda block: _weights_times_values(block, k, v, mask, scale)
+  q, k, v, key_length = inputs
+  batch, num_queries, heads, _ = q.shape
+  num_keys = k.shape[1]
+  block = query_block(batch * heads * num_keys, num_queries)
+  valid = _valid(key_length, num_keys)
+  dtypes = q.dtype, k.dtype, v.dtype
+  k, v = _keys_first(k, key_length), _keys_first(v, key_length)
+  out, lse = outputs
+  d_out, d_lse = cotangents
+  shift = jnp.sum(d_out.astype(lse.dtype) * out, axis=-1) - d_lse
+  # Filled queries have zero cotangents; a finite value keeps 0 * exp finite.
+  lse = jnp.where(jnp.isfinite(lse), lse, 0)
+
+  def step(sums, block_inputs):
+    d_k, d_v = sums
+    q, d_out, lse, shift = block_inputs
+    weights = jnp.exp(_logits(q, k, valid, scale) - lse)
+    d_v += _product("bknm,bknd->bkmd", weights.astype(d_out.dtype), d_out)
+    d_weights = _product("bknd,bkmd->bknm", d_out, v)
+    d_logits = (weights * (d_weights - shift) * scale).astype(q.dtype)
+    d_k += _product("bknm,bknd->bkmd", d_logits, q)
+    return (d_k, d_v), _product("bknm,bkmd->bknd", d_logits, k).astype(q.dtype)
+
+  # Inside shard_map the sums vary over the mesh axes that the keys do.
+  zeros, axes = jnp.zeros(k.shape, lse.dtype), jax.typeof(k).manual_axis_type
+  if axes.varying:
+    zeros = jax.lax.pcast(zeros, tuple(axes.varying), to="varying")
+  blocks = [_to_blocks(x, block) for x in (q, d_out)]
+  blocks += [_to_blocks(x[..., None], block) for x in (lse, shift)]
+  (d_k, d_v), d_q = jax.lax.scan(
+    step, (zeros, zeros), tuple(blocks), unroll=len(blocks[0]) == 1
   )
-  out = jax.lax.map(one_block, jnp.moveaxis(q, 1, 0))  # [blocks B n K D]
-  out = jnp.moveaxis(out, 0, 1).reshape(batch, -1, heads, depth)
-  return out[:, :num_queries]
+  d_k, d_v = jnp.swapaxes(d_k, 1, 2), jnp.swapaxes(d_v, 1, 2)
+  d_q = _from_blocks(d_q, num_queries)
+  return d_q.astype(dtypes[0]), d_k.astype(dtypes[1]), d_v.astype(dtypes[2])

@@ -4,52 +4,167 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from absl import logging
 from jaxtyping import Array, Float, Int
 
-from more4d_jax.kernels.attention import blocked, reference
+from more4d_jax.kernels.attention import blocked, mosaic_tpu, reference
 
-IMPLEMENTATIONS = ("auto", "blocked", "reference", "xla")
-# "auto" leaves the compiler's attention when all weights of one sample and
-# head together would exceed this count (64 MiB in float32).
-_WHOLE_WEIGHTS_LIMIT = 1 << 24
+IMPLEMENTATIONS = (
+  "auto",
+  "blocked",
+  "cudnn",
+  "mosaic_tpu",
+  "reference",
+  "xla",
+)
+
+_WITHOUT_LSE = ("cudnn", "xla")
 
 
-def _xla(q, k, v, *, key_length, scale):
+def validate(
+  q: Array | jax.ShapeDtypeStruct,
+  k: Array | jax.ShapeDtypeStruct,
+  v: Array | jax.ShapeDtypeStruct,
+  key_length: Array | None,
+  implementation: str,
+) -> None:
+  """Raises ValueError in one line when the arguments do not fit together."""
+  if implementation not in IMPLEMENTATIONS:
+    raise ValueError(
+      f"attention implementation must be one of {', '.join(IMPLEMENTATIONS)};"
+      f" found {implementation!r}; set model.attention to one of them"
+    )
+  if not q.ndim == k.ndim == v.ndim == 4 or k.shape != v.shape:
+    raise ValueError(
+      "attention needs q [B N K D] and k, v [B M K D]; found"
+      f" {q.shape}, {k.shape} and {v.shape}"
+    )
+  if (q.shape[0], *q.shape[2:]) != (k.shape[0], *k.shape[2:]):
+    raise ValueError(
+      "attention needs the same batch, heads and width in queries and keys;"
+      f" found {q.shape} and {k.shape}"
+    )
+  if not q.dtype == k.dtype == v.dtype:
+    raise ValueError(
+      "attention needs q, k and v of one dtype; found"
+      f" {q.dtype}, {k.dtype} and {v.dtype}"
+    )
+  if key_length is not None:
+    _validate_key_length(key_length, k)
+  reason = mosaic_tpu.unsupported(q.shape[-1], q.dtype)
+  if implementation == "mosaic_tpu" and reason:
+    raise ValueError(
+      f"attention implementation 'mosaic_tpu' {reason}; use 'blocked'"
+    )
+
+
+def _validate_key_length(key_length, k):
+  if key_length.shape != k.shape[:1]:
+    raise ValueError(
+      f"attention needs key_length of shape {k.shape[:1]}, one per sample;"
+      f" found {key_length.shape}"
+    )
+  if isinstance(key_length, jax.core.Tracer):
+    return  # Known only when it runs; lengths beyond the array mean all keys.
+  found = np.asarray(key_length)
+  if found.min(initial=0) < 0 or found.max(initial=0) > k.shape[1]:
+    raise ValueError(
+      f"attention needs key_length from 0 to {k.shape[1]}, the number of keys;"
+      f" found {found.tolist()}"
+    )
+
+
+def _why_no_kernel(width, dtype):
+  """Returns why "auto" passes over the TPU kernel, or an empty string."""
+  mesh = jax.sharding.get_abstract_mesh()
+  for name, size in mesh.shape.items():
+    if size > 1 and name not in mesh.manual_axes:
+      return f"must be inside shard_map over the mesh axis {name!r}"
+  return mosaic_tpu.unsupported(width, dtype)
+
+
+def choose(platform: str, width: int = 128) -> str:
+  """Returns what "auto" runs in bfloat16 on a platform, for reports.
+
+  `attention` itself leaves the question to the compiler.
+  """
+  if platform == "tpu" and not _why_no_kernel(width, jnp.bfloat16):
+    return "mosaic_tpu"
+  return "blocked"
+
+
+@functools.cache
+def _log_choice(reason: str) -> None:
+  kernel = f"blocked too (the kernel {reason})" if reason else "mosaic_tpu"
+  logging.info(
+    "attention 'auto': blocked on CPU and GPU (fastest there without a kernel"
+    " of ours, and linear in memory), %s on TPU",
+    kernel,
+  )
+
+
+def _per_platform(implementation, pass_name, *args, scale):
+  """Runs one pass of the implementation that the platform calls for.
+
+  `jax.default_backend()` would name the machine that compiles, which need not
+  be the one that runs.
+  """
+  plain, tpu = (
+    functools.partial(getattr(room, pass_name), scale=scale)
+    for room in (blocked, mosaic_tpu)
+  )
+  if implementation == "auto":
+    return jax.lax.platform_dependent(*args, tpu=tpu, default=plain)
+  return {"blocked": plain, "mosaic_tpu": tpu}[implementation](*args)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
+def _with_own_gradient(q, k, v, key_length, scale, implementation):
+  return _forward(q, k, v, key_length, scale, implementation)[0]
+
+
+def _forward(q, k, v, key_length, scale, implementation):
+  inputs = q, k, v, key_length
+  outputs = _per_platform(implementation, "forward", *inputs, scale=scale)
+  return outputs, (inputs, outputs)
+
+
+def _backward(scale, implementation, residuals, cotangents):
+  gradients = _per_platform(
+    implementation, "backward", *residuals, cotangents, scale=scale
+  )
+  return (*gradients, None)
+
+
+_with_own_gradient.defvjp(_forward, _backward)
+
+
+def _varying_alike(*arrays):
+  """Inside shard_map, lets all vary over the mesh axes that any varies over.
+
+  The transpose sums gradients over those axes, as it must for keys that
+  devices with different queries share. Elsewhere returns the arrays.
+  """
+  types = [jax.typeof(x).manual_axis_type.varying for x in arrays]
+  axes = frozenset().union(*types)
+  return [
+    jax.lax.pcast(x, tuple(axes - own), to="varying") if axes - own else x
+    for x, own in zip(arrays, types)
+  ]
+
+
+def _jax_nn(q, k, v, *, key_length, scale, implementation):
+  """The compiler's attention or cuDNN's, as jax.nn hands them out."""
+  k, v = (reference.drop_masked(x, key_length) for x in (k, v))
   return jax.nn.dot_product_attention(
     q,
     k,
     v,
     scale=scale,
     key_value_seq_lengths=key_length,
-    implementation="xla",
+    implementation=implementation,
   )
-
-
-@functools.cache
-def _log_choice(name: str, num_queries: int, num_keys: int) -> None:
-  logging.info(
-    "attention: %s for %d queries, %d keys", name, num_queries, num_keys
-  )
-
-
-def choose(implementation: str, num_queries: int, num_keys: int) -> str:
-  """Returns the name of the implementation that will run.
-
-  Raises:
-    ValueError: for a name that is not in `IMPLEMENTATIONS`.
-  """
-  if implementation not in IMPLEMENTATIONS:
-    raise ValueError(
-      f"attention implementation must be one of {', '.join(IMPLEMENTATIONS)};"
-      f" found {implementation!r}; set model.attention to one of them"
-    )
-  if implementation != "auto":
-    return implementation
-  whole = num_queries * num_keys <= _WHOLE_WEIGHTS_LIMIT
-  name = "xla" if whole else "blocked"
-  _log_choice(name, num_queries, num_keys)
-  return name
 
 
 def attention(
@@ -59,27 +174,55 @@ def attention(
   *,
   key_length: Int[Array, "B"] | None = None,
   scale: float | None = None,
+  return_lse: bool = False,
   implementation: str = "auto",
-) -> Float[Array, "B N K D"]:
+) -> (
+  Float[Array, "B N K D"]
+  | tuple[Float[Array, "B N K D"], Float[Array, "B N K"]]
+):
   """Softmax attention without dropout; softmax statistics in float32.
 
   Args:
     q: queries.
     k: keys, same number of heads.
     v: values.
-    key_length: keys at or beyond this index take no part; at least 1.
+    key_length: keys at or beyond this index take no part and may hold NaN. 0
+      gives zeros and a log-sum-exp of minus infinity, but in `xla` and
+      `cudnn`, where the result is then undefined.
     scale: factor on the products of queries and keys; 1/sqrt(D) by default.
-    implementation: one of `IMPLEMENTATIONS`; "auto" logs its choice.
+    return_lse: also returns, per query, the logarithm of the sum of
+      exponentials of its scaled logits (natural, float32), which is what
+      merging attention over parts of the keys needs. Differentiable.
+    implementation: one of `IMPLEMENTATIONS`; "auto" logs its choice. A named
+      one that the platform cannot run is an error when it is lowered.
 
   Raises:
-    ValueError: for an unknown implementation.
+    ValueError: for an unknown implementation, or arguments that do not fit
+      together or to the implementation.
   """
-  run = {
-    "blocked": blocked.attention,
-    "reference": reference.attention,
-    "xla": _xla,
-  }[choose(implementation, q.shape[1], k.shape[1])]
-  scale = q.shape[-1] ** -0.5 if scale is None else scale
   if key_length is not None:
     key_length = jnp.asarray(key_length, jnp.int32)
-  return run(q, k, v, key_length=key_length, scale=scale)
+  validate(q, k, v, key_length, implementation)
+  scale = q.shape[-1] ** -0.5 if scale is None else scale
+  if implementation == "auto":
+    reason = _why_no_kernel(q.shape[-1], q.dtype)
+    implementation = "blocked" if reason else "auto"
+    _log_choice(reason)
+  if key_length is None:
+    q, k, v = _varying_alike(q, k, v)
+  else:
+    q, k, v, key_length = _varying_alike(q, k, v, key_length)
+  if implementation == "reference":
+    run = reference.attention_and_lse
+  elif implementation in _WITHOUT_LSE:
+    if return_lse:
+      raise ValueError(
+        f"attention implementation {implementation!r} has no differentiable"
+        " log-sum-exp; use 'auto', 'blocked' or 'mosaic_tpu'"
+      )
+    run = functools.partial(_jax_nn, implementation=implementation)
+    return run(q, k, v, key_length=key_length, scale=scale)
+  else:
+    run = functools.partial(_with_own_gradient, implementation=implementation)
+  outputs = run(q, k, v, key_length=key_length, scale=scale)
+  return outputs if return_lse else outputs[0]

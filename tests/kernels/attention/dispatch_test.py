@@ -1,69 +1,194 @@
+"""Arguments, the choice of an implementation, and jax's transformations."""
+
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from more4d_jax.kernels.attention import blocked, dispatch
+from more4d_jax import partitioning
+from more4d_jax.kernels.attention import cases, dispatch
+from tests.kernels.attention import comparison
 
-# Float32 sums of 11 terms in another order.
-TOLERANCE = {"rtol": 2e-5, "atol": 2e-6}
-
-
-def _inputs(dtype=np.float32):
-  rng = np.random.default_rng(0)
-  q = rng.normal(size=(2, 7, 3, 4)).astype(dtype)
-  k = rng.normal(size=(2, 11, 3, 4)).astype(dtype)
-  v = rng.normal(size=(2, 11, 3, 4)).astype(dtype)
-  return q, k, v
+SHAPE = (2, 40, 24, 2, 64)
 
 
-def _loop_attention(q, k, v, lengths):
-  out = np.zeros(q.shape)
-  for b, n, head in np.ndindex(q.shape[:3]):
-    keys = k[b, : lengths[b], head].astype(np.float64)
-    scores = keys @ q[b, n, head] / np.sqrt(q.shape[-1])
-    weights = np.exp(scores - scores.max())
-    weights /= weights.sum()
-    out[b, n, head] = weights @ v[b, : lengths[b], head]
-  return out
+def loss(q, k, v, **options):
+  out, lse = dispatch.attention(q, k, v, return_lse=True, **options)
+  return jnp.sum(out.astype(jnp.float32) ** 2) + jnp.sum(lse**2)
 
 
-@pytest.mark.parametrize("implementation", dispatch.IMPLEMENTATIONS)
-@pytest.mark.parametrize("lengths", [None, (11, 4)])
-def test_every_implementation_equals_a_loop(implementation, lengths):
-  q, k, v = _inputs()
-  key_length = None if lengths is None else jnp.asarray(lengths)
-  out = dispatch.attention(
-    *map(jnp.asarray, (q, k, v)),
-    key_length=key_length,
-    implementation=implementation,
+@functools.cache
+def value_and_gradients(implementation):
+  q, k, v, *_ = comparison.draw(SHAPE, "float32")
+
+  def squares(*x):
+    out = dispatch.attention(
+      *x, key_length=jnp.array((24, 7)), implementation=implementation
+    )
+    return jnp.sum(out**2)
+
+  return jax.jit(jax.value_and_grad(squares, (0, 1, 2)))(q, k, v)
+
+
+@pytest.mark.parametrize("implementation", ("auto", "blocked", "xla"))
+def test_all_that_run_on_cpu_agree(implementation):
+  found = jax.tree.leaves(value_and_gradients(implementation))
+  wanted = jax.tree.leaves(value_and_gradients("reference"))
+  for a, b in zip(found, wanted):
+    # float32 sums in another order, squared.
+    np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
+
+
+def test_inside_scan_with_rematerialisation_and_vmap():
+  q, k, v, *_ = comparison.draw(SHAPE, "float32")
+
+  def network(q, implementation):
+    @jax.checkpoint
+    def layer(x, _):
+      x = dispatch.attention(x, k, v, implementation=implementation)
+      return x, None
+
+    return jnp.sum(jax.lax.scan(layer, q, length=2)[0] ** 2)
+
+  found, wanted = (
+    jax.jit(jax.grad(functools.partial(network, implementation=name)))(q)
+    for name in ("auto", "reference")
   )
-  expected = _loop_attention(q, k, v, lengths or (11, 11))
-  np.testing.assert_allclose(out, expected, **TOLERANCE)
+  np.testing.assert_allclose(found, wanted, atol=2e-6 * np.abs(wanted).max())
+
+  lengths = jnp.array(((24, 7), (3, 1)))
+  mapped = jax.jit(
+    jax.vmap(lambda q, length: jax.grad(loss)(q, k, v, key_length=length))
+  )(jnp.stack((q, 2 * q)), lengths)
+  single = jax.jit(jax.grad(loss))(2 * q, k, v, key_length=lengths[1])
+  np.testing.assert_allclose(mapped[1], single, atol=1e-5)
 
 
-def test_blocks_with_a_ragged_tail_change_neither_value_nor_gradient():
-  q, k, v = map(jnp.asarray, _inputs())
-
-  def loss(function, **options):
-    return lambda *x: jnp.sum(jnp.sin(function(*x, scale=0.5, **options)))
-
-  whole = jax.value_and_grad(loss(blocked.attention), argnums=(0, 1, 2))
-  parts = jax.value_and_grad(
-    loss(blocked.attention, query_block=3), argnums=(0, 1, 2)
+def test_inside_shard_map_with_shared_keys():
+  mesh = partitioning.make_mesh(
+    partitioning.MeshConfig(data=2, context=2, tensor=2)
   )
-  for a, b in zip(
-    jax.tree.leaves(whole(q, k, v)), jax.tree.leaves(parts(q, k, v))
-  ):
-    np.testing.assert_allclose(a, b, **TOLERANCE)
+  q, k, v, *_ = comparison.draw((2, 20, 12, 4, 8), "float32")
+  lengths = jnp.array((12, 5))
+  rows = jax.sharding.PartitionSpec("data", "context", "tensor", None)
+  shared = jax.sharding.PartitionSpec("data", None, "tensor", None)
+  samples = jax.sharding.PartitionSpec("data")
+
+  def attention(q, k, v, lengths):
+    return dispatch.attention(q, k, v, key_length=lengths)
+
+  sharded = jax.shard_map(
+    attention,
+    mesh=mesh,
+    in_specs=(rows, shared, shared, samples),
+    out_specs=rows,
+  )
+
+  def run(attention):
+    def squares(q, k, v):
+      return jnp.sum(attention(q, k, v, lengths) ** 2)
+
+    return jax.jit(jax.grad(squares, (0, 1, 2)))(q, k, v)
+
+  for found, wanted in zip(run(sharded), run(attention)):
+    np.testing.assert_allclose(found, wanted, atol=2e-6 * np.abs(wanted).max())
 
 
-def test_unknown_implementation_is_an_error():
-  q, k, v = map(jnp.asarray, _inputs())
-  with pytest.raises(ValueError, match="must be one of auto"):
-    dispatch.attention(q, k, v, implementation="flash")
+@pytest.mark.parametrize(
+  "platform, kernel", [("tpu", True), ("cuda", False), ("cpu", False)]
+)
+def test_auto_takes_the_platform_of_the_export(platform, kernel):
+  like = jax.ShapeDtypeStruct((1, 300, 2, 64), jnp.bfloat16)
+  function = jax.jit(jax.grad(lambda q, k, v: loss(q, k, v), (0, 1, 2)))
+  allowed = jax.export.DisabledSafetyCheck.custom_call("tpu_custom_call")
+  exported = jax.export.export(
+    function, platforms=[platform], disabled_checks=[allowed]
+  )(like, like, like)
+  module = exported.mlir_module()
+  calls = module.count("stablehlo.custom_call @tpu_custom_call")
+  assert calls == (2 if kernel else 0)
 
 
-def test_auto_leaves_the_compiler_for_long_sequences():
-  assert dispatch.choose("auto", 48, 48) == "xla"
-  assert dispatch.choose("auto", 10304, 10304) == "blocked"
+def test_auto_needs_shard_map_for_the_kernel_on_a_mesh():
+  mesh = partitioning.make_mesh(partitioning.MeshConfig(data=8))
+  spec = jax.sharding.PartitionSpec("data")
+  like = jax.ShapeDtypeStruct((8, 128, 1, 64), jnp.bfloat16)
+  inside = jax.shard_map(
+    dispatch.attention, mesh=mesh, in_specs=(spec,) * 3, out_specs=spec
+  )
+  with jax.set_mesh(mesh):
+    for function, kernels in ((dispatch.attention, 0), (inside, 1)):
+      traced = jax.jit(lambda *x, f=function: f(*x)).trace(like, like, like)
+      text = traced.lower(lowering_platforms=("tpu",)).as_text()
+      assert text.count("@tpu_custom_call") == kernels
+
+
+def test_a_named_kernel_is_an_error_where_it_cannot_run():
+  q, k, v, *_ = comparison.draw(SHAPE, "float32")
+  with pytest.raises(ValueError, match="interpret mode is supported on CPU"):
+    dispatch.attention(q, k, v, implementation="mosaic_tpu")
+
+
+def test_choice_that_reports_name():
+  assert dispatch.choose("tpu") == "mosaic_tpu"
+  assert dispatch.choose("tpu", width=96) == "blocked"
+  assert dispatch.choose("cuda") == dispatch.choose("cpu") == "blocked"
+
+
+def test_no_log_sum_exp_without_its_gradient():
+  q, k, v, *_ = comparison.draw(SHAPE, "float32")
+  with pytest.raises(ValueError, match="no differentiable log-sum-exp"):
+    dispatch.attention(q, k, v, implementation="xla", return_lse=True)
+
+
+def like(*shape, dtype="float32"):
+  return jax.ShapeDtypeStruct(shape, dtype)
+
+
+@pytest.mark.parametrize(
+  "q, k, length, name, message",
+  [
+    (like(1, 8, 2, 64), like(1, 9, 3, 64), None, "auto", "same batch, heads"),
+    (like(1, 8, 2, 64), like(1, 9, 2, 32), None, "auto", "same batch, heads"),
+    (like(8, 2, 64), like(9, 2, 64), None, "auto", "found \\(8, 2, 64\\)"),
+    (like(1, 8, 2, 64), like(1, 9, 2, 64), (10,), "auto", "0 to 9"),
+    (like(1, 8, 2, 64), like(1, 9, 2, 64), (1, 2), "auto", "one per sample"),
+    (like(1, 8, 2, 64), like(1, 9, 2, 64), None, "flash", "one of auto, "),
+    (like(1, 8, 2, 96), like(1, 9, 2, 96), None, "mosaic_tpu", "not 96"),
+    (
+      like(1, 8, 2, 64, dtype="float16"),
+      like(1, 9, 2, 64, dtype="float16"),
+      None,
+      "mosaic_tpu",
+      "not float16",
+    ),
+    (
+      like(1, 8, 2, 64),
+      like(1, 9, 2, 64, dtype="bfloat16"),
+      None,
+      "auto",
+      "one dtype",
+    ),
+  ],
+)
+def test_bad_input_is_one_clear_error(q, k, length, name, message):
+  if length is not None:
+    length = jnp.array(length, jnp.int32)
+  with pytest.raises(ValueError, match=message) as caught:
+    dispatch.validate(q, k, k, length, name)
+  assert "\n" not in str(caught.value)
+
+
+def test_cases_have_the_shapes_of_the_networks():
+  whole = cases.CASES["14b/self/10304/whole"]
+  assert (whole.queries, whole.keys, whole.heads) == (10_304, 10_304, 40)
+  assert whole.flops() == 4 * 10_304**2 * 40 * 128
+  assert cases.CASES["14b/text/9568/context8"].queries == 1_196
+  assert cases.CASES["1p3b/self/9568/tensor4"].heads == 3
+  assert "1p3b/self/9568/tensor8" not in cases.CASES
+  small = cases.CASES["1p3b/image/9568/whole"].reduced()
+  assert small.queries % 128 == 9_568 % 128 and small.keys == 257
+  q, k, v, d_out = cases.inputs(small, jnp.bfloat16)
+  assert q.shape == d_out.shape and k.shape == v.shape == (1, 257, 1, 128)
