@@ -35,6 +35,7 @@ _DATA = [
 ]
 _VIEW = [
   "matplotlib>=3.9",
+  "imageio-ffmpeg>=0.6",
   "mediapy>=1.2.4",
   "trimesh>=4.5",
   "viser>=1.0",

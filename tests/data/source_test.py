@@ -14,9 +14,11 @@ LENGTHS = {"train": [3, 2], "test": [1]}
 
 @pytest.fixture
 def directory(tmp_path):
+  folder = tmp_path / "alone" / "records"
+  folder.mkdir(parents=True)
   seed = 0
   for split, lengths in LENGTHS.items():
-    paths = source.shard_paths(tmp_path, split, len(lengths))
+    paths = source.shard_paths(folder, split, len(lengths))
     for path, length in zip(paths, lengths):
       encoded = [records.encode(scenes.record(seed + i)) for i in range(length)]
       source.write_shard(path, [source.serialise(e) for e in encoded])
@@ -25,8 +27,8 @@ def directory(tmp_path):
     {"name": name, "shardLengths": [str(length) for length in lengths]}
     for name, lengths in LENGTHS.items()
   ]
-  (tmp_path / source.INFO_FILE).write_text(json.dumps({"splits": splits}))
-  return tmp_path
+  (folder / source.INFO_FILE).write_text(json.dumps({"splits": splits}))
+  return folder
 
 
 def ids(opened):
