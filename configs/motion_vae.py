@@ -27,6 +27,8 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   )  # Share for moving pixels.
   config.loss.scale = common.by_size(size, "mean", "sum")
   config.loss.train_encoder = True  # False reproduces the original.
+  # Motion is small beside a video's range; see models.motion_vae.
+  config.gain = common.by_size(size, 8.0, 1.0)
   config.decoder_rate = common.by_size(size, 1.0, 0.1)  # VAE decoder's rate.
   config.statistics_records = 256  # Latents of so many make the statistics.
   if common.published(size):

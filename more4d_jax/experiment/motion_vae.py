@@ -30,7 +30,8 @@ class MotionVAETask(tasks.Task):
   @property
   def network(self) -> motion_vae.MotionVAEConfig:
     """The configuration of the network."""
-    return tasks.model(self.config, self.variant.motion_vae)
+    network = tasks.model(self.config, self.variant.motion_vae)
+    return dataclasses.replace(network, gain=self.config.gain)
 
   @property
   def objective(self) -> objective.MotionVAEObjective:

@@ -45,6 +45,15 @@ def token_mask(
   return mask
 
 
+def _held(x: Float[Array, "B h w E"]) -> Float[Array, "B h w E"]:
+  """Divides a map by samples only, and its gradient too.
+
+  Left to itself the partitioner adds up a convolution's input gradient over
+  devices that hold the same values (jax 0.10.2, meshes with a context axis).
+  """
+  return partitioning.constrain(x, "batch", None, None, "channels")
+
+
 class MotionAligner(nn.Module):
   """Two 3x3 convolutions, then bilinear resizing to the token grid."""
 
@@ -65,7 +74,7 @@ class MotionAligner(nn.Module):
       target: rows and columns of the token grid.
     """
     batch, _, width = features.shape
-    x = features.reshape(batch, *source, width)
+    x = _held(features.reshape(batch, *source, width))
     for index in (1, 2):
       x = nn.Conv(
         width,
@@ -77,6 +86,7 @@ class MotionAligner(nn.Module):
         bias_init=partitioning.param(nn.initializers.zeros, ("conv_out",)),
         name=f"conv{index}",
       )(x)
+      x = _held(x)
       if index == 1:
         x = jax.nn.silu(x)
     x = interpolation.resize_axes(x, (1, 2), target)

@@ -44,7 +44,16 @@ class TrajectoryAdapterConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MotionVAEConfig:
-  """The video autoencoder and the trajectory networks around it."""
+  """The video autoencoder and the trajectory networks around it.
+
+  Attributes:
+    vae: video autoencoder.
+    adapter: both trajectory networks.
+    gain: motion is multiplied by it before the trajectory encoder and divided
+      after the trajectory decoder. Most motion is a tenth of the range that a
+      video has, which a small autoencoder loses in its own error. 1 in the
+      original.
+  """
 
   vae: video_vae.VideoVAEConfig = dataclasses.field(
     default_factory=video_vae.VideoVAEConfig
@@ -52,6 +61,7 @@ class MotionVAEConfig:
   adapter: TrajectoryAdapterConfig = dataclasses.field(
     default_factory=TrajectoryAdapterConfig
   )
+  gain: float = 1.0
 
 
 class _Norm(nn.Module):
@@ -184,7 +194,7 @@ class MotionVAE(nn.Module):
     self, motion: Float[Array, "B T H W 3"]
   ) -> Float[Array, "B T H W 3"]:
     """Returns what the video encoder is shown, in (-1, 1)."""
-    return 2.0 * self.trajectory_encoder(motion) - 1.0
+    return 2.0 * self.trajectory_encoder(self.config.gain * motion) - 1.0
 
   def encode(
     self, motion: Float[Array, "B T H W 3"]
@@ -196,7 +206,8 @@ class MotionVAE(nn.Module):
     self, latents: Float[Array, "B t h w C"]
   ) -> Float[Array, "B T H W 3"]:
     """Returns normalised motion from raw latents."""
-    return self.trajectory_decoder(self.vae.decode(latents))
+    video = self.vae.decode(latents)
+    return self.trajectory_decoder(video) / self.config.gain
 
   def __call__(
     self, motion: Float[Array, "B T H W 3"]

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import jax
@@ -127,3 +128,20 @@ def test_gradients_reach_every_part(scale):
 def test_groups_must_divide_the_width():
   with pytest.raises(ValueError, match="multiple of 32 groups"):
     motion_vae.TrajectoryAdapterConfig(width=40)
+
+
+def test_gain_scales_motion_before_and_after():
+  loud = motion_vae.MotionVAE(dataclasses.replace(_CONFIG, gain=4.0))
+  plain, variables = motion_vae.MotionVAE(_CONFIG), {"params": _params()}
+  motion = _motion(scale=0.3)
+  np.testing.assert_allclose(
+    loud.apply(variables, motion, method="motion_video"),
+    plain.apply(variables, 4.0 * motion, method="motion_video"),
+    atol=1e-6,
+  )
+  latents = jnp.ones((1, 2, 2, 2, 16))
+  np.testing.assert_allclose(
+    4.0 * loud.apply(variables, latents, method="decode"),
+    plain.apply(variables, latents, method="decode"),
+    atol=1e-6,
+  )

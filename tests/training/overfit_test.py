@@ -25,8 +25,8 @@ CASES = {
     nano_batches.depth_objective(),
     nano_batches.depth_batch(1),
     1e-3,
-    40,
-    0.3,
+    50,
+    0.4,
   ),
   "motion_vae": (
     nano_batches.motion_objective(scale="mean", moving=0.5),
