@@ -6,7 +6,7 @@ python main.py --config=configs/strag.py:size=tiny --workdir=DIR
 import sys
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from more4d_jax import errors
@@ -30,13 +30,13 @@ _FLAG_ERRORS = (
   ValueError,
 )
 
-flags.FLAGS.set_default("verbosity", -1)  # Warnings only, unless asked for.
-
 
 def _run(_: Sequence[str]) -> int:
   from more4d_jax import experiment
   from more4d_jax.training import loop
 
+  if not flags.FLAGS["verbosity"].present:
+    logging.set_verbosity(logging.WARNING)
   try:
     experiment.run(_MODE.value, _CONFIG.value, _WORKDIR.value)
   except (errors.UserError, FileNotFoundError, loop.NonFiniteLossError) as e:
