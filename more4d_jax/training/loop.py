@@ -117,6 +117,9 @@ class _Log:
     """Writes everything that is queued."""
     while self._pending:
       self._write(*self._pending.popleft())
+    self._flush()
+
+  def _flush(self) -> None:
     for writer in self._writers.values():
       writer.flush()
 
@@ -131,15 +134,14 @@ class _Log:
     self._bar.update(1)
     for name in ("loss", "gradient_norm"):
       if not math.isfinite(found[name]):
-        self.drain()
+        self._flush()
         raise NonFiniteLossError(
-          f"{name} is {found[name]} at step {step}: start again from the last "
-          "checkpoint with a lower optimizer.learning_rate or optimizer.clip"
+          f"{name} is {found[name]} at step {step}: start again in another "
+          "--workdir with a lower optimizer.learning_rate or optimizer.clip"
         )
     if step % self._config.log_every == 0:
       self._bar.set_postfix(loss=f"{found['loss']:.4g}")
-      for writer in self._writers.values():
-        writer.flush()
+      self._flush()
 
   def evaluation(self, step: int, values: Mapping[str, float]) -> None:
     """Writes and prints the figures of an evaluation."""
