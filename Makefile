@@ -2,15 +2,20 @@
 #   make demo        records, five short trainings, a 4D scene of a photograph
 #   make train-tiny  the same five trainings, longer (resumable)
 #   make test        every test but the exhaustive ones
+#   make test-aot    compiles the TPU kernels for real TPUs, without one
 PYTHON ?= python3
 VENV ?= .venv
 RUNS ?= runs
+# libtpu, the compiler for TPUs, comes with a newer jax than Python 3.11 has.
+AOT_PYTHON ?= PYENV_VERSION=3.12 python3.12
+AOT_VENV ?= .venv-aot
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # One process for each of two cores; the tests of a file stay together.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: install demo train-tiny test test-fast test-long lint format clean
+.PHONY: install demo train-tiny test test-fast test-long test-aot lint \
+  format clean
 
 install: $(STAMP)
 
@@ -38,6 +43,20 @@ test-fast: $(STAMP)
 test-long: $(STAMP)
 	$(PYTEST) -m long
 
+test-aot:
+	@if ! $(AOT_PYTHON) -c '' 2>/dev/null; then \
+	  echo 'skipped: no Python 3.12; make AOT_PYTHON=... test-aot'; \
+	elif ! $(MAKE) --no-print-directory $(AOT_VENV)/.installed; then \
+	  echo 'skipped: jax 0.11.2 with libtpu cannot be installed here'; \
+	else $(AOT_VENV)/bin/python -m pytest -m 'not long' \
+	  tests/kernels/attention/aot_test.py; fi
+
+$(AOT_VENV)/.installed:
+	$(AOT_PYTHON) -m venv $(AOT_VENV)
+	$(AOT_VENV)/bin/pip install --quiet 'jax[tpu]==0.11.2' absl-py beartype \
+	  hypothesis jaxtyping pytest
+	touch $@
+
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -47,4 +66,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(AOT_VENV) build *.egg-info
