@@ -97,7 +97,8 @@ def _stages(
       steps["video_vae"],
       "full",
       {"video_vae": "video_vae_pictures"},
-      fields,
+      # A higher rate undoes what the pictures taught.
+      {"optimizer.learning_rate": "0.0003", **fields},
     ),
     Stage("depth", "depth", steps["depth"], "light", fields=fields),
     Stage(
