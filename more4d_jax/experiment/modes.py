@@ -68,13 +68,22 @@ def run(
   if mode == "evaluate":
     _evaluate(task, root)
     return
-  settings.claim_workdir(config, root)
-  if (root / "model" / "network.json").is_file():
+  settings.check_workdir(config, root)
+  if _finished(config, root / "model"):
     print(f"{root / 'model'} is finished: there is nothing left to train")
     return
   training = prepare(task)
+  # Only now: a mistake that `prepare` finds may still be mended.
+  settings.claim_workdir(config, root)
   state = loop.train(training, root)
   finish(task, training, state, root / "model")
+
+
+def _finished(config: ml_collections.ConfigDict, model: pathlib.Path) -> bool:
+  """Whether the network is there and was trained for all the steps."""
+  if not (model / "network.json").is_file():
+    return False
+  return store.load_header(model)["metadata"]["steps"] >= config.num_steps
 
 
 def make_task(
@@ -228,7 +237,7 @@ def _evaluate(task: tasks.Task, root: pathlib.Path) -> None:
     raise errors.UserError(
       f"{root} holds no run: train one there first, or name another --workdir"
     )
-  settings.claim_workdir(task.config, root)
+  settings.check_workdir(task.config, root)
   training = prepare(task)
   checkpoints = store.TrainingCheckpoints(
     root / "checkpoints", keep=training.config.checkpoint_keep

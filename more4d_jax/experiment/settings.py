@@ -70,6 +70,9 @@ def loop_config(config: ml_collections.ConfigDict) -> loop.LoopConfig:
     "log_every": config.log_every,
     "checkpoint.every": config.checkpoint.every,
     "checkpoint.keep": config.checkpoint.keep,
+    "evaluation.records": config.evaluation.records,
+    # Of the tasks that measure their latents when training ends.
+    "statistics_records": config.get("statistics_records", 1),
   }
   for name, value in positive.items():
     if value < 1:
@@ -153,23 +156,18 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
   return flat
 
 
-def claim_workdir(
+def check_workdir(
   config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]
 ) -> None:
-  """Writes `config.json`, or compares with the one that is there.
+  """Compares with the configuration that a workdir was started with, if any.
 
   Raises:
     UserError: if the workdir belongs to another configuration.
   """
   path = pathlib.Path(workdir) / "config.json"
-  mine = _flat(config.to_dict())
   if not path.exists():
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    temporary.write_text(json.dumps(mine, indent=2, sort_keys=True) + "\n")
-    os.replace(temporary, path)
     return
-  found = json.loads(path.read_text())
+  mine, found = _flat(config.to_dict()), json.loads(path.read_text())
   free = set(_FREE)
   if config.optimizer.schedule == "constant":
     free.add("num_steps")
@@ -180,6 +178,25 @@ def claim_workdir(
         f"{found.get(name)!r} there and {mine.get(name)!r} here; use another "
         "--workdir or the config it was started with"
       )
+
+
+def claim_workdir(
+  config: ml_collections.ConfigDict, workdir: str | os.PathLike[str]
+) -> None:
+  """Writes `config.json`, or compares with the one that is there.
+
+  Raises:
+    UserError: if the workdir belongs to another configuration.
+  """
+  path = pathlib.Path(workdir) / "config.json"
+  if path.exists():
+    check_workdir(config, workdir)
+    return
+  path.parent.mkdir(parents=True, exist_ok=True)
+  temporary = path.with_suffix(".partial")
+  text = json.dumps(_flat(config.to_dict()), indent=2, sort_keys=True)
+  temporary.write_text(text + "\n")
+  os.replace(temporary, path)
 
 
 def replace_model(model: Any, **changes: Any) -> Any:

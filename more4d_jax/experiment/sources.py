@@ -80,10 +80,10 @@ def open_sets(
   count = len(records)
   held = directories(config.held_out)
   kept = count if held else count - config.num_held_out
-  if kept < 1:
+  if not 0 < kept <= count:
     raise errors.UserError(
       f"data.num_held_out is {config.num_held_out} but data.records holds "
-      f"{count} records: hold out fewer"
+      f"{count} records: hold out fewer of them, at least 0"
     )
   limit = min(config.limit or kept, kept)
   training = Selected(records, range(limit))

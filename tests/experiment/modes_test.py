@@ -1,0 +1,56 @@
+"""Starting a run: what a mistake leaves behind, and when a run is finished."""
+
+import importlib
+import json
+
+import pytest
+
+from more4d_jax import errors
+from more4d_jax.experiment import modes, settings, sources
+
+
+def _config(name, **values):
+  config = importlib.import_module(f"configs.{name}").get_config("size=nano")
+  config.update_from_flattened_dict(values)
+  return config
+
+
+def test_a_mistake_can_be_mended_in_the_same_workdir(tmp_path):
+  workdir = tmp_path / "run"
+  with pytest.raises(errors.UserError, match=r"data\.records"):
+    modes.run("train", _config("depth"), workdir)
+  assert not workdir.exists()
+  mended = _config("depth", **{"data.records": str(tmp_path / "elsewhere")})
+  with pytest.raises(errors.UserError, match="elsewhere"):
+    modes.run("train", mended, workdir)
+
+
+def test_a_constant_rate_may_go_on_after_the_end(tmp_path, capsys):
+  config = _config("depth", num_steps=5)
+  config.optimizer.schedule = "constant"
+  settings.claim_workdir(config, tmp_path)
+  model = tmp_path / "model"
+  model.mkdir()
+  header = {"format": 1, "kind": "depth", "config": {}}
+  (model / "network.json").write_text(
+    json.dumps({**header, "metadata": {"steps": 5}})
+  )
+  modes.run("train", config, tmp_path)
+  assert "nothing left to train" in capsys.readouterr().out
+  config.num_steps = 6
+  with pytest.raises(errors.UserError, match=r"data\.records"):  # It goes on.
+    modes.run("train", config, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["evaluation.records", "statistics_records"])
+def test_counts_of_nothing_are_one_clear_line(name):
+  config = _config("video_vae", **{name: 0})
+  with pytest.raises(errors.UserError, match=f"{name} is 0: expected at"):
+    settings.loop_config(config)
+
+
+def test_fewer_than_no_records_cannot_be_held_out(monkeypatch):
+  monkeypatch.setattr(sources.source, "open_records", lambda _: [1, 2, 3])
+  config = _config("depth", **{"data.records": "x", "data.num_held_out": -1})
+  with pytest.raises(errors.UserError, match="at least 0"):
+    sources.open_sets(config.data)
