@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -84,8 +84,8 @@ class VideoVAETask(tasks.Task):
         panels.side_by_side([v[number] for v in rows], labels),
       )
     return {
-      "psnr": _psnr(found, videos),
-      "depth_psnr": _psnr(found_depth, depths),
+      "psnr": video_metrics.psnr(found, videos),
+      "depth_psnr": video_metrics.psnr(found_depth, depths),
     }
 
   def metadata(self, params: Any) -> dict[str, Any]:
@@ -122,10 +122,3 @@ def _reconstruct(
 def _depth_video(batch: Mapping[str, Any]) -> Any:
   clip = objective.depth_clip(batch["depth"])
   return jnp.round(127.5 * (clip + 1.0)).astype(jnp.uint8)
-
-
-def _psnr(found: Sequence[np.ndarray], true: Sequence[np.ndarray]) -> float:
-  errors = [
-    video_metrics.squared_error(a, b).mean() for a, b in zip(found, true)
-  ]
-  return video_metrics.psnr_of(float(np.mean(errors)))

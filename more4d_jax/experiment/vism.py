@@ -190,10 +190,7 @@ def _figures(
   filled = np.stack(
     [video_metrics.fill_nearest(v, c) for v, c in zip(rendering, coverage)]
   )
-  target = true[holes].astype(np.float32) / 255.0
-
-  def psnr(video: np.ndarray) -> float:
-    error = np.mean((video[holes].astype(np.float32) / 255.0 - target) ** 2)
-    return video_metrics.psnr_of(float(error))
-
-  return {"hole_psnr": psnr(completed), "nearest_hole_psnr": psnr(filled)}
+  return {
+    "hole_psnr": video_metrics.psnr(completed, true, holes),
+    "nearest_hole_psnr": video_metrics.psnr(filled, true, holes),
+  }
