@@ -2,6 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.pallas import tpu as pltpu
 
 from more4d_jax.kernels.attention import mosaic_tpu
 from tests.kernels.attention import comparison
@@ -50,3 +53,52 @@ def test_residents_bound_memory():
   )(q, k, k, q, lse)
   calls = [e for e in jaxpr.eqns if e.primitive.name == "pallas_call"]
   assert len(calls) == -(-200_000 * 128 // (6 << 20))
+
+
+@pytest.mark.slow
+def test_lengths_around_one_tile():
+  check((2, 127, 129, 1, 64), "float32", (1, 128))
+
+
+@pytest.mark.slow
+def test_protocol_has_no_race_and_reads_nothing_uninitialised():
+  # The flag has no public name.
+  from jax._src.pallas.mosaic.interpret import interpret_pallas_call
+
+  interpret = pltpu.InterpretParams(
+    detect_races=True, uninitialized_memory="nan"
+  )
+  try:
+    check((1, 200, 300, 1, 64), "float32", (290,), interpret=interpret)
+    assert not interpret_pallas_call.races.races_found
+  finally:
+    pltpu.reset_tpu_interpret_mode_state()
+
+
+@pytest.mark.slow
+def test_queries_in_several_parts(monkeypatch):
+  monkeypatch.setattr(mosaic_tpu, "_RESIDENT_ELEMENTS", 256 * 64)
+  check((1, 300, 140, 1, 64), "float32")
+
+
+@pytest.mark.slow
+def test_no_valid_key_gives_zeros():
+  arrays = comparison.draw((2, 140, 150, 1, 64), "float32")
+  out, lse, *grads = comparison.gradients(
+    mosaic_tpu, arrays, jnp.array((0, 150)), tiles=TILES, interpret=True
+  )
+  assert np.isneginf(lse[0]).all()
+  for x in (out, *grads):
+    assert np.isfinite(x).all() and not np.asarray(x[0]).any()
+
+
+@pytest.mark.slow
+def test_large_logits_and_identical_keys():
+  options = {"tiles": TILES, "interpret": True}
+  q, k, v, *cotangents = comparison.draw((1, 130, 290, 1, 64), "float32")
+  same = jnp.broadcast_to(k[:, :1], k.shape)
+  comparison.check(mosaic_tpu, (q, same, v, *cotangents), **options)
+  # Logits of some hundreds: a unit in the last place of one is 3e-5, and the
+  # weights carry that as a relative error.
+  large = (30 * q, 3 * k, v, *cotangents)
+  comparison.check(mosaic_tpu, large, tolerance=1e-4, **options)
