@@ -138,9 +138,9 @@ RECIPES: Mapping[str, Recipe] = {
       {
         "video_vae": 60,
         "depth": 250,
-        "motion_vae": 150,
-        "strag": 250,
-        "vism": 100,
+        "motion_vae": 250,
+        "strag": 600,
+        "vism": 150,
       },
     ),
   ),
