@@ -33,14 +33,17 @@ _FLAG_ERRORS = (
 
 def _run(_: Sequence[str]) -> int:
   from more4d_jax import experiment
+  from more4d_jax.cli import flag_errors
   from more4d_jax.training import loop
 
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
   try:
     experiment.run(_MODE.value, _CONFIG.value, _WORKDIR.value)
-  except (errors.UserError, FileNotFoundError, loop.NonFiniteLossError) as e:
+  except (errors.UserError, loop.NonFiniteLossError) as e:
     return _fail(e)
+  except OSError as e:
+    return _fail(flag_errors.describe_file(e))
   except loop.Interrupted as e:
     print(e, file=sys.stderr)
     return 130

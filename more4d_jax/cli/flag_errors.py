@@ -1,4 +1,4 @@
-"""Mistakes in the flags of main.py, each in one line."""
+"""Mistakes in flags and with files, each in one line."""
 
 from collections.abc import Sequence
 
@@ -25,3 +25,14 @@ def describe(error: Exception, arguments: Sequence[str]) -> str:
     )
   # A mistake inside a configuration file arrives with its whole traceback.
   return last.removeprefix("ValueError: ").removeprefix("TypeError: ")
+
+
+def describe_file(error: OSError) -> str:
+  """Returns which file or directory could not be used, why, and what to do."""
+  if error.filename is None:
+    return str(error) or type(error).__name__
+  name = error.filename2 or error.filename
+  return (
+    f"cannot use {name}: {error.strerror}; check that path, its permissions "
+    "and the free space"
+  )

@@ -73,6 +73,8 @@ def generate(
   kinds = ["video_vae", "motion_vae", "strag", "vism"]
   for kind in [*kinds, *(["depth"] if any(not j.depth for j in jobs) else [])]:
     loaded.networks.network(kind)
+  for name in cameras:  # A file may hold poses of another number of frames.
+    camera_paths.find(name, loaded.size[0], np.array([0.0, 0.0, 1.0]))
   prepared = [inputs.prepare(*_read(job), loaded.size[1:], fov) for job in jobs]
   with _new_directory(out) as folder:
     for job, ready in zip(jobs, prepared):

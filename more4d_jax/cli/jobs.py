@@ -61,10 +61,10 @@ def find_jobs(
 
 
 def _required(prompt: str | None) -> str:
-  if prompt is None:
+  if prompt is None or not prompt.strip():
     raise errors.UserError(
-      "expected a sentence that says what moves, found no --prompt: add one, "
-      "such as --prompt 'a red ball rolls slowly to the left'"
+      "expected a sentence that says what moves, found no --prompt or an empty "
+      "one: add it, such as --prompt 'a red ball rolls slowly to the left'"
     )
   return prompt
 

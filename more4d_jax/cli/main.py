@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from more4d_jax import errors
+from more4d_jax.cli import flag_errors
 
 _ROOM = "more4d_jax.cli"
 
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
   try:
     _dispatch(arguments)
-  except (errors.UserError, FileNotFoundError, FloatingPointError) as error:
+  except (errors.UserError, FloatingPointError, OSError) as error:
     return _fail(error)
   except ModuleNotFoundError as error:
     if (error.name or "").startswith(("more4d_jax", "data_pipelines")):
@@ -151,6 +152,8 @@ def _help(program: str, lines: Mapping[str, str]) -> str:
 
 
 def _fail(message: Exception | str) -> int:
+  if isinstance(message, OSError):
+    message = flag_errors.describe_file(message)
   line = " ".join(str(message).split())
   print(f"error: {line}", file=sys.stderr)
   return 2

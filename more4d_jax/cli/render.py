@@ -6,6 +6,8 @@ from more4d_jax import errors
 from more4d_jax import scene as scene_lib
 from more4d_jax.geometry import camera_paths
 
+_MAX_SIDE = 8_192  # Pixels, of what H.264 players show.
+
 
 def render(
   scene: pathlib.Path,
@@ -32,10 +34,11 @@ def render(
   """
   if out.suffix.lower() != ".mp4":
     raise errors.UserError(f"{out}: expected an output file ending in .mp4")
-  if min(height, width, splat, min_side) < 0:
+  sizes = (height, width, min_side)
+  if not (0 <= min(sizes) <= max(sizes) <= _MAX_SIDE and 0 <= splat <= 100):
     raise errors.UserError(
-      "expected --height, --width, --splat and --min-side of at least 0, found "
-      f"{height}, {width}, {splat:g} and {min_side}"
+      f"expected --height, --width and --min-side of 0 to {_MAX_SIDE} and "
+      f"--splat of 0 to 100, found {height}, {width}, {min_side} and {splat:g}"
     )
   camera_paths.check(camera)
   loaded = scene_lib.Scene.load(scene)

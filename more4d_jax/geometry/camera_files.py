@@ -71,7 +71,8 @@ def load_path(file: str | os.PathLike) -> CameraPath:
     if key not in fields:
       raise errors.UserError(
         f"{name}: a camera file needs the field {key!r}; it has "
-        f"{', '.join(sorted(fields)) or 'none'}"
+        f"{', '.join(sorted(fields)) or 'none'}; add world_from_camera "
+        "(T x 4 x 4) and convention ('opencv' or 'opengl')"
       )
   convention = str(fields["convention"])
   if convention not in ("opencv", "opengl"):

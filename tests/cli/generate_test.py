@@ -86,6 +86,12 @@ def test_a_manifest_of_two(nano_checkpoint, photo, tmp_path):
   ]  # fmt: skip
 
 
+def _two_poses(tmp_path):
+  poses = np.stack([np.eye(4)] * 2)
+  np.savez(tmp_path / "two.npz", world_from_camera=poses, convention="opencv")
+  return ("--camera", str(tmp_path / "two.npz"))
+
+
 def _bad_depth(tmp_path, values):
   np.save(tmp_path / "bad.npy", values)
   return ("--depth", str(tmp_path / "bad.npy"))
@@ -114,6 +120,11 @@ _BAD = {
   ),
   "depth all NaN": (
     lambda t: (None, _bad_depth(t, np.full((60, 80), np.nan))), "found none"
+  ),
+  "camera of two frames": (lambda t: (None, _two_poses(t)), "expected 5"),
+  "seed": (lambda t: (None, ("--seed", str(2**40))), "expected a seed"),
+  "out in a file": (
+    lambda t: (None, ("--out", str(t / "photo.png" / "out"))), "cannot use"
   ),
   "steps": (lambda t: (None, ("--steps", "0")), "--steps"),
   "guidance": (lambda t: (None, ("--guidance", "-1")), "--guidance"),
@@ -145,8 +156,9 @@ def test_other_files_are_not_replaced(nano_checkpoint, photo, tmp_path, capsys):
   assert photo.is_file()
 
 
-def test_no_prompt(nano_checkpoint, photo, tmp_path, capsys):
-  assert _generate(nano_checkpoint, tmp_path / "out", photo) == 2
+@pytest.mark.parametrize("words", [(), ("--prompt", ""), ("--prompt", " ")])
+def test_no_prompt(nano_checkpoint, photo, tmp_path, capsys, words):
+  assert _generate(nano_checkpoint, tmp_path / "out", photo, *words) == 2
   assert "--prompt" in capsys.readouterr().err
 
 

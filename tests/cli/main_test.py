@@ -53,6 +53,7 @@ def _module(monkeypatch, function):
   [
     errors.UserError("expected a,\nfound b"),
     FileNotFoundError("no such file"),
+    NotADirectoryError(20, "Not a directory", "out/x"),
     FloatingPointError("not finite"),
     ModuleNotFoundError("x", name="viser"),
   ],
