@@ -85,6 +85,11 @@ def load_picture(path: PathLike) -> Picture:
       f"expected a picture in {path}, found a file that Pillow cannot read: "
       "give a JPEG, PNG or WebP file"
     ) from error
+  if upright.mode == "F":
+    raise errors.UserError(
+      f"expected 8 or 16 bits a channel in {path}, found floating-point "
+      "pixels whose range is unknown: save it as PNG"
+    )
   pixels = _to_rgb(upright)
   focal = _focal_pixels(float(focal_35mm.get(_FOCAL_35MM) or 0), pixels)
   return _checked(Picture(pixels, focal, str(path)))
@@ -135,7 +140,7 @@ def _checked(picture: Picture) -> Picture:
 
 
 def _to_rgb(image: PIL.Image.Image) -> UInt8[np.ndarray, "H W 3"]:
-  if image.mode.startswith("I") or image.mode == "F":
+  if image.mode.startswith("I"):
     values = np.asarray(image).astype(np.float64)
     grey = np.clip(values // 256, 0, 255).astype(np.uint8)
     image = PIL.Image.fromarray(grey)

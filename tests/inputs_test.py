@@ -52,6 +52,10 @@ def test_focal_length_from_exif(tmp_path):
     (lambda p: p, "no such file"),
     (lambda p: p.write_text("words"), "cannot read"),
     (lambda p: _save(p, np.zeros((1, 1, 3), np.uint8)), "1 x 1"),
+    (
+      lambda p: _save(p, np.ones((20, 20), np.float32), format="tiff"),
+      "floating",
+    ),
   ],
 )
 def test_bad_pictures(tmp_path, make, words):
