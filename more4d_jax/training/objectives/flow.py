@@ -1,12 +1,19 @@
-"""The flow-matching loss that STraG and ViSM share (spec 06)."""
+"""The flow matching on cached latents that STraG and ViSM share (spec 06)."""
 
-from collections.abc import Callable
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
+import flax.linen as nn
 import jax
-from jaxtyping import Array, Float
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from more4d_jax.models import flow_matching, latent_stats, video_vae
 from more4d_jax.training import step as steps
+from more4d_jax.training.objectives import base
 
 Velocity = Callable[
   [Float[Array, "B t h w C"], Float[Array, "B"]], Float[Array, "B t h w C"]
@@ -47,3 +54,81 @@ def flow_loss(
   target = flow_matching.velocity_target(latents, noise)
   loss = flow_matching.flow_loss(predicted, target, sigma, config)
   return loss, {}
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentObjective(abc.ABC):
+  """Flow matching on latents of a cache.
+
+  Attributes:
+    config: the network.
+    stats: of the raw latents.
+    flow: noise levels.
+    dropout: shares of samples that lose a condition, drawn independently.
+    grid: (t, h, w) of the latents.
+    image_size: (H, W) of the picture.
+    empty_text: tokens [L] of the caption "".
+    target: of the cache's fields TARGET_mean and TARGET_logvar.
+  """
+
+  config: Any
+  stats: latent_stats.LatentStats
+  flow: flow_matching.FlowConfig
+  dropout: Any
+  grid: tuple[int, int, int]
+  image_size: tuple[int, int]
+  empty_text: Int[np.ndarray, "L"]
+  target: ClassVar[str]
+
+  @property
+  @abc.abstractmethod
+  def network(self) -> nn.Module:
+    """The module; it holds no values."""
+
+  @abc.abstractmethod
+  def conditions(
+    self, params: Any, batch: Mapping[str, Array], keys: steps.Keys
+  ) -> Any:
+    """Conditions of a batch after dropout; latents are normalised already."""
+
+  def init(self, key: Key[Array, ""]) -> Any:
+    """Returns boxed parameters of transformer and encoders."""
+    return self.network.init(
+      key,
+      jnp.zeros((1, *self.grid, self.config.dit.out_channels)),
+      jnp.zeros((1, len(self.empty_text)), jnp.int32),
+      jnp.zeros((1, *self.image_size, 3)),
+      method="everything",
+    )["params"]
+
+  def keep(
+    self, name: str, batch: Mapping[str, Array], keys: steps.Keys
+  ) -> Bool[Array, "B"]:
+    """Draws which samples keep the condition `dropout` has under a name."""
+    count, rate = batch["text"].shape[0], getattr(self.dropout, name)
+    return base.keep_mask(keys(f"dropout_{name}"), rate, count)
+
+  def encode(self, params: Any, method: str, value: Array) -> Any:
+    """Applies an encoder of the network; None where it has none."""
+    return self.network.apply({"params": params}, value, method=method)
+
+  def text_context(
+    self, params: Any, batch: Mapping[str, Array], keys: steps.Keys
+  ) -> Float[Array, "B L E"]:
+    """Features of the captions; dropped ones are empty captions."""
+    kept = self.keep("text", batch, keys)
+    text = base.select(kept, batch["text"], self.empty_text)
+    return self.encode(params, "text_context", text)
+
+  def loss(
+    self, params: Any, batch: Mapping[str, Array], keys: steps.Keys
+  ) -> tuple[Float[Array, ""], steps.Metrics]:
+    """Returns the flow-matching loss of a batch of the latent cache."""
+    moments = (batch[f"{self.target}_mean"], batch[f"{self.target}_logvar"])
+    latents = posterior_sample(*moments, self.stats, keys)
+    conditions = self.conditions(params, batch, keys)
+
+    def velocity(noisy: Array, timestep: Array) -> Array:
+      return self.network.apply({"params": params}, noisy, timestep, conditions)
+
+    return flow_loss(velocity, latents, self.flow, keys)
