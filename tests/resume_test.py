@@ -13,7 +13,7 @@ from configs import strag
 from data_pipelines.trajscene import generation, make
 from more4d_jax import errors
 from more4d_jax.checkpoints import store
-from more4d_jax.experiment import modes
+from more4d_jax.experiment import modes, settings
 from more4d_jax.models import latent_stats, variants
 from more4d_jax.training import loop
 from tests import nano_bundle
@@ -108,8 +108,9 @@ def test_finished_run_is_left_alone_and_another_config_is_refused(
     workdir / "model",
     nano_bundle.params_of(variants.get("nano"), "strag"),
     variants.get("nano").strag,
-    {},
+    {"steps": _STEPS},
   )
+  settings.claim_workdir(config, workdir)
   modes.run("train", config, workdir)
   assert "nothing left to train" in capsys.readouterr().out
   with pytest.raises(errors.UserError, match="seed is 0 there and 5 here"):

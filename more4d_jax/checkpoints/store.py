@@ -94,12 +94,16 @@ def config_from_json(cls: type, values: Mapping[str, Any]) -> Any:
   )
 
 
-def fingerprint(params: Any) -> str:
-  """Returns 16 hexadecimal digits that change with any weight.
+def fingerprint(params: Any, facts: Mapping[str, Any]) -> str:
+  """Returns 16 hexadecimal digits that change with any weight and any fact.
 
   It is how a network's metadata names the network it was trained on.
+
+  Args:
+    params: nested dict of arrays.
+    facts: what else decides what the network computes, JSON values.
   """
-  digest = hashlib.sha256()
+  digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
   leaves, _ = jax.tree_util.tree_flatten_with_path(params)
   for path, leaf in leaves:
     digest.update(jax.tree_util.keystr(path).encode())

@@ -1,5 +1,6 @@
 """The modes of main.py: train, evaluate and plan."""
 
+import dataclasses
 import functools
 import os
 import pathlib
@@ -83,7 +84,9 @@ def _finished(config: ml_collections.ConfigDict, model: pathlib.Path) -> bool:
   """Whether the network is there and was trained for all the steps."""
   if not (model / "network.json").is_file():
     return False
-  return store.load_header(model)["metadata"]["steps"] >= config.num_steps
+  metadata = store.load_header(model)["metadata"]
+  # A network that did not come from training says no number.
+  return metadata.get("steps", config.num_steps) >= config.num_steps
 
 
 def make_task(
@@ -151,6 +154,7 @@ def prepare(task: tasks.Task) -> loop.Training:
     evaluators=_evaluators(task, mesh, frozen),
     config=loop_config,
     seed=config.seed,
+    trained_on=task.trained_on,
   )
 
 
@@ -180,6 +184,7 @@ def _evaluators(
 ) -> list[loop.Evaluator]:
   """The loss on held-out examples, then what the task itself looks at."""
   compiled = jax.jit(_evaluation_loss(_loss(task), task.config.seed))
+  held = task.held_out()  # Now: unusable records show before any training.
 
   def losses(
     state: states.TrainState, step: int, folder: pathlib.Path
@@ -187,7 +192,7 @@ def _evaluators(
     del step, folder
     found: list[dict[str, float]] = []
     with jax.set_mesh(mesh):
-      for number, batch in enumerate(_held_out_batches(task, mesh)):
+      for number, batch in enumerate(_held_out_batches(task, held, mesh)):
         values = compiled(state.ema, frozen, batch, jnp.int32(number))
         found.append(jax.device_get(values))
     return {
@@ -212,8 +217,8 @@ def _evaluation_loss(loss: steps.LossFn, seed: int) -> Any:
   return evaluate
 
 
-def _held_out_batches(task: tasks.Task, mesh: Mesh) -> Any:
-  config, held = task.config, task.held_out()
+def _held_out_batches(task: tasks.Task, held: tasks.DataSet, mesh: Mesh) -> Any:
+  config = task.config
   source = sources.cycled(
     held.source, config.evaluation.records, config.batch_size
   )
@@ -246,7 +251,7 @@ def _evaluate(task: tasks.Task, root: pathlib.Path) -> None:
     raise errors.UserError(
       f"{root} holds no checkpoint yet: train longer than checkpoint.every"
     )
-  state, _ = checkpoints.restore(training.abstract)
+  state, _ = loop.restore(training, checkpoints)
   figures = loop.evaluate(training, state, root)
   training.loader.close()
   for name, value in figures.items():
@@ -262,5 +267,13 @@ def finish(
   """Writes the averaged network with what sampling must know."""
   print(f"writing {directory}", file=sys.stderr)
   params = _host(state.ema, training.frozen)
-  metadata = {**task.size, **task.metadata(params), "steps": int(state.step)}
+  metadata = {
+    **task.size,
+    **task.metadata(params),
+    **({"trained_on": task.trained_on} if task.trained_on else {}),
+  }
+  # Statistics and settings too: equal weights may mean other latents.
+  facts = {**metadata, "config": dataclasses.asdict(task.network)}
+  metadata["identity"] = store.fingerprint(params, facts)
+  metadata["steps"] = int(state.step)
   store.save_network(directory, params, task.network, metadata)

@@ -99,6 +99,11 @@ class MotionVAETask(tasks.Task):
       )
     return {"moving_error": errors.relative}
 
+  @property
+  def trained_on(self) -> dict[str, str]:
+    """The video VAE inside."""
+    return {"video_vae": self._video_vae.metadata["identity"]}
+
   def metadata(self, params: Any) -> dict[str, Any]:
     """Normalisation, and statistics of the latents of training motion."""
     task = self.objective
@@ -126,8 +131,6 @@ class MotionVAETask(tasks.Task):
       "base_latent_stats": base_stats.to_json(),
       "trajectory_latent_stats": trajectory.to_json(),
       "latent_stats": latent_stats.chain(base_stats, trajectory).to_json(),
-      "identity": tasks.identity(params),
-      "trained_on": {"video_vae": video["identity"]},
     }
 
 

@@ -201,19 +201,24 @@ class STraGTask(tasks.Task):
       if name in figures
     }
 
+  @property
+  def trained_on(self) -> dict[str, str]:
+    """The motion VAE whose latents these are."""
+    return {"motion_vae": self._motion_vae.metadata["identity"]}
+
   def metadata(self, params: Any) -> dict[str, Any]:
-    """How to sample, and from which motion VAE the latents are."""
+    """How to sample, and how fast the scenes of the training records go."""
     del params
     motion = self._motion_vae.metadata
     return {
       **self.size,
+      "fps": float(self.records[0][0].decode(("fps",))["fps"]),
       "normalisation": motion["normalisation"],
       "latent_stats": motion["latent_stats"],
       "sampling": {
         **self.config.sampling.to_dict(),
         "shift": self.config.flow.shift,
       },
-      "trained_on": {"motion_vae": motion["identity"]},
     }
 
 

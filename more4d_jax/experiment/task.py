@@ -12,7 +12,6 @@ import ml_collections
 import numpy as np
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import store
 from more4d_jax.data import loader, transforms
 from more4d_jax.experiment import settings, sources, start
 from more4d_jax.models import latent_stats, variants
@@ -115,6 +114,11 @@ class Task(abc.ABC):
   def metadata(self, params: Any) -> dict[str, Any]:
     """What sampling must know, besides the size."""
     del params
+    return {}
+
+  @property
+  def trained_on(self) -> dict[str, str]:
+    """Kind -> identity of the networks below this one; after `prepare`."""
     return {}
 
   @property
@@ -260,11 +264,6 @@ def data_fingerprint(
   names = sources.directories(data.held_out if held else data.records)
   first = [name, data.num_held_out] if not held else [name]
   return [*first, count, sources.fingerprint(names)]
-
-
-def identity(params: Any) -> str:
-  """Digits by which later networks name this one."""
-  return store.fingerprint(jax.device_get(params))
 
 
 def model(config: ml_collections.ConfigDict, network: Any) -> Any:

@@ -103,10 +103,7 @@ class VideoVAETask(tasks.Task):
       tasks.statistics_batches(data, self.config.statistics_records),
       self.network.latent_channels,
     )
-    return {
-      "latent_stats": stats.to_json(),
-      "identity": tasks.identity(params),
-    }
+    return {"latent_stats": stats.to_json()}
 
 
 def _reconstruct(

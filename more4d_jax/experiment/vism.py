@@ -164,8 +164,13 @@ class ViSMTask(tasks.Task):
       )
     return _figures(rendering, coverage, completed, true)
 
+  @property
+  def trained_on(self) -> dict[str, str]:
+    """The video VAE whose latents these are."""
+    return {"video_vae": self._video_vae.metadata["identity"]}
+
   def metadata(self, params: Any) -> dict[str, Any]:
-    """How to sample, and from which video VAE the latents are."""
+    """How to sample."""
     del params
     return {
       **self.size,
@@ -173,7 +178,6 @@ class ViSMTask(tasks.Task):
         **self.config.sampling.to_dict(),
         "shift": self.config.flow.shift,
       },
-      "trained_on": {"video_vae": self._video_vae.metadata["identity"]},
     }
 
 

@@ -15,6 +15,7 @@ import jax
 import tqdm
 from jax.sharding import Mesh
 
+from more4d_jax import errors
 from more4d_jax.checkpoints import store
 from more4d_jax.training import metrics as metrics_lib
 from more4d_jax.training import prefetch
@@ -69,6 +70,7 @@ class Training:
     evaluators: run on held-out records.
     config: how long and how often.
     seed: stored with each checkpoint.
+    trained_on: kind -> identity of the networks below, stored likewise.
   """
 
   name: str
@@ -81,6 +83,7 @@ class Training:
   evaluators: Sequence[Evaluator]
   config: LoopConfig
   seed: int
+  trained_on: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 class _Log:
@@ -195,7 +198,7 @@ def train(
   if checkpoints.latest_step() is None:
     state = training.create()
   else:
-    state, extra = checkpoints.restore(training.abstract)
+    state, extra = restore(training, checkpoints)
     training.loader.set_state(extra["loader"])
   first = int(state.step)
   log = _Log(training, root, first)
@@ -220,15 +223,37 @@ def train(
   return state
 
 
+def restore(
+  training: Training, checkpoints: store.TrainingCheckpoints
+) -> tuple[states.TrainState, dict[str, Any]]:
+  """Reads the newest checkpoint; returns the state and what lies beside it.
+
+  Raises:
+    UserError: if it does not fit, or was trained on other networks.
+  """
+  state, extra = checkpoints.restore(training.abstract)
+  for kind, identity in extra.get("trained_on", {}).items():
+    if training.trained_on.get(kind) != identity:
+      raise errors.UserError(
+        f"this run was started on another {kind} than the one that "
+        f"init_from.{kind} holds now: use another --workdir, or the {kind} it "
+        "was started on"
+      )
+  return state, extra
+
+
 def _save(
   training: Training,
   checkpoints: store.TrainingCheckpoints,
   state: states.TrainState,
   position: dict[str, Any],
 ) -> None:
-  checkpoints.save(
-    int(state.step), state, {"loader": position, "seed": training.seed}
-  )
+  extra = {
+    "loader": position,
+    "seed": training.seed,
+    "trained_on": dict(training.trained_on),
+  }
+  checkpoints.save(int(state.step), state, extra)
 
 
 def _after_step(

@@ -50,8 +50,10 @@ def test_saving_again_replaces(tmp_path):
 
 def test_fingerprint_changes_with_any_weight():
   other = {**_PARAMS, "decoder": {"b": np.float32([1.5000001])}}
-  assert store.fingerprint(_PARAMS) != store.fingerprint(other)
-  assert store.fingerprint(_PARAMS) == store.fingerprint(dict(_PARAMS))
+  mine = store.fingerprint(_PARAMS, {"gain": 1.0})
+  assert mine != store.fingerprint(other, {"gain": 1.0})
+  assert mine != store.fingerprint(_PARAMS, {"gain": 2.0})
+  assert mine == store.fingerprint(dict(_PARAMS), {"gain": 1.0})
 
 
 def test_absent_and_damaged_networks_are_one_clear_line(tmp_path):

@@ -3,10 +3,14 @@
 import importlib
 import json
 
+import numpy as np
 import pytest
 
 from more4d_jax import errors
-from more4d_jax.experiment import modes, settings, sources
+from more4d_jax.checkpoints import store
+from more4d_jax.experiment import depth, modes, settings, sources
+from more4d_jax.training import loop
+from more4d_jax.training import state as states
 
 
 def _config(name, **values):
@@ -54,3 +58,31 @@ def test_fewer_than_no_records_cannot_be_held_out(monkeypatch):
   config = _config("depth", **{"data.records": "x", "data.num_held_out": -1})
   with pytest.raises(errors.UserError, match="at least 0"):
     sources.open_sets(config.data)
+
+
+class _Task(depth.DepthTask):
+  """A depth network that pretends to have statistics and a base."""
+
+  mean = 0.0
+  trained_on = {"video_vae": "aaaa"}  # noqa: RUF012
+
+  def metadata(self, params):
+    return {"latent_stats": {"mean": [self.mean]}}
+
+
+def test_equal_weights_with_other_statistics_are_another_network(
+  monkeypatch, tmp_path
+):
+  written = []
+  monkeypatch.setattr(store, "save_network", lambda *args: written.append(args))
+  training = object.__new__(loop.Training)
+  object.__setattr__(training, "frozen", {})
+  state = states.TrainState(3, None, {"w": np.ones(2)}, None, 0)
+  task = _Task(_config("depth"))
+  for task.mean in (0.0, 1.0, 1.0):
+    modes.finish(task, training, state, tmp_path)
+  metadata = [args[3] for args in written]
+  assert metadata[0]["identity"] != metadata[1]["identity"]
+  assert metadata[1] == metadata[2]
+  assert metadata[0]["trained_on"] == {"video_vae": "aaaa"}
+  assert metadata[0]["steps"] == 3

@@ -1,5 +1,6 @@
 """The loop on a line fitted by gradient descent: resuming, stopping, errors."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -112,6 +113,17 @@ def test_resumed_run_repeats_the_uninterrupted_one_exactly(tmp_path):
   assert _losses(tmp_path / "parts") == _losses(tmp_path / "whole")
   for ours, theirs in zip(jax.tree.leaves(resumed), jax.tree.leaves(whole)):
     np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_run_does_not_go_on_over_other_networks(tmp_path):
+  def on(identity, num_steps):
+    training = _training(num_steps)
+    return dataclasses.replace(training, trained_on={"video_vae": identity})
+
+  loop.train(on("aaaa", 2), tmp_path)
+  with pytest.raises(errors.UserError, match="started on another video_vae"):
+    loop.train(on("bbbb", 3), tmp_path)
+  assert loop.train(on("aaaa", 3), tmp_path).step == 3
 
 
 def test_a_signal_saves_and_the_run_goes_on(tmp_path):
