@@ -53,6 +53,12 @@ def test_counts_of_nothing_are_one_clear_line(name):
     settings.loop_config(config)
 
 
+def test_an_unknown_scale_of_the_loss_is_one_clear_line():
+  task = modes.make_task(_config("motion_vae", **{"loss.scale": "Sum"}), None)
+  with pytest.raises(errors.UserError, match="'Sum': choose one of sum, mean"):
+    _ = task.objective
+
+
 def test_fewer_than_no_records_cannot_be_held_out(monkeypatch):
   monkeypatch.setattr(sources.source, "open_records", lambda _: [1, 2, 3])
   config = _config("depth", **{"data.records": "x", "data.num_held_out": -1})

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
+from more4d_jax import errors
 from more4d_jax.geometry import motion as motion_geometry
 from more4d_jax.models import motion_vae as motion_model
 from more4d_jax.models import video_vae
@@ -21,6 +22,7 @@ from more4d_jax.training.objectives import base
 
 # Motion by more than this share of a point's depth counts as moving.
 MOVING = 0.01
+SCALES = ("sum", "mean")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,12 @@ class MotionLoss:
   moving: float = 0.0
   scale: str = "sum"
   train_encoder: bool = True
+
+  def __post_init__(self) -> None:
+    if self.scale not in SCALES:
+      raise errors.UserError(
+        f"loss.scale is {self.scale!r}: choose one of {', '.join(SCALES)}"
+      )
 
 
 def normalised_motion(
