@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from data_pipelines.procedural import records
 from more4d_jax import errors
 from more4d_jax.checkpoints import store
 from more4d_jax.experiment import depth, modes, settings, sources
@@ -92,3 +93,12 @@ def test_equal_weights_with_other_statistics_are_another_network(
   assert metadata[1] == metadata[2]
   assert metadata[0]["trained_on"] == {"video_vae": "aaaa"}
   assert metadata[0]["steps"] == 3
+
+
+def test_speed_of_the_records_travels_with_strag():
+  task = modes.make_task(_config("strag"), None)
+  record = records.make_record(1, records.RecordOptions(5, 32, 48))
+  found = {"normalisation": {}, "latent_stats": {}}
+  task._sets = ([record], [record])
+  task._motion_vae = store.Network("motion_vae", None, {}, found)
+  assert task.metadata({})["fps"] == record.fps != 8
