@@ -47,17 +47,17 @@ def check(options: SceneOptions) -> None:
     raise errors.UserError(
       f"no record generator {options.kind!r}; there are {', '.join(KINDS)}"
     )
-  for name in ("count", "height", "width"):
+  least = {"count": 1, "height": 1, "width": 1, "seed": 0, "views": 0}
+  for name, limit in least.items():
     value = getattr(options, name)
-    if value < 1:
-      raise errors.UserError(f"{name} is {value}; expected at least 1")
+    if value < limit:
+      raise errors.UserError(f"{name} is {value}; expected at least {limit}")
   if options.frames < 1 or options.frames % 4 != 1:
     raise errors.UserError(
       f"frames is {options.frames}; expected 4k + 1 (1, 5, 9, ...), what the "
       f"video autoencoder takes"
     )
-  if options.seed < 0:
-    raise errors.UserError(f"seed is {options.seed}; expected at least 0")
+  _check_scenes(options.scenes)
   split = _split(options.seeds_of)
   if options.seed + options.count > split.size:
     name = options.seeds_of or _TRAINING
@@ -96,3 +96,12 @@ def _split(name: str | None) -> Any:
       f"{', '.join(sorted(splits.SPLITS))}"
     )
   return splits.SPLITS[name or _TRAINING]
+
+
+def _check_scenes(name: str) -> None:
+  from data_pipelines.procedural import scenes
+
+  if name != "all" and name not in scenes.KINDS:
+    raise errors.UserError(
+      f"no procedural scenes {name!r}; there are all, {', '.join(scenes.KINDS)}"
+    )

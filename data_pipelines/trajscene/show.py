@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
+from more4d_jax import errors
 from more4d_jax.data import codec, records, source
 
 _PANEL_HEIGHT = 192  # Pixels, at least; small grids are magnified.
@@ -32,10 +33,17 @@ def show(
     count: how many rows.
 
   Raises:
-    UserError: no records there.
+    UserError: no records there, or an output that is no mp4 file.
   """
+  out = pathlib.Path(out)
+  if out.suffix.lower() != ".mp4":
+    raise errors.UserError(f"{out}: expected an output file ending in .mp4")
   opened = source.open_records(directory, split)
-  first = min(max(first, 0), len(opened) - 1)
+  if not 0 <= first < len(opened) or count < 1:
+    raise errors.UserError(
+      f"expected --first of 0 to {len(opened) - 1} and --count of at least 1, "
+      f"found {first} and {count}; {directory} has {len(opened)} records"
+    )
   chosen = [opened[i] for i in range(first, min(first + count, len(opened)))]
   rows = [record_row(item.decode()) for item in chosen]
   frames = max(len(row) for row in rows)
@@ -49,7 +57,6 @@ def show(
   ]
   film = np.concatenate(padded, axis=1)
   film = film[:, : film.shape[1] // 2 * 2, : film.shape[2] // 2 * 2]
-  out = pathlib.Path(out)
   out.parent.mkdir(parents=True, exist_ok=True)
   fps = chosen[0].decode(("fps",))["fps"]
   out.write_bytes(

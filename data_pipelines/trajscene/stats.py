@@ -9,6 +9,7 @@ import numpy as np
 import tqdm
 
 from data_pipelines.trajscene import validate
+from more4d_jax import errors
 from more4d_jax.data import records, source
 
 _MOVING = 0.01  # Of the first-frame depth, over the whole clip.
@@ -42,8 +43,13 @@ def stats(
   Returns: `records`, `looked_at`, `bytes_per_record` and per field, `shapes`,
     `captions`, `words`, and quantiles (0, 10, 50, 90, 100 %) over records of
     the measures of `measures`.
+
+  Raises:
+    UserError: no records there, or a limit below 1.
   """
   opened = source.open_records(directory, split)
+  if limit is not None and limit < 1:
+    raise errors.UserError(f"limit is {limit}; expected at least 1")
   count = min(limit or len(opened), len(opened))
   sizes: collections.Counter[str] = collections.Counter()
   shapes: collections.Counter[str] = collections.Counter()

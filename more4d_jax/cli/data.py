@@ -45,6 +45,8 @@ def make(
   from data_pipelines.trajscene import generation
   from data_pipelines.trajscene import make as making
 
+  if processes is not None and processes < 1:
+    raise errors.UserError(f"processes is {processes}; expected at least 1")
   options = making.MakeOptions(
     out=out,
     scenes=generation.SceneOptions(

@@ -89,3 +89,22 @@ def test_the_film_shows_where_points_went(directory, tmp_path):
   column = int((x / z * fx + cx) * scale)
   bright = pixels[3, int(4.5 * scale), column - 2 : column + 3].max(axis=-1)
   assert bright.max() > 200  # A saturated dot over a picture below 128.
+
+
+@pytest.mark.parametrize(
+  ("command", "arguments", "message"),
+  [
+    (data.show, {"first": 3}, "has 3 records"),
+    (data.show, {"first": -1}, "has 3 records"),
+    (data.show, {"count": 0}, "has 3 records"),
+    (data.show, {"out": "film.avi"}, "ending in .mp4"),
+    (data.stats, {"limit": 0}, "limit is 0"),
+  ],
+)
+def test_impossible_choices_are_refused(
+  directory, tmp_path, monkeypatch, command, arguments, message
+):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(errors.UserError, match=message):
+    command(records=str(directory), **arguments)
+  assert not list(tmp_path.iterdir())

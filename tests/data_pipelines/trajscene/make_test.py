@@ -191,6 +191,8 @@ def test_a_damaged_part_is_made_again(tmp_path, undisturbed):
     ({"count": 0}, "count is 0"),
     ({"width": -3}, "width is -3"),
     ({"seed": -1}, "seed is -1"),
+    ({"views": -1}, "views is -1"),
+    ({"scenes": "sideways"}, "no procedural scenes 'sideways'"),
     ({"kind": "unheard"}, "no record generator 'unheard'"),
     ({"seeds_of": "nowhere"}, "no split of scenes 'nowhere'"),
     ({"seeds_of": "motion64", "count": 65}, "motion64 has 64 scenes"),
