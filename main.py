@@ -10,6 +10,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from more4d_jax import errors
+from more4d_jax.cli import flag_errors
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "configuration file, as in configs/strag.py:size=tiny"
@@ -21,19 +22,9 @@ _MODE = flags.DEFINE_enum(
   "mode", "train", ["train", "evaluate", "plan"], "what to do"
 )
 
-_FLAG_ERRORS = (
-  flags.Error,
-  AttributeError,
-  KeyError,
-  OSError,
-  TypeError,
-  ValueError,
-)
-
 
 def _run(_: Sequence[str]) -> int:
   from more4d_jax import experiment
-  from more4d_jax.cli import flag_errors
   from more4d_jax.training import loop
 
   if not flags.FLAGS["verbosity"].present:
@@ -44,8 +35,8 @@ def _run(_: Sequence[str]) -> int:
     return _fail(e)
   except OSError as e:
     return _fail(flag_errors.describe_file(e))
-  except loop.Interrupted as e:
-    print(e, file=sys.stderr)
+  except (loop.Interrupted, KeyboardInterrupt) as e:
+    print(str(e) or "interrupted", file=sys.stderr)
     return 130
   return 0
 
@@ -62,15 +53,9 @@ def _parse(arguments: list[str]) -> list[str]:
     _CONFIG.value.lock()  # Raises if the file could not be read.
     if _MODE.value != "plan" and _WORKDIR.value is None:
       raise ValueError("expected --workdir=DIR, found none: name one")
-  except _FLAG_ERRORS as error:
-    sys.exit(_fail(_describe(error, arguments)))
+  except flag_errors.MISTAKES as error:
+    sys.exit(_fail(flag_errors.describe(error, arguments)))
   return rest
-
-
-def _describe(error: Exception, arguments: list[str]) -> str:
-  from more4d_jax.cli import flag_errors
-
-  return flag_errors.describe(error, arguments)
 
 
 def _fail(message: Exception | str) -> int:

@@ -2,6 +2,16 @@
 
 from collections.abc import Sequence
 
+# What parsing flags and reading a configuration file raise.
+MISTAKES = (
+  flags.Error,
+  AttributeError,
+  KeyError,
+  OSError,
+  TypeError,
+  ValueError,
+)
+
 
 def describe(error: Exception, arguments: Sequence[str]) -> str:
   """Returns what was wrong and what to do.
@@ -10,6 +20,8 @@ def describe(error: Exception, arguments: Sequence[str]) -> str:
     error: what parsing the flags raised.
     arguments: of the command line.
   """
+  if isinstance(error, OSError):
+    return describe_file(error)
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   last = lines[-1] if lines else type(error).__name__
   if isinstance(error, KeyError | AttributeError):
