@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from absl import flags
+
 # What parsing flags and reading a configuration file raise.
 MISTAKES = (
   flags.Error,
