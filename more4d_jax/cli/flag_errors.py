@@ -22,7 +22,7 @@ def describe(error: Exception, arguments: Sequence[str]) -> str:
     error: what parsing the flags raised.
     arguments: of the command line.
   """
-  if isinstance(error, OSError):
+  if isinstance(error, OSError) and error.filename is not None:
     return describe_file(error)
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   last = lines[-1] if lines else type(error).__name__
