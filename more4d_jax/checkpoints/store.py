@@ -166,7 +166,9 @@ def save_network(
     _replace_directory(temporary, final)
 
 
-def _read_json(path: pathlib.Path, what: str, advice: str) -> dict[str, Any]:
+def _read_json(
+  path: pathlib.Path, what: str, advice: str, needed: Sequence[str]
+) -> dict[str, Any]:
   if not path.is_file():
     raise errors.UserError(
       f"expected {what} in {path.parent}, found no {path.name}: {advice}"
@@ -175,11 +177,16 @@ def _read_json(path: pathlib.Path, what: str, advice: str) -> dict[str, Any]:
     value = json.loads(path.read_text())
   except json.JSONDecodeError as error:
     raise errors.UserError(f"{path} is damaged ({error}): {advice}") from error
+  if not isinstance(value, dict):
+    raise errors.UserError(f"{path} holds no JSON object: {advice}")
   if value.get("format") != FORMAT_VERSION:
     raise errors.UserError(
       f"{path} has format {value.get('format')}, expected {FORMAT_VERSION}: "
       f"{advice}"
     )
+  missing = [name for name in needed if name not in value]
+  if missing:
+    raise errors.UserError(f"{path} lacks {', '.join(missing)}: {advice}")
   return value
 
 
@@ -191,7 +198,10 @@ def load_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
   """
   path = pathlib.Path(directory).absolute()
   return _read_json(
-    path / _NETWORK, "a network", "train it to its end, or name its directory"
+    path / _NETWORK,
+    "a network",
+    "train it to its end, or name its directory",
+    ("kind", "config", "metadata"),
   )
 
 
@@ -286,7 +296,9 @@ def load_bundle(directory: str | os.PathLike[str]) -> dict[str, Network]:
     UserError: if the directory is no bundle, or a damaged one.
   """
   path = pathlib.Path(directory).absolute()
-  model = _read_json(path / _MODEL, "a bundle", "make one with `more4d bundle`")
+  model = _read_json(
+    path / _MODEL, "a bundle", "make one with `more4d bundle`", ("networks",)
+  )
   return {
     kind: load_network(path / name) for kind, name in model["networks"].items()
   }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping
@@ -42,9 +43,16 @@ def optimizer_config(
   """Reads the section `optimizer`.
 
   Raises:
-    UserError: for an unknown schedule.
+    UserError: for an unknown schedule, or a rate or clip that is no positive
+      number.
   """
   found = section(optimizer.OptimizerConfig, config.optimizer)
+  for name in ("learning_rate", "clip"):
+    value = getattr(found, name)
+    if not (math.isfinite(value) and value > 0):
+      raise errors.UserError(
+        f"optimizer.{name} is {value}: expected a positive number"
+      )
   if found.schedule not in optimizer.SCHEDULES:
     raise errors.UserError(
       f"optimizer.schedule is {found.schedule!r}: choose one of "

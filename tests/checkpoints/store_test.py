@@ -68,6 +68,12 @@ def test_absent_and_damaged_networks_are_one_clear_line(tmp_path):
   header.write_text(text.replace('"format": 1', '"format": 99'))
   with pytest.raises(errors.UserError, match="format 99"):
     store.load_network(tmp_path / "model")
+  header.write_text(text.replace('"kind"', '"sort"'))
+  with pytest.raises(errors.UserError, match="lacks kind"):
+    store.load_network(tmp_path / "model")
+  header.write_text("[1, 2]")
+  with pytest.raises(errors.UserError, match="no JSON object"):
+    store.load_network(tmp_path / "model")
   header.write_text(text.replace('"width"', '"breadth"'))
   with pytest.raises(errors.UserError, match="breadth"):
     store.load_network(tmp_path / "model")

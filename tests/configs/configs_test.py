@@ -122,6 +122,8 @@ def test_no_field_is_without_a_reader(name):
   ("changes", "message"),
   [
     ({"optimizer.schedule": "steps"}, "optimizer.schedule"),
+    ({"optimizer.learning_rate": -1.0}, "optimizer.learning_rate is -1"),
+    ({"optimizer.clip": float("nan")}, "optimizer.clip is nan"),
     ({"flow.sampling": "often"}, "flow.sampling"),
     ({"flow.weighting": "heavy"}, "flow.weighting"),
     ({"num_steps": 0}, "num_steps is 0"),
