@@ -93,10 +93,7 @@ class Networks:
   def normalisation(self) -> motion.MotionNormalisation:
     """What turned trajectories into motion in training."""
     found = self.network("motion_vae").metadata["normalisation"]
-    alpha = found.get("fixed_alpha")
-    return motion.MotionNormalisation(
-      found["mode"], None if alpha is None else tuple(alpha)
-    )
+    return motion.MotionNormalisation.from_json(found)
 
   def sampler(self, kind: str) -> solvers.SamplerConfig:
     """Steps, guidance and schedule of `strag` or `vism`."""

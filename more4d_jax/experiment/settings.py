@@ -5,7 +5,6 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -120,17 +119,6 @@ def normalisation(
       f"{', '.join(motion.MODES)}"
     )
   return motion.MotionNormalisation(mode, alpha)
-
-
-def normalisation_from(
-  metadata: Mapping[str, Any],
-) -> motion.MotionNormalisation:
-  """Reads the normalisation out of a motion VAE's metadata."""
-  found = metadata["normalisation"]
-  alpha = found["fixed_alpha"]
-  return motion.MotionNormalisation(
-    found["mode"], None if alpha is None else tuple(alpha)
-  )
 
 
 def flow_config(config: ml_collections.ConfigDict) -> flow_matching.FlowConfig:

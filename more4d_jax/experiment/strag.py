@@ -15,6 +15,7 @@ from more4d_jax.data import loader, transforms
 from more4d_jax.evaluation import track_metrics
 from more4d_jax.experiment import settings, sources, start
 from more4d_jax.experiment import task as tasks
+from more4d_jax.geometry import motion as motion_geometry
 from more4d_jax.models import latent_stats, motion_vae, strag, video_vae
 from more4d_jax.sampling import networks
 from more4d_jax.training.objectives import strag as objective
@@ -97,7 +98,9 @@ class STraGTask(tasks.Task):
       UserError: if it was trained on motion of another normalisation.
     """
     self._motion_vae = start.load(self.config, "motion_vae", needed=True)
-    found = settings.normalisation_from(self._motion_vae.metadata)
+    found = motion_geometry.MotionNormalisation.from_json(
+      self._motion_vae.metadata["normalisation"]
+    )
     mine = settings.normalisation(self.config)
     if found != mine:
       raise errors.UserError(

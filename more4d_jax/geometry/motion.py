@@ -10,6 +10,8 @@ d_t = P_t - P_0 and z0 the depth of P_0:
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -37,6 +39,12 @@ class MotionNormalisation:
 
   def __post_init__(self):
     _check(self.mode)
+
+  @classmethod
+  def from_json(cls, values: Mapping[str, Any]) -> "MotionNormalisation":
+    """Reads what `dataclasses.asdict` wrote into a checkpoint's metadata."""
+    alpha = values.get("fixed_alpha")
+    return cls(values["mode"], None if alpha is None else tuple(alpha))
 
   def alpha(
     self, intrinsics: Float[Array, "B 4"], height: int, width: int
