@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import tqdm
 
-from data_pipelines.trajscene import make
+from data_pipelines.trajscene import shards as files
 from more4d_jax import errors
 from more4d_jax.data import records, source
 
@@ -103,7 +103,7 @@ def _pose_problems(poses: np.ndarray) -> Iterator[str]:
 
 def _files(directory: pathlib.Path) -> Iterator[str]:
   """Shards that differ from the manifest, where there is one."""
-  path = directory / make.MANIFEST_FILE
+  path = directory / files.MANIFEST_FILE
   if not path.is_file():
     return
   try:
@@ -114,5 +114,5 @@ def _files(directory: pathlib.Path) -> Iterator[str]:
       f"{path} is damaged ({error}); make or copy the records again"
     ) from error
   for name, digest in expected.items():
-    if make.file_digest(directory / name) != digest:
+    if files.file_digest(directory / name) != digest:
       yield f"{directory / name}: checksum differs from {path.name}"

@@ -1,0 +1,119 @@
+"""Files of a data set in the making: whole or not there, one writer at a time.
+
+What `make` and the importers share: parts (one file per record), shards that
+parts are packed into, and the manifest that comes last.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from data_pipelines.trajscene import builder
+from more4d_jax import errors
+from more4d_jax.data import codec, records, source
+
+MANIFEST_FILE = "manifest.json"
+
+
+def check_split(split: str) -> None:
+  """Raises UserError for a split whose name cannot stand in file names."""
+  if not split.isidentifier():
+    raise errors.UserError(
+      f"split is {split!r}; expected a name of letters, digits and _"
+    )
+
+
+def write_file(path: pathlib.Path, content: bytes) -> None:
+  """Writes a file whole or not at all."""
+  temporary = path.with_name(f"{path.name}.{os.getpid()}.incomplete")
+  temporary.write_bytes(content)
+  os.replace(temporary, path)
+
+
+def file_digest(path: pathlib.Path) -> str:
+  """The file's SHA-256 in hexadecimal."""
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def lock(parts: pathlib.Path) -> Iterator[None]:
+  """Keeps other processes out of a directory of parts.
+
+  Raises:
+    UserError: another one is in it.
+  """
+  with (parts / "lock").open("w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise errors.UserError(
+        f"another process is making records in {parts.parent}; wait for it, or "
+        f"choose another directory"
+      ) from error
+    yield
+
+
+def pack(path: pathlib.Path, parts: Sequence[pathlib.Path]) -> None:
+  """Joins parts to a shard and deletes them.
+
+  Raises:
+    UserError: a part is damaged; it is deleted.
+    OSError: the shard could not be written.
+  """
+  source.write_shard(path, (_checked(part) for part in parts))
+  for part in parts:
+    part.unlink()
+
+
+def finish(
+  out: pathlib.Path,
+  split: str,
+  paths: Sequence[pathlib.Path],
+  lengths: Sequence[int],
+  identity: Mapping[str, Any],
+) -> None:
+  """Writes the metadata and, last, the manifest of finished shards.
+
+  Args:
+    out: directory of the data set.
+    split: its name.
+    paths: the shards in order.
+    lengths: records in each.
+    identity: what decided the files; it stands at the manifest's top.
+  """
+  sizes = [path.stat().st_size for path in paths]
+  builder.write_metadata(out, split, lengths, sum(sizes))
+  manifest = {
+    **identity,
+    "schema_version": records.SCHEMA_VERSION,
+    "codec_version": codec.VERSION,
+    "shards": [
+      {
+        "file": path.name,
+        "records": length,
+        "bytes": size,
+        "sha256": file_digest(path),
+      }
+      for path, length, size in zip(paths, lengths, sizes)
+    ],
+  }
+  text = json.dumps(manifest, indent=2, sort_keys=True)
+  write_file(out / MANIFEST_FILE, text.encode())
+
+
+def _checked(part: pathlib.Path) -> bytes:
+  entry = part.read_bytes()
+  try:
+    records.verify(source.deserialise(entry))
+  except (codec.DamagedError, ValueError) as error:
+    part.unlink()
+    raise errors.UserError(
+      f"{part} was damaged ({error}) and is deleted; run the command again"
+    ) from error
+  return entry
