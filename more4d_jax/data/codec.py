@@ -25,7 +25,7 @@ import zstandard
 from jaxtyping import Bool, Float32, UInt8, UInt32
 
 VERSION = 1
-VIDEO_CRF = 12
+VIDEO_CRF = 14
 _MAGIC = b"M4"
 _HEADER = struct.Struct("<2sBBBB")  # magic, version, coding, dtype, dimensions
 _PLAIN, _TIME, _ROW, _MASK = range(4)

@@ -1,12 +1,4 @@
-"""The TrajScene record: every field, its axes, dtype and unit.
-
-This is the schema's only definition. A record is one scene filmed by one
-camera: a video, and for every pixel of its first frame the path of the point
-seen there. Axis letters: `T` frames of the tracks, `V` frames of video and
-depth (`T` in a full record, 1 in a light one), `H W` the grid, which is data
-and differs between data sets. World coordinates are those of the first
-camera: x right, y down, z forward; pixel (row, col) has its centre at
-(col + 0.5, row + 0.5).
+"""Records to byte strings and back; their fields are defined in `schema`.
 
 On disk a record is a flat table of byte strings, `encode` and `decode`; which
 file holds them is the matter of `source`.
@@ -16,54 +8,21 @@ import dataclasses
 import json
 import struct
 import zlib
-from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple
-
-import numpy as np
-from jaxtyping import Bool, Float32, Int32, UInt8
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 from more4d_jax import errors
-from more4d_jax.data import codec
+from more4d_jax.data import codec, schema
 
-SCHEMA_VERSION = 1
-TRACKS_FRAMES = ("first_camera", "each_camera")
-
-
-class Field(NamedTuple):
-  """One row of the schema."""
-
-  axes: str
-  dtype: str
-  unit: str
-  doc: str
-
-
-FIELDS: Mapping[str, Field] = {
-  "id": Field("", "str", "", "unique within a data set"),
-  "caption": Field("", "str", "", "what moves and how; may be empty"),
-  "source": Field("", "str", "", "where it comes from, with its seed or name"),
-  "licence": Field("", "str", "", "licence of the content, SPDX if it has one"),
-  "fps": Field("", "float", "1/s", "frames a second of tracks and video"),
-  "frame_indices": Field("T", "int32", "", "frame numbers in the source video"),
-  "video": Field("V H W 3", "uint8", "sRGB", "frames; only the first if light"),
-  "tracks": Field(
-    "T H W 3", "float32", "m", "position of each first-frame pixel's point"
-  ),
-  "visible": Field("T H W", "bool", "", "the point is seen by the camera"),
-  "depth": Field(
-    "V H W", "float32", "m", "along z; NaN, infinite or <= 0 is unknown"
-  ),
-  "intrinsics": Field("4", "float32", "px", "fx, fy, cx, cy"),
-  "world_from_camera": Field("T 4 4", "float32", "m", "the first is identity"),
-  "tracks_frame": Field(
-    "", "str", "", "axes of the tracks: first_camera or each_camera"
-  ),
-  "segmentation": Field(
-    "H W", "uint8", "", "first frame: 0 background, from 1 moving objects"
-  ),
-  "views": Field("", "views", "", "true films of the scene by other cameras"),
-}
-"""Field name -> its description; the table that documentation prints."""
+SCHEMA_VERSION = schema.VERSION
+TRACKS_FRAMES = schema.TRACKS_FRAMES
+FIELDS = schema.FIELDS
+Field = schema.Field
+Points = schema.Points
+Record = schema.Record
+Rendering = schema.Rendering
+View = schema.View
+check = schema.check
 
 ENCODED = [
   "header",
@@ -72,68 +31,47 @@ ENCODED = [
   "source",
   "licence",
   "frame_indices",
+  "source_size",
   "video",
   "tracks",
   "visible",
+  "points",
   "depth",
   "intrinsics",
   "world_from_camera",
   "segmentation",
   "views",
+  "renderings",
 ]
-"""Names of the byte strings on disk. `header` is JSON: versions, shape, fps,
-`tracks_frame` and a crc32 of each other string."""
+"""Names of the byte strings on disk. `header` is a line of JSON (versions,
+shape, fps, `tracks_frame`, `cameras`, how exactly things are kept, a crc32 of
+each other string) and one with its own crc32. A None is an empty string."""
 
 _TEXTS = ("id", "caption", "source", "licence")
-_HEADER_VALUES = ("fps", "tracks_frame")
+_HEADER_VALUES = ("fps", "tracks_frame", "cameras")
 
 
 @dataclasses.dataclass(frozen=True)
-class View:
-  """A film of the same scene by another camera of the same intrinsics."""
+class EncodeOptions:
+  """How exactly a record is kept.
 
-  world_from_camera: Float32[np.ndarray, "T 4 4"]
-  video: UInt8[np.ndarray, "T H W 3"]
+  Attributes:
+    video_crf: quality of x264, 0 best, 51 worst.
+    pixel_format: yuv444p keeps colours per pixel; yuv420p is half the size,
+      enough for films that came as such. Odd sizes are always yuv444p.
+  """
+
+  video_crf: int = codec.VIDEO_CRF
+  pixel_format: Literal["yuv444p", "yuv420p"] = "yuv444p"
 
 
-@dataclasses.dataclass(frozen=True)
-class Record:
-  """One scene; the fields are described in `FIELDS`."""
+PROCEDURAL = EncodeOptions()
+REAL = EncodeOptions(video_crf=18, pixel_format="yuv420p")
+"""For filmed videos, whose colours were halved before."""
 
-  id: str
-  caption: str
-  source: str
-  licence: str
-  fps: float
-  frame_indices: Int32[np.ndarray, "T"]
-  video: UInt8[np.ndarray, "V H W 3"]
-  tracks: Float32[np.ndarray, "T H W 3"]
-  visible: Bool[np.ndarray, "T H W"]
-  depth: Float32[np.ndarray, "V H W"]
-  intrinsics: Float32[np.ndarray, "4"]
-  world_from_camera: Float32[np.ndarray, "T 4 4"]
-  tracks_frame: Literal["first_camera", "each_camera"]
-  segmentation: UInt8[np.ndarray, "H W"]
-  views: tuple[View, ...] = ()
 
-  @property
-  def shape(self) -> tuple[int, int, int]:
-    """Frames, height and width of the tracks."""
-    return self.tracks.shape[:3]
-
-  @property
-  def light(self) -> bool:
-    """Whether only the first frame's picture and depth are there."""
-    return len(self.video) < len(self.tracks)
-
-  def decode(self, wanted: Iterable[str] | None = None) -> Any:
-    """Itself, or a dict of the `wanted` fields, as `EncodedRecord.decode`."""
-    if wanted is None:
-      return self
-    return {
-      name: self.video[0] if name == "first_frame" else getattr(self, name)
-      for name in _checked(wanted)
-    }
+class VersionError(codec.DamagedError):
+  """A record of another schema version."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,55 +85,24 @@ class EncodedRecord:
     """A `Record`, or a dict of the `wanted` fields; the rest stays packed.
 
     Raises:
-      UserError: the record is damaged; says which file, record and field.
+      UserError: the record is damaged, or of another schema version; says
+        which file, record and field.
     """
     try:
       return decode(self.fields, wanted)
+    except VersionError as error:
+      raise errors.UserError(
+        f"{self.where} has {error}; make or import these records again"
+      ) from error
     except codec.DamagedError as error:
       raise errors.UserError(
         f"{self.where} is damaged ({error}); copy or make that file again"
       ) from error
 
 
-def check(record: Record) -> None:
-  """Compares a record with the schema.
-
-  Raises:
-    ValueError: names the field, what was expected and what was found.
-  """
-  frames, height, width = record.tracks.shape[:3]
-  sizes = {"T": frames, "H": height, "W": width, "V": len(record.video)}
-  if sizes["V"] not in (1, frames):
-    raise ValueError(
-      f"record {record.id}: video has {sizes['V']} frames; expected {frames} "
-      f"like the tracks, or 1"
-    )
-  for name, field in FIELDS.items():
-    value = getattr(record, name)
-    if field.dtype in ("str", "float", "views"):
-      continue
-    shape = tuple(
-      sizes[axis] if axis in sizes else int(axis) for axis in field.axes.split()
-    )
-    if value.shape != shape or value.dtype != field.dtype:
-      raise ValueError(
-        f"record {record.id}: {name} is {value.dtype} {value.shape}; expected "
-        f"{field.dtype} {shape} ({field.axes})"
-      )
-  if record.tracks_frame not in TRACKS_FRAMES:
-    raise ValueError(
-      f"record {record.id}: tracks_frame is {record.tracks_frame!r}; expected "
-      f"one of {TRACKS_FRAMES}"
-    )
-  for number, view in enumerate(record.views):
-    if view.video.shape != (frames, height, width, 3):
-      raise ValueError(
-        f"record {record.id}: video of view {number} is {view.video.shape}; "
-        f"expected {(frames, height, width, 3)}"
-      )
-
-
-def encode(record: Record) -> dict[str, bytes]:
+def encode(
+  record: Record, options: EncodeOptions = PROCEDURAL
+) -> dict[str, bytes]:
   """Byte strings of a record, one for each name in `ENCODED`.
 
   The same record gives the same bytes. All is kept exactly but the videos.
@@ -204,33 +111,43 @@ def encode(record: Record) -> dict[str, bytes]:
     ValueError: the record does not follow the schema.
   """
   check(record)
+  film = _Film(record.fps, options)
   fields = {name: getattr(record, name).encode() for name in _TEXTS}
   for name in (
     "frame_indices",
+    "source_size",
     "intrinsics",
     "world_from_camera",
     "segmentation",
   ):
     fields[name] = codec.encode_array(getattr(record, name))
-  fields["video"] = codec.encode_video(record.video, record.fps)
-  fields["tracks"] = codec.encode_floats(record.tracks)
-  fields["visible"] = codec.encode_mask(record.visible)
+  fields["video"] = film(record.video)
   fields["depth"] = codec.encode_floats(record.depth)
-  fields["views"] = _encode_views(record.views, record.fps)
-  frames, height, width = record.shape
-  header = {
-    "schema_version": SCHEMA_VERSION,
-    "codec_version": codec.VERSION,
-    "frames": frames,
-    "height": height,
-    "width": width,
-    "video_frames": len(record.video),
-    "num_views": len(record.views),
-    "fps": record.fps,
-    "tracks_frame": record.tracks_frame,
-    "crc32": {name: zlib.crc32(blob) for name, blob in fields.items()},
-  }
-  fields["header"] = json.dumps(header, sort_keys=True).encode()
+  fields["tracks"] = fields["visible"] = fields["points"] = b""
+  if record.points is None:
+    fields["tracks"] = codec.encode_floats(record.tracks)
+    fields["visible"] = codec.encode_mask(record.visible)
+  else:
+    fields["points"] = _encode_points(record.points)
+  fields["views"] = _join(
+    [
+      _join([codec.encode_array(v.world_from_camera), film(v.video)])
+      for v in record.views
+    ]
+  )
+  fields["renderings"] = _join(
+    [
+      _join(
+        [
+          codec.encode_array(r.world_from_camera),
+          film(r.video),
+          codec.encode_mask(r.coverage),
+        ]
+      )
+      for r in record.renderings
+    ]
+  )
+  fields["header"] = _encode_header(record, options, fields)
   return fields
 
 
@@ -250,24 +167,30 @@ def decode(
   header = read_header(fields)
   if wanted is None:
     return Record(**{name: _field(fields, header, name) for name in FIELDS})
-  return {name: _field(fields, header, name) for name in _checked(wanted)}
+  return {
+    name: _field(fields, header, name) for name in schema.checked_names(wanted)
+  }
 
 
 def read_header(fields: Mapping[str, bytes]) -> dict[str, Any]:
   """Versions, shape and checksums of an encoded record.
 
   Raises:
-    codec.DamagedError: no header, or one of another schema version.
+    VersionError: another schema version.
+    codec.DamagedError: no header.
   """
   try:
-    header = json.loads(fields["header"])
+    text, *checksum = fields["header"].split(b"\n")
+    header = json.loads(text)
     version = header["schema_version"]
   except (KeyError, TypeError, ValueError) as error:
     raise codec.DamagedError("no readable header") from error
   if version != SCHEMA_VERSION:
-    raise codec.DamagedError(
+    raise VersionError(
       f"schema version {version}, this program reads {SCHEMA_VERSION}"
     )
+  if checksum != [_checksum(text)]:
+    raise codec.DamagedError("header: checksum differs")
   return header
 
 
@@ -283,14 +206,45 @@ def verify(fields: Mapping[str, bytes]) -> None:
       _blob(fields, header, name)
 
 
-def _checked(wanted: Iterable[str]) -> list[str]:
-  wanted = list(wanted)
-  unknown = set(wanted) - set(FIELDS) - {"first_frame"}
-  if unknown:
-    raise ValueError(
-      f"no record fields {sorted(unknown)}; there are {', '.join(FIELDS)}"
+@dataclasses.dataclass(frozen=True)
+class _Film:
+  """Encodes the videos of one record."""
+
+  fps: float
+  options: EncodeOptions
+
+  def __call__(self, video: Any) -> bytes:
+    even = not (video.shape[1] % 2 or video.shape[2] % 2)
+    pixel_format = self.options.pixel_format if even else "yuv444p"
+    return codec.encode_video(
+      video, self.fps, self.options.video_crf, pixel_format
     )
-  return wanted
+
+
+def _encode_header(
+  record: Record, options: EncodeOptions, fields: Mapping[str, bytes]
+) -> bytes:
+  frames, height, width = record.shape
+  header = {
+    "schema_version": SCHEMA_VERSION,
+    "codec_version": codec.VERSION,
+    "frames": frames,
+    "height": height,
+    "width": width,
+    "video_frames": len(record.video),
+    "num_points": -1 if record.points is None else len(record.points.pixels),
+    "num_views": len(record.views),
+    "num_renderings": len(record.renderings),
+    "options": dataclasses.asdict(options),
+    **{name: getattr(record, name) for name in _HEADER_VALUES},
+    "crc32": {name: zlib.crc32(blob) for name, blob in fields.items()},
+  }
+  text = json.dumps(header, sort_keys=True).encode()
+  return text + b"\n" + _checksum(text)
+
+
+def _checksum(text: bytes) -> bytes:
+  return b"%08x" % zlib.crc32(text)
 
 
 def _field(
@@ -298,12 +252,19 @@ def _field(
 ) -> Any:
   if name in _HEADER_VALUES:
     return header[name]
-  blob = _blob(fields, header, "video" if name == "first_frame" else name)
+  blob = _blob(fields, header, "video" if name == schema.FIRST_FRAME else name)
   decoder = bytes.decode if name in _TEXTS else _DECODERS.get(name)
+  if name in ("tracks", "visible", "points") and not blob:
+    return None
   try:
-    return (decoder or codec.decode_array)(blob)
+    value = (decoder or codec.decode_array)(blob)
   except (codec.DamagedError, UnicodeDecodeError, struct.error) as error:
     raise codec.DamagedError(f"{name}: {error}") from error
+  if name == "video" and len(value) != header["video_frames"]:
+    raise codec.DamagedError(
+      f"video: {len(value)} frames, the header says {header['video_frames']}"
+    )
+  return value
 
 
 def _blob(
@@ -317,35 +278,63 @@ def _blob(
   return blob
 
 
-def _encode_views(views: tuple[View, ...], fps: float) -> bytes:
-  """A count, then for each view its two strings with their lengths before."""
-  parts = [struct.pack("<I", len(views))]
-  for view in views:
-    for blob in (
-      codec.encode_array(view.world_from_camera),
-      codec.encode_video(view.video, fps),
-    ):
-      parts += [struct.pack("<I", len(blob)), blob]
+def _join(blobs: Sequence[bytes]) -> bytes:
+  """A count, then each string with its length before it."""
+  parts = [struct.pack("<I", len(blobs))]
+  for blob in blobs:
+    parts += [struct.pack("<I", len(blob)), blob]
   return b"".join(parts)
 
 
-def _decode_views(blob: bytes) -> tuple[View, ...]:
+def _split(blob: bytes) -> list[bytes]:
   (count,) = struct.unpack_from("<I", blob)
-  views, start = [], 4
+  blobs, start = [], 4
   for _ in range(count):
-    blobs = []
-    for _ in range(2):
-      (size,) = struct.unpack_from("<I", blob, start)
-      blobs.append(blob[start + 4 : start + 4 + size])
-      start += 4 + size
-    views.append(
-      View(codec.decode_array(blobs[0]), codec.decode_video(blobs[1]))
+    (size,) = struct.unpack_from("<I", blob, start)
+    blobs.append(blob[start + 4 : start + 4 + size])
+    start += 4 + size
+  return blobs
+
+
+def _encode_points(points: Points) -> bytes:
+  return _join(
+    [
+      codec.encode_array(points.pixels),
+      codec.encode_array(points.query_frames),
+      codec.encode_floats(points.tracks),
+      codec.encode_mask(points.visible),
+    ]
+  )
+
+
+def _decode_points(blob: bytes) -> Points:
+  return Points(*map(codec.decode_array, _split(blob)))
+
+
+def _decode_views(blob: bytes) -> tuple[View, ...]:
+  parts = map(_split, _split(blob))
+  return tuple(
+    View(codec.decode_array(poses), codec.decode_video(video))
+    for poses, video in parts
+  )
+
+
+def _decode_renderings(blob: bytes) -> tuple[Rendering, ...]:
+  parts = map(_split, _split(blob))
+  return tuple(
+    Rendering(
+      codec.decode_array(poses),
+      codec.decode_video(video),
+      codec.decode_array(coverage),
     )
-  return tuple(views)
+    for poses, video, coverage in parts
+  )
 
 
 _DECODERS = {
-  "first_frame": lambda blob: codec.decode_video(blob, num_frames=1)[0],
+  schema.FIRST_FRAME: lambda blob: codec.decode_video(blob, num_frames=1)[0],
   "video": codec.decode_video,
+  "points": _decode_points,
   "views": _decode_views,
+  "renderings": _decode_renderings,
 }

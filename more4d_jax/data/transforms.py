@@ -5,6 +5,10 @@ only the fields it needs, and returns a dict of arrays without batch axis.
 With a random generator it may choose clip, window, mirror image and caption
 dropout as the options say; without one it takes the first frames and the
 middle window, and changes nothing.
+
+Sparse records follow a few chosen points, between which nothing is known about
+the motion: the functions that need tracks refuse them, those of video and
+depth take them.
 """
 
 import dataclasses
@@ -14,10 +18,11 @@ from typing import Any
 
 import grain
 import numpy as np
+from jaxtyping import Float32, UInt8
 
 from more4d_jax import errors
 from more4d_jax.data import framing as framing_lib
-from more4d_jax.data import records
+from more4d_jax.data import records, schema
 
 Item = records.EncodedRecord | records.Record
 
@@ -65,9 +70,13 @@ def motion_example(
   options: ExampleOptions | None = None,
   rng: np.random.Generator | None = None,
 ) -> dict[str, np.ndarray]:
-  """`tracks` [T H W 3] float32, `intrinsics` [4] float32."""
+  """`tracks` [T H W 3] float32, `intrinsics` [4] float32.
+
+  Raises:
+    UserError: the record is sparse.
+  """
   options = options or ExampleOptions()
-  fields = item.decode(("tracks", "intrinsics"))
+  fields = _decode_dense(item, ("tracks", "intrinsics"))
   framing = _framing(fields["tracks"].shape[1:3], options, rng)
   frames = _frames(len(fields["tracks"]), options)
   return _motion(fields, frames, framing)
@@ -82,10 +91,14 @@ def scene_example(
 
   Returns: `tracks`, `intrinsics` as `motion_example`, `visible` [T H W] bool,
     `image` [H W 3] uint8 and `depth` [H W] float32 of the first frame,
-    `segmentation` [H W] uint8, `caption` str.
+    `segmentation` [H W] uint8, `caption` str. Where nobody segmented the
+    picture, what moves more than 1 % of its first depth is object 1.
+
+  Raises:
+    UserError: the record is sparse.
   """
   options = options or ExampleOptions()
-  fields = item.decode(_SCENE)
+  fields = _decode_dense(item, _SCENE)
   framing = _framing(fields["tracks"].shape[1:3], options, rng)
   return _scene(fields, options, framing, rng)
 
@@ -102,10 +115,10 @@ def view_example(
     generator any.
 
   Raises:
-    UserError: the record has no views.
+    UserError: the record is sparse or has no views.
   """
   options = options or ExampleOptions()
-  fields = item.decode((*_SCENE, "views"))
+  fields = _decode_dense(item, (*_SCENE, "views"))
   if not fields["views"]:
     raise errors.UserError(
       f"{_name(item)} has no views from other cameras; make the records with "
@@ -220,6 +233,7 @@ def flip_caption(caption: str) -> str:
   return _SIDES.sub(other, caption)
 
 
+_MOVING = 0.01  # Of the first depth; trackers' noise lies below.
 _SCENE = (
   "tracks",
   "intrinsics",
@@ -239,6 +253,29 @@ _SIDES = re.compile(rf"\b({'|'.join(_OTHER_SIDE)})\b", re.IGNORECASE)
 
 def _name(item: Item) -> str:
   return getattr(item, "where", None) or f"record {item.id}"
+
+
+def _decode_dense(item: Item, wanted: tuple[str, ...]) -> dict[str, Any]:
+  fields = item.decode(wanted)
+  if fields["tracks"] is None:
+    raise errors.UserError(
+      f"{_name(item)} is sparse, it follows chosen points and not every pixel; "
+      f"this task needs dense tracks: take such records out of data.records"
+    )
+  return fields
+
+
+def _known_segments(
+  segmentation: UInt8[np.ndarray, "H W"],
+  tracks: Float32[np.ndarray, "T H W 3"],
+) -> UInt8[np.ndarray, "H W"]:
+  """The segmentation; where it is unknown, 1 for what moves."""
+  unknown = segmentation == schema.UNKNOWN_SEGMENT
+  if not unknown.any():
+    return segmentation
+  farthest = np.linalg.norm(tracks - tracks[0], axis=-1).max(axis=0)
+  moving = farthest > _MOVING * tracks[0, :, :, 2]  # False where NaN.
+  return np.where(unknown, moving, segmentation).astype(np.uint8)
 
 
 def _framing(
@@ -289,7 +326,7 @@ def _scene(
   if rng is not None:
     caption = drop_caption(caption, options.caption_dropout, rng)
   image, depth = fields["first_frame"][None], fields["depth"][:1]
-  kinds = fields["segmentation"][None]
+  kinds = _known_segments(fields["segmentation"], fields["tracks"])[None]
   return {
     **_motion(fields, frames, framing),
     "visible": framing_lib.frame_map(fields["visible"][frames], framing),

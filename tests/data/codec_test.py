@@ -81,7 +81,7 @@ def test_video_of_any_size_is_close(shape):
   found = codec.decode_video(blob)
   assert found.shape == video.shape
   error = np.abs(found.astype(int) - video)
-  # YUV in 8 bits alone costs two or three levels; crf 12 about as much.
+  # YUV in 8 bits alone costs two or three levels; crf 14 about as much.
   assert error.mean() < 3
   assert codec.encode_video(video, 8.0) == blob
   first = codec.decode_video(blob, num_frames=1)

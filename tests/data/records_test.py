@@ -6,23 +6,29 @@ import numpy as np
 import pytest
 
 from more4d_jax import errors
-from more4d_jax.data import codec, records
+from more4d_jax.data import codec, records, schema
 from tests.data import scenes
+
+POINTS = scenes.record(sparse=True).points
 
 
 def assert_equal(found, expected):
   for name, field in records.FIELDS.items():
     there, here = getattr(found, name), getattr(expected, name)
-    if name == "video":
+    if name == "points" or (expected.sparse and name in ("tracks", "visible")):
+      assert_same_points(there, here)
+    elif name == "video":
       assert there.shape == here.shape and there.dtype == here.dtype
       assert np.abs(there.astype(int) - here).mean() < 4  # H.264
-    elif name == "views":
+    elif name in ("views", "renderings"):
       assert len(there) == len(here)
       for one, other in zip(there, here):
-        assert one.video.shape == other.video.shape
+        assert np.abs(one.video.astype(int) - other.video).max() < 4
         np.testing.assert_array_equal(
           one.world_from_camera, other.world_from_camera
         )
+        if name == "renderings":
+          np.testing.assert_array_equal(one.coverage, other.coverage)
     elif field.axes:
       assert there.dtype == here.dtype
       assert there.tobytes() == here.tobytes(), name
@@ -30,10 +36,19 @@ def assert_equal(found, expected):
       assert there == here, name
 
 
+def assert_same_points(found, expected):
+  assert (found is None) == (expected is None)
+  for name in schema.POINT_FIELDS if expected is not None else ():
+    there, here = getattr(found, name), getattr(expected, name)
+    assert there.tobytes() == here.tobytes(), name
+
+
 @pytest.mark.parametrize("light", [False, True])
-@pytest.mark.parametrize("views", [0, 2])
-def test_round_trip(light, views):
-  record = scenes.record(light=light, views=views)
+@pytest.mark.parametrize(
+  "parts", [{}, {"views": 2, "renderings": 1}, {"sparse": True}]
+)
+def test_round_trip(light, parts):
+  record = scenes.record(light=light, **parts)
   fields = records.encode(record)
   assert sorted(fields) == sorted(records.ENCODED)
   assert_equal(records.decode(fields), record)
@@ -86,6 +101,20 @@ def test_records_and_encoded_records_give_the_same_parts():
     ({"visible": np.zeros((5, 12, 16), bool)}, "visible is bool"),
     ({"video": np.zeros((2, 12, 17, 3), np.uint8)}, "video has 2 frames"),
     ({"tracks_frame": "camera"}, "tracks_frame is 'camera'"),
+    ({"cameras": "maybe"}, "cameras is 'maybe'"),
+    ({"tracks": None}, "expected tracks and visible, or points, found visible"),
+    ({"points": POINTS}, "found tracks, visible, points"),
+    ({"tracks": None, "visible": None}, "found none"),
+    (
+      {
+        "tracks": None,
+        "visible": None,
+        "points": dataclasses.replace(
+          POINTS, query_frames=POINTS.query_frames + 5
+        ),
+      },
+      "query_frames are 5 to 5; expected 0 to 4",
+    ),
   ],
 )
 def test_what_breaks_the_schema_is_refused(change, message):
@@ -98,7 +127,8 @@ def test_what_breaks_the_schema_is_refused(change, message):
 
 @pytest.mark.parametrize("name", records.ENCODED)
 def test_damage_names_the_field_and_the_place(name):
-  fields = records.encode(scenes.record(views=1))
+  record = scenes.record(views=1, renderings=1, sparse=name == "points")
+  fields = records.encode(record)
   blob = bytearray(fields[name])
   blob[len(blob) // 2] ^= 0x40
   damaged = records.EncodedRecord({**fields, name: bytes(blob)}, "record 7")
@@ -113,10 +143,37 @@ def test_damage_names_the_field_and_the_place(name):
     records.decode(damaged.fields)
 
 
-def test_another_schema_version_is_refused():
+@pytest.mark.parametrize("version", [1, 99])
+def test_another_schema_version_is_refused(version):
   fields = records.encode(scenes.record())
   header = fields["header"].replace(
-    b'"schema_version": 1', b'"schema_version": 99'
+    b'"schema_version": 2', b'"schema_version": %d' % version
   )
-  with pytest.raises(codec.DamagedError, match="schema version 99"):
+  with pytest.raises(codec.DamagedError, match=f"schema version {version}"):
     records.decode({**fields, "header": header})
+  there = records.EncodedRecord({**fields, "header": header}, "record 7 (file)")
+  with pytest.raises(errors.UserError) as caught:
+    there.decode(("caption",))
+  assert str(caught.value) == (
+    f"record 7 (file) has schema version {version}, this program reads 2; "
+    f"make or import these records again"
+  )
+
+
+def test_the_shape_needs_no_tracks():
+  for record in (scenes.record(), scenes.record(light=True, sparse=True)):
+    assert record.shape == (5, 12, 17)
+  assert scenes.record(sparse=True).sparse and not scenes.record().sparse
+
+
+def test_filmed_videos_are_smaller():
+  video = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), np.uint8)
+  record = dataclasses.replace(scenes.record(height=64, width=64), video=video)
+  fine, halved = (
+    len(records.encode(record, options)["video"])
+    for options in (records.PROCEDURAL, records.REAL)
+  )
+  assert halved < 0.8 * fine
+  odd = scenes.record()  # 4:2:0 cannot hold 17 columns.
+  found = records.decode(records.encode(odd, records.REAL), ("video",))
+  assert found["video"].shape == odd.video.shape

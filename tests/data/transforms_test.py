@@ -1,10 +1,12 @@
 """Examples against the records they come from."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from more4d_jax import errors
-from more4d_jax.data import loader, records, transforms
+from more4d_jax.data import loader, records, schema, transforms
 from tests.data import scenes
 
 
@@ -140,3 +142,30 @@ def test_examples_go_through_the_loader():
   assert batch["tracks"].shape == (4, 5, 10, 10, 3)
   assert batch["image"].shape == (4, 10, 10, 3)
   assert len(batch["caption"]) == 4
+
+
+@pytest.mark.parametrize(
+  "function",
+  [
+    transforms.motion_example,
+    transforms.scene_example,
+    transforms.view_example,
+  ],
+)
+def test_sparse_records_are_refused_where_tracks_are_needed(function):
+  record = scenes.record(sparse=True)
+  item = records.EncodedRecord(records.encode(record), "record 3 (file)")
+  with pytest.raises(errors.UserError, match=r"record 3 \(file\) is sparse"):
+    function(item)
+  found = transforms.video_example(item)
+  assert found["video"].shape == (5, 12, 17, 3)
+  assert transforms.depth_example(item)["depth"].shape == (12, 17)
+
+
+def test_an_unknown_segmentation_is_what_moves():
+  record = scenes.record()
+  unknown = np.full_like(record.segmentation, schema.UNKNOWN_SEGMENT)
+  found = transforms.scene_example(
+    dataclasses.replace(record, segmentation=unknown)
+  )
+  np.testing.assert_array_equal(found["segmentation"], record.segmentation)
