@@ -21,6 +21,7 @@ import tensorflow_datasets as tfds
 from data_pipelines.trajscene import generation
 from more4d_jax.data import records, source
 
+FEATURES_FILE = "features.json"
 _VERSION = f"{records.SCHEMA_VERSION}.0.0"
 _TEXTS = ("header", "id", "caption", "source", "licence")
 _DESCRIPTION = (
@@ -92,14 +93,16 @@ def write_metadata(
   split: str,
   shard_lengths: Sequence[int],
   num_bytes: int,
+  out: str | os.PathLike[str] | None = None,
 ) -> None:
-  """Writes `dataset_info.json` and `features.json` beside finished shards.
+  """Writes `dataset_info.json` and `features.json` about finished shards.
 
   Args:
     directory: where all shards of the split lie.
     split: its name.
     shard_lengths: records in each shard.
     num_bytes: size of all records.
+    out: where the files go; beside the shards unless given.
   """
   template = tfds.core.ShardedFileTemplate(
     data_dir=directory,
@@ -107,19 +110,27 @@ def write_metadata(
     split=split,
     filetype_suffix="array_record",
   )
-  tfds.folder_dataset.write_metadata(
-    data_dir=os.fspath(directory),
+  info = tfds.core.DatasetInfo(
+    builder=tfds.core.DatasetIdentity(
+      name=source.DATASET_NAME,
+      version=tfds.core.Version(_VERSION),
+      data_dir=os.fspath(directory),
+      module_name="",
+    ),
     features=features(),
-    split_infos=[
-      tfds.core.SplitInfo(
-        name=split,
-        shard_lengths=list(shard_lengths),
-        num_bytes=num_bytes,
-        filename_template=template,
-      )
-    ],
-    version=_VERSION,
-    filename_template=template,
-    check_data=False,  # That check needs tensorflow.
     description=_DESCRIPTION,
   )
+  info.set_file_format("array_record")
+  info.set_splits(
+    tfds.core.splits.SplitDict(
+      [
+        tfds.core.SplitInfo(
+          name=split,
+          shard_lengths=list(shard_lengths),
+          num_bytes=num_bytes,
+          filename_template=template,
+        )
+      ]
+    )
+  )
+  info.write_to_directory(out or directory)

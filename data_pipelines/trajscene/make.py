@@ -14,9 +14,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import tqdm
-
-from data_pipelines.trajscene import generation, shards, workers
+from data_pipelines.trajscene import generation, progress, shards, workers
 from more4d_jax import errors
 from more4d_jax.data import records, source
 
@@ -38,7 +36,7 @@ class MakeOptions:
     split: its name in the data set.
     records_per_shard: None chooses by size.
     processes: None takes one per core; 1 works without worker processes.
-    progress: whether to show a bar.
+    progress: whether to show how far it is.
   """
 
   out: str
@@ -69,11 +67,12 @@ def make_records(
   out = pathlib.Path(options.out)
   try:
     if (out / shards.MANIFEST_FILE).is_file():
-      _compare(out, out / shards.MANIFEST_FILE, options)
+      _compare(out, out / shards.MANIFEST_FILE, _identity(options))
       shutil.rmtree(out / _PARTS, ignore_errors=True)
       return out
-    parts = _prepare(out, options)
+    parts = _prepare(out)
     with shards.lock(parts):
+      _identify(out, parts / _OPTIONS_FILE, options)
       _run(out, parts, options, generate)
       shutil.rmtree(parts)
   except OSError as error:
@@ -120,18 +119,15 @@ def _run(
     files = [parts / f"{place:08d}" for place in ranges[number]]
     shards.pack(paths[number], files)
 
-  with tqdm.tqdm(
-    total=options.scenes.count,
-    initial=options.scenes.count - sum(missing.values()),
-    unit="record",
-    disable=not options.progress,
-  ) as bar:
-    for number in [n for n, count in missing.items() if not count]:
+  count = options.scenes.count
+  done = count - sum(missing.values())
+  with progress.shown(count, done, enabled=options.progress) as advance:
+    for number in [n for n, left in missing.items() if not left]:
       pack(number)
     with workers.run(_make_parts, tasks, options.processes) as finished:
-      for number, count in finished:
-        bar.update(count)
-        missing[number] -= count
+      for number, made in finished:
+        advance(made)
+        missing[number] -= made
         if not missing[number]:
           pack(number)
   lengths = [len(places) for places in ranges]
@@ -161,20 +157,33 @@ def _make_parts(
   return shard, len(places)
 
 
-def _prepare(out: pathlib.Path, options: MakeOptions) -> pathlib.Path:
-  """Makes `parts/`, or finds that of an earlier run with equal options."""
+def _prepare(out: pathlib.Path) -> pathlib.Path:
+  """Makes `parts/`, or finds that of an earlier run."""
   parts = out / _PARTS
-  if (parts / _OPTIONS_FILE).is_file():
-    _compare(out, parts / _OPTIONS_FILE, options)
-    return parts
-  if out.exists() and any(path.name != _PARTS for path in out.iterdir()):
+  there = out.iterdir() if out.exists() else ()
+  others = any(path.name != _PARTS for path in there)
+  if others and not (parts / _OPTIONS_FILE).is_file():
     raise errors.UserError(
       f"{out} holds other files; choose a new directory for the records"
     )
   parts.mkdir(parents=True, exist_ok=True)
-  text = json.dumps(_identity(options), indent=2, sort_keys=True)
-  shards.write_file(parts / _OPTIONS_FILE, text.encode())
   return parts
+
+
+def _identify(
+  out: pathlib.Path, file: pathlib.Path, options: MakeOptions
+) -> None:
+  """Notes what is made here, or compares it with what an earlier run noted.
+
+  Held under the lock: of two that begin at once, the second must not replace
+  the note of the first.
+  """
+  identity = {**_identity(options), "schema_version": records.SCHEMA_VERSION}
+  if file.is_file():
+    _compare(out, file, identity)
+    return
+  text = json.dumps(identity, indent=2, sort_keys=True)
+  shards.write_file(file, text.encode())
 
 
 def _identity(options: MakeOptions) -> dict[str, Any]:
@@ -187,15 +196,16 @@ def _identity(options: MakeOptions) -> dict[str, Any]:
 
 
 def _compare(
-  out: pathlib.Path, file: pathlib.Path, options: MakeOptions
+  out: pathlib.Path, file: pathlib.Path, identity: dict[str, Any]
 ) -> None:
   try:
-    found = json.loads(file.read_text())
+    # Before it was noted, there was one version only.
+    found = {"schema_version": 1, **json.loads(file.read_text())}
   except ValueError as error:
     raise errors.UserError(
       f"{file} is damaged ({error}); delete {out} and run the command again"
     ) from error
-  for name, wanted in _flat(_identity(options)).items():
+  for name, wanted in _flat(identity).items():
     there = _flat(found).get(name)
     if there != wanted:
       raise errors.UserError(

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,10 +30,18 @@ def check_split(split: str) -> None:
 
 
 def write_file(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file whole or not at all."""
+  """Writes a file whole or not at all.
+
+  Raises:
+    OSError: it could not be written; nothing half-written stays.
+  """
   temporary = path.with_name(f"{path.name}.{os.getpid()}.incomplete")
-  temporary.write_bytes(content)
-  os.replace(temporary, path)
+  try:
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
+  except OSError:
+    temporary.unlink(missing_ok=True)
+    raise
 
 
 def file_digest(path: pathlib.Path) -> str:
@@ -88,7 +97,13 @@ def finish(
     identity: what decided the files; it stands at the manifest's top.
   """
   sizes = [path.stat().st_size for path in paths]
-  builder.write_metadata(out, split, lengths, sum(sizes))
+  # Metadata appears whole: readers take it for the sign of a data set.
+  with tempfile.TemporaryDirectory(
+    suffix=".incomplete", prefix="metadata.", dir=out
+  ) as staged:
+    builder.write_metadata(out, split, lengths, sum(sizes), staged)
+    for name in (builder.FEATURES_FILE, source.INFO_FILE):
+      os.replace(pathlib.Path(staged, name), out / name)
   manifest = {
     **identity,
     "schema_version": records.SCHEMA_VERSION,

@@ -175,6 +175,7 @@ def write_shard(path: str | os.PathLike[str], entries: Iterable[bytes]) -> None:
     finally:
       writer.close()
   except RuntimeError as error:  # What the library makes of any failed write.
+    pathlib.Path(temporary).unlink(missing_ok=True)
     raise OSError(f"{error} ({path})") from error
   with open(temporary, "rb") as file:
     os.fsync(file.fileno())
