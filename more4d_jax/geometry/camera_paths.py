@@ -41,7 +41,12 @@ def scene_centre(
 
 
 def named_path(
-  name: str, num_frames: int, centre: Float[np.ndarray, "3"]
+  name: str,
+  num_frames: int,
+  centre: Float[np.ndarray, "3"],
+  *,
+  reach: float | None = None,
+  compat: bool = False,
 ) -> Float[np.ndarray, "T 4 4"]:
   """Poses of a named path.
 
@@ -49,16 +54,29 @@ def named_path(
     name: one of `NAMES`.
     num_frames: T, at least 1.
     centre: c in metres, in the first camera's frame; see `scene_centre`.
+    reach: size of `forward_backward` (0.4 d by default) or
+      `circle_rotating` (0.05 d) in metres; the other paths have none.
+    compat: the original's `surrounding`, which starts at (2 c_x, 0, 0) and
+      looks at c; its other paths are as here.
 
   Raises:
     UserError: unknown name; the message lists the known ones.
+    ValueError: a path without a reach was given one.
   """
   if name not in NAMES:
     raise _unknown(name)
   if num_frames < 1:
     raise ValueError(f"a camera path needs at least 1 frame, got {num_frames}")
+  options = {}
+  if reach is not None:
+    if name not in ("forward_backward", "circle_rotating"):
+      raise ValueError(f"the path {name!r} has no reach: leave it out")
+    options["reach"] = reach
   centre = np.asarray(centre, np.float64)
-  poses = [_PATHS[name](i, num_frames, centre) for i in range(num_frames)]
+  path = _PATHS[name]
+  if compat and name == "surrounding":
+    path = _original_surrounding
+  poses = [path(i, num_frames, centre, **options) for i in range(num_frames)]
   return np.stack(poses).astype(np.float32)
 
 
@@ -161,13 +179,15 @@ def _there_and_back(i, n, reach):
   return reach * (phi - 1)
 
 
-def _forward_backward(i, n, c):
-  return _pose(np.eye(3), (0.0, 0.0, _there_and_back(i, n, 0.4 * abs(c[2]))))
+def _forward_backward(i, n, c, reach=None):
+  reach = 0.4 * abs(c[2]) if reach is None else reach
+  return _pose(np.eye(3), (0.0, 0.0, _there_and_back(i, n, reach)))
 
 
-def _circle_rotating(i, n, c):
-  """Starts at (0.05 d, 0, 0), as the original does: not the identity."""
-  radius, phi = 0.05 * abs(c[2]), i / n
+def _circle_rotating(i, n, c, reach=None):
+  """Starts at (reach, 0, 0), as the original does: not the identity."""
+  radius = 0.05 * abs(c[2]) if reach is None else reach
+  phi = i / n
   turn = 2 * math.pi * phi
   position = radius * np.asarray([math.cos(turn), math.sin(turn), 3 * phi])
   return _pose(_look_at(position, c), position)
@@ -186,6 +206,15 @@ def _sweep(i, n, c, sign):
     return np.eye(4)
   turn = _look_at(position, c) @ _look_at(np.zeros(3), c).T
   return _pose(turn, position)
+
+
+def _original_surrounding(i, n, c):
+  """Sweeps 45 degrees about c, from (2 c_x, 0, 0); spec 07 section 4."""
+  angle = -math.pi / 4 * i / n - math.atan2(c[2], c[0])
+  radius = math.hypot(c[0], c[2])
+  offset = (radius * math.cos(angle), 0.0, radius * math.sin(angle))
+  position = np.asarray([c[0], 0.0, c[2]]) + offset
+  return _pose(_look_at(position, c), position)
 
 
 def _surrounding(i, n, c):

@@ -43,3 +43,12 @@ def normalise(
     f"unknown motion normalisation {mode!r}: choose one of "
     + ", ".join(motion.MODES)
   )
+
+
+def fit_length(
+  motion_video: Float[Array, "B T H W 3"], frames: int
+) -> Float[Array, "B F H W 3"]:
+  """Keeps the first frames, or repeats the last one. Source: spec 03."""
+  missing = max(frames - motion_video.shape[1], 0)
+  last = jnp.repeat(motion_video[:, -1:], missing, axis=1)
+  return jnp.concatenate([motion_video[:, :frames], last], axis=1)

@@ -83,6 +83,33 @@ def test_circle_rotating_is_the_originals_formula():
   np.testing.assert_allclose(poses[:, :3, 2], towards, atol=1e-6)
 
 
+def test_original_surrounding_starts_elsewhere():
+  poses = camera_paths.named_path("surrounding", 8, _CENTRE, compat=True)
+  x, _, z = _CENTRE
+  np.testing.assert_allclose(poses[0, :3, 3], [2 * x, 0, 0], atol=1e-6)
+  offset = poses[:, :3, 3] - [x, 0, z]
+  angle = np.unwrap(np.arctan2(offset[:, 2], offset[:, 0]))
+  np.testing.assert_allclose(np.diff(angle), -np.pi / 4 / 8, atol=1e-5)
+  np.testing.assert_allclose(
+    np.linalg.norm(offset, axis=-1), np.hypot(x, z), rtol=1e-5
+  )
+  towards = _CENTRE - poses[:, :3, 3]
+  towards /= np.linalg.norm(towards, axis=-1, keepdims=True)
+  np.testing.assert_allclose(poses[:, :3, 2], towards, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["forward_backward", "circle_rotating"])
+def test_paths_grow_with_their_reach(name):
+  half, whole = (
+    camera_paths.named_path(name, 9, _CENTRE, reach=reach)[:, :3, 3]
+    for reach in (0.1, 0.2)
+  )
+  np.testing.assert_allclose(2 * half, whole, atol=1e-6)
+  assert np.abs(whole).max() > 0.04
+  with pytest.raises(ValueError, match="no reach"):
+    camera_paths.named_path("static", 9, _CENTRE, reach=0.1)
+
+
 def test_reach_of_the_straight_paths():
   d = 4.0
   forward = _position("forward", 9)

@@ -42,3 +42,11 @@ def test_one_maximum_for_the_batch():
 def test_unknown_mode():
   with pytest.raises(ValueError, match="choose one of"):
     motion_compat.normalise(jnp.asarray(_tracks()), jnp.ones((1, 2)), "median")
+
+
+@pytest.mark.parametrize("frames", [2, 3, 5])
+def test_clips_are_cut_or_end_with_a_still(frames):
+  tracks = _tracks()
+  found = motion_compat.fit_length(jnp.asarray(tracks), frames)
+  order = np.minimum(np.arange(frames), 2)
+  np.testing.assert_array_equal(found, tracks[:, order])

@@ -117,14 +117,19 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
 def share_of_pixels(
   ours: np.ndarray, theirs: np.ndarray, bound: float
 ) -> float:
-  """Share of pixels (the last two axes) that differ by more than the bound."""
+  """Share of pixels that differ by more than the bound.
+
+  A last axis of size 3 holds the colours of a pixel; every other position is
+  a pixel.
+  """
   if ours.shape != theirs.shape:
     return 1.0
   a, b = ours.astype(np.float64), theirs.astype(np.float64)
   size = max(float(np.abs(b).max()), 1e-30)
   wrong = np.abs(a - b) > bound * size
-  pixels = wrong.reshape(-1, *wrong.shape[-2:]).any(axis=0)
-  return float(pixels.mean())
+  if wrong.ndim > 2 and wrong.shape[-1] == 3:
+    wrong = wrong.any(axis=-1)
+  return float(wrong.mean())
 
 
 def compare(

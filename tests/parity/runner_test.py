@@ -22,8 +22,8 @@ _BOUNDS = {
 
 @pytest.fixture
 def directory(tmp_path):
-  image = np.zeros((1, 3, 20, 20), np.float32)
-  image[:, :, 3, 4] = 1.0
+  image = np.zeros((2, 10, 20, 3), np.float32)
+  image[:, 3, 4] = 1.0
   stored = {
     "in.drawn.eps": np.ones(2, np.float32),
     "out.main": np.array([1.0, np.nan, np.inf], np.float32),
@@ -42,9 +42,9 @@ def directory(tmp_path):
 
 
 def _good():
-  image = np.zeros((1, 3, 20, 20))
-  image[:, :, 3, 4] = 1.0
-  image[0, 0, 5, 5] = 1.0  # One of 400 pixels may differ.
+  image = np.zeros((2, 10, 20, 3))
+  image[:, 3, 4] = 1.0
+  image[0, 5, 5, :2] = 1.0  # One of 400 pixels may differ.
   return {
     "out.main": np.array([1.0005, np.nan, np.inf]),
     "out.count": np.array([3, 4]),
@@ -81,7 +81,7 @@ def test_all_required_keys_within_bounds(directory, capsys):
     ("out.main", np.array([1.0, np.nan])),
     ("out.count", np.array([3, 5])),
     ("grad.main", np.array([1.0, 1.02])),
-    ("out.image", np.zeros((1, 3, 20, 20)) + np.eye(20)),
+    ("out.image", np.zeros((2, 10, 20, 3)) + np.ones(3)),
   ],
 )
 def test_a_wrong_value_fails(directory, capsys, key, value):

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from more4d_jax.geometry import motion_compat
+from more4d_jax.geometry import cameras_compat, motion_compat
 from more4d_jax.models import (
   latent_stats,
   motion_vae,
@@ -30,13 +30,6 @@ _MODES = {
 }
 
 
-def _alpha(source: tuple[int, int], size: tuple[int, int]) -> tuple:
-  """Camera factors (ax, ay) of spec 03 section 2, sizes as (height, width)."""
-  if source[1] / size[1] > source[0] / size[0]:
-    return 1.0, source[1] / source[0] / (size[1] / size[0])
-  return source[0] / source[1] / (size[0] / size[1]), 1.0
-
-
 def _normalise(coords, mode: str, alpha: tuple) -> jax.Array:
   tracks = jnp.asarray(_last(coords))
   factors = jnp.broadcast_to(jnp.asarray(alpha, jnp.float32), (len(tracks), 2))
@@ -50,7 +43,7 @@ def _normalisation(io: dict, info: dict) -> dict:
     square = name == "z_square_source"
     source = (600, 600) if square else (info["H_ori"], info["W_ori"])
     coords = io["in.normalize.coords"][:, :, : info["num_frames"]]
-    motion = _normalise(coords, mode, _alpha(source, size))
+    motion = _normalise(coords, mode, cameras_compat.aspect_alpha(source, size))
     out[f"out.normalize.{name}"] = _first(motion)
   return out
 
@@ -143,7 +136,9 @@ def _step(folder: pathlib.Path, info: dict, io: dict, weights: dict) -> dict:
     info["step"]["args"],
   )
   size = info["normalize"]
-  alpha = _alpha((size["H_ori"], size["W_ori"]), (size["H"], size["W"]))
+  alpha = cameras_compat.aspect_alpha(
+    (size["H_ori"], size["W_ori"]), (size["H"], size["W"])
+  )
   motion = _normalise(io["in.step.coords"], "depth", alpha)
   noise = jnp.asarray(_last(io["in.step.eps"]))
   gradient = jax.jit(jax.grad(step.loss, has_aux=True))
