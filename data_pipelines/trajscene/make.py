@@ -8,18 +8,13 @@ an undisturbed one. `manifest.json` comes last, with a checksum per shard.
 """
 
 import dataclasses
-import json
 import pathlib
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from data_pipelines.trajscene import generation, progress, shards, workers
-from more4d_jax import errors
 from more4d_jax.data import records, source
 
-_PARTS = "parts"
-_OPTIONS_FILE = "options.json"
 _TASK_VALUES = 2e6  # Track points in a worker's task: about a second.
 _SHARD_VALUES = 5e8  # Track points in a shard: 0.1 to 1 GB.
 
@@ -65,21 +60,9 @@ def make_records(
   generation.check(options.scenes)
   shards.check_split(options.split)
   out = pathlib.Path(options.out)
-  try:
-    if (out / shards.MANIFEST_FILE).is_file():
-      _compare(out, out / shards.MANIFEST_FILE, _identity(options))
-      shutil.rmtree(out / _PARTS, ignore_errors=True)
-      return out
-    parts = _prepare(out)
-    with shards.lock(parts):
-      _identify(out, parts / _OPTIONS_FILE, options)
+  with shards.opened(out, _identity(options)) as parts:
+    if parts is not None:
       _run(out, parts, options, generate)
-      shutil.rmtree(parts)
-  except OSError as error:
-    raise errors.UserError(
-      f"cannot write records to {out}: {error.strerror or error}; started "
-      f"again, the command continues"
-    ) from error
   return out
 
 
@@ -157,35 +140,6 @@ def _make_parts(
   return shard, len(places)
 
 
-def _prepare(out: pathlib.Path) -> pathlib.Path:
-  """Makes `parts/`, or finds that of an earlier run."""
-  parts = out / _PARTS
-  there = out.iterdir() if out.exists() else ()
-  others = any(path.name != _PARTS for path in there)
-  if others and not (parts / _OPTIONS_FILE).is_file():
-    raise errors.UserError(
-      f"{out} holds other files; choose a new directory for the records"
-    )
-  parts.mkdir(parents=True, exist_ok=True)
-  return parts
-
-
-def _identify(
-  out: pathlib.Path, file: pathlib.Path, options: MakeOptions
-) -> None:
-  """Notes what is made here, or compares it with what an earlier run noted.
-
-  Held under the lock: of two that begin at once, the second must not replace
-  the note of the first.
-  """
-  identity = {**_identity(options), "schema_version": records.SCHEMA_VERSION}
-  if file.is_file():
-    _compare(out, file, identity)
-    return
-  text = json.dumps(identity, indent=2, sort_keys=True)
-  shards.write_file(file, text.encode())
-
-
 def _identity(options: MakeOptions) -> dict[str, Any]:
   """What decides the files; not where and how fast they are made."""
   return {
@@ -193,26 +147,3 @@ def _identity(options: MakeOptions) -> dict[str, Any]:
     "split": options.split,
     "records_per_shard": len(shard_ranges(options)[0]),
   }
-
-
-def _compare(
-  out: pathlib.Path, file: pathlib.Path, identity: dict[str, Any]
-) -> None:
-  try:
-    # Before it was noted, there was one version only.
-    found = {"schema_version": 1, **json.loads(file.read_text())}
-  except ValueError as error:
-    raise errors.UserError(
-      f"{file} is damaged ({error}); delete {out} and run the command again"
-    ) from error
-  for name, wanted in _flat(identity).items():
-    there = _flat(found).get(name)
-    if there != wanted:
-      raise errors.UserError(
-        f"{out} holds records of other options: {name} is {there!r}, asked "
-        f"for {wanted!r}; choose another directory, or delete it"
-      )
-
-
-def _flat(identity: dict[str, Any]) -> dict[str, Any]:
-  return {**identity["scenes"], **identity, "scenes": None}

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import pathlib
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ from more4d_jax import errors
 from more4d_jax.data import codec, records, source
 
 MANIFEST_FILE = "manifest.json"
+_PARTS = "parts"
+_OPTIONS_FILE = "options.json"
 
 
 def check_split(split: str) -> None:
@@ -48,6 +51,41 @@ def file_digest(path: pathlib.Path) -> str:
   """The file's SHA-256 in hexadecimal."""
   with path.open("rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def opened(
+  out: pathlib.Path, identity: Mapping[str, Any]
+) -> Iterator[pathlib.Path | None]:
+  """Yields the folder of parts of a data set, or None if it is finished.
+
+  The folder is this process's alone while it is held, and deleted at the end.
+  What an earlier run with the same identity left in it is still there.
+
+  Args:
+    out: directory of the data set, made if it is not there.
+    identity: what decides its files, ready for JSON.
+
+  Raises:
+    UserError: a directory of something else, another run at work in it, a
+      disk that is full or read-only (also while it is held).
+  """
+  try:
+    if (out / MANIFEST_FILE).is_file():
+      _compare(out, out / MANIFEST_FILE, identity)
+      shutil.rmtree(out / _PARTS, ignore_errors=True)
+      yield None
+      return
+    parts = _prepare(out)
+    with lock(parts):
+      _identify(out, parts / _OPTIONS_FILE, identity)
+      yield parts
+      shutil.rmtree(parts)
+  except OSError as error:
+    raise errors.UserError(
+      f"cannot write records to {out}: {error.strerror or error}; started "
+      f"again, the command continues"
+    ) from error
 
 
 @contextlib.contextmanager
@@ -132,3 +170,58 @@ def _checked(part: pathlib.Path) -> bytes:
       f"{part} was damaged ({error}) and is deleted; run the command again"
     ) from error
   return entry
+
+
+def _prepare(out: pathlib.Path) -> pathlib.Path:
+  """Makes `parts/`, or finds that of an earlier run."""
+  parts = out / _PARTS
+  there = out.iterdir() if out.exists() else ()
+  others = any(path.name != _PARTS for path in there)
+  if others and not (parts / _OPTIONS_FILE).is_file():
+    raise errors.UserError(
+      f"{out} holds other files; choose a new directory for the records"
+    )
+  parts.mkdir(parents=True, exist_ok=True)
+  return parts
+
+
+def _identify(
+  out: pathlib.Path, file: pathlib.Path, identity: Mapping[str, Any]
+) -> None:
+  """Notes what is made here, or compares it with what an earlier run noted.
+
+  Held under the lock: of two that begin at once, the second must not replace
+  the note of the first.
+  """
+  identity = {**identity, "schema_version": records.SCHEMA_VERSION}
+  if file.is_file():
+    _compare(out, file, identity)
+    return
+  text = json.dumps(identity, indent=2, sort_keys=True)
+  write_file(file, text.encode())
+
+
+def _compare(
+  out: pathlib.Path, file: pathlib.Path, identity: Mapping[str, Any]
+) -> None:
+  try:
+    # Before it was noted, there was one version only.
+    found = _flat({"schema_version": 1, **json.loads(file.read_text())})
+  except (ValueError, TypeError) as error:
+    raise errors.UserError(
+      f"{file} is damaged ({error}); delete {out} and run the command again"
+    ) from error
+  for name, wanted in _flat(identity).items():
+    if found.get(name) != wanted:
+      raise errors.UserError(
+        f"{out} holds records of other options: {name} is {found.get(name)!r}, "
+        f"asked for {wanted!r}; choose another directory, or delete it"
+      )
+
+
+def _flat(identity: Mapping[str, Any]) -> dict[str, Any]:
+  """Values by name, those of nested tables as well."""
+  values = {}
+  for name, value in identity.items():
+    values |= _flat(value) if isinstance(value, Mapping) else {name: value}
+  return values
