@@ -4,40 +4,18 @@ import pathlib
 
 import numpy as np
 
+from more4d_jax.checkpoints.name_maps import matching
+from more4d_jax.checkpoints.name_maps import text as text_names
 from more4d_jax.models.encoders import text
 from tests.parity.adapters import wan_weights
 
-_BLOCK = {
-  "norm1.scale": "norm1.weight",
-  "norm2.scale": "norm2.weight",
-  "q.kernel": "attn.q.weight",
-  "k.kernel": "attn.k.weight",
-  "v.kernel": "attn.v.weight",
-  "o.kernel": "attn.o.weight",
-  "gate.kernel": "ffn.gate.0.weight",
-  "fc1.kernel": "ffn.fc1.weight",
-  "fc2.kernel": "ffn.fc2.weight",
-}
-_POSITION = "pos_embedding.embedding.weight"
 
-
-def params(weights: dict[str, np.ndarray], layers: int) -> dict:
-  """Parameters of `TextEncoder`; a shared table is given to every block."""
-  tree: dict = {}
-  for ours, original in _BLOCK.items():
-    stack = [
-      wan_weights.to_ours(weights[f"blocks.{i}.{original}"])
-      for i in range(layers)
-    ]
-    wan_weights.set_path(tree, f"blocks.{ours}", np.stack(stack))
-  tables = [
-    weights.get(_POSITION, weights.get(f"blocks.{i}.{_POSITION}"))
-    for i in range(layers)
-  ]
-  wan_weights.set_path(tree, "blocks.position", np.stack(tables))
-  tree["embedding"] = weights["token_embedding.weight"]
-  tree["norm"] = {"scale": weights["norm.weight"]}
-  return tree
+def _own(weights: dict[str, np.ndarray], variant: str) -> dict:
+  return {
+    key.removeprefix(f"{variant}/"): value
+    for key, value in weights.items()
+    if key.startswith(f"{variant}/")
+  }
 
 
 def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
@@ -47,21 +25,12 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
     "out.buckets": text.relative_buckets(io["in.buckets.relative_position"])
   }
   for variant, sizes in info["constructor"].items():
-    config = text.TextEncoderConfig(
-      vocabulary=sizes["vocab"],
-      width=sizes["dim"],
-      attention_width=sizes["dim_attn"],
-      ffn_width=sizes["dim_ffn"],
-      num_heads=sizes["num_heads"],
-      num_layers=sizes["num_layers"],
-      num_buckets=sizes["num_buckets"],
-    )
-    own = {
-      key.removeprefix(f"{variant}/"): value
-      for key, value in weights.items()
-      if key.startswith(f"{variant}/")
-    }
-    variables = {"params": params(own, config.num_layers)}
+    own = _own(weights, variant)
+    shared = sizes["shared_pos"]
+    names = text_names.SHARED_POSITIONS if shared else text_names.UMT5
+    found = matching.match(names, matching.shapes_of(own))
+    config = text_names.config(found)
+    variables = {"params": matching.to_params(found, own)}
     model = text.TextEncoder(config)
 
     def encode(ids, mask, model=model, variables=variables):

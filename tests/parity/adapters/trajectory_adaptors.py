@@ -18,7 +18,7 @@ _NETWORKS = {
 def _run_one(io: dict, weights: dict, variant: str, side: str) -> dict:
   prefix = f"{variant}.{side}"
   weights = vae_weights.select(weights, f"{variant}/{side}/")
-  names = vae_weights.adapter_names(side)
+  names = vae_weights.adapter_names(side, weights)
   params = vae_weights.to_ours(weights, names)
   config = vae_weights.adapter_config(weights)
   model = _NETWORKS[side](config)

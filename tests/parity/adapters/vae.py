@@ -76,7 +76,6 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   stats = vae_weights.read_stats(info)
   names = vae_weights.vae_names(config)
   model = video_vae.VideoVAE(config)
-  weights = vae_weights.select(weights, "model.")
   params = {"params": vae_weights.to_ours(weights, names)}
   out = {}
   for key in io:

@@ -114,16 +114,16 @@ def _step(folder: pathlib.Path, info: dict, io: dict, weights: dict) -> dict:
   _, _, vae = wan_weights.read(vae_folder)
   vae_config = vae_weights.read_config(vae_info)
   vae_names = vae_weights.vae_names(vae_config)
-  decoder_names = vae_weights.adapter_names("decoder")
   parts = {
     side: vae_weights.select(weights, f"{side}_adaptor/")
     for side in ("encoder", "decoder")
   }
+  encoder_names, decoder_names = (
+    vae_weights.adapter_names(side, part) for side, part in parts.items()
+  )
   frozen = {
-    "trajectory_encoder": vae_weights.to_ours(
-      parts["encoder"], vae_weights.adapter_names("encoder")
-    ),
-    "vae": vae_weights.to_ours(vae_weights.select(vae, "model."), vae_names),
+    "trajectory_encoder": vae_weights.to_ours(parts["encoder"], encoder_names),
+    "vae": vae_weights.to_ours(vae, vae_names),
   }
   trained = {
     "trajectory_decoder": vae_weights.to_ours(parts["decoder"], decoder_names),
@@ -148,11 +148,13 @@ def _step(folder: pathlib.Path, info: dict, io: dict, weights: dict) -> dict:
   out["out.step.grad_norm_before_clip"] = norm
   clip = jnp.minimum(step.args["max_grad_norm"] / (norm + 1e-6), 1.0)
   grads = jax.tree.map(lambda g: g * clip, grads)
-  names = {"decoder_adaptor.": (grads["trajectory_decoder"], decoder_names)}
-  names["vae_"] = ({"decoder": grads["decoder"]}, vae_names)
-  for prefix, (tree, table) in names.items():
-    for name, value in vae_weights.to_original(tree, table).items():
-      out[f"grad.step.{prefix}{name}"] = value
+  decoder = vae_weights.to_original(grads["trajectory_decoder"], decoder_names)
+  for name, value in decoder.items():
+    out[f"grad.step.decoder_adaptor.{name}"] = value
+  tree = {"decoder": grads["decoder"]}
+  found = vae_weights.to_original(tree, vae_names, "decoder/")
+  for name, value in found.items():
+    out[f"grad.step.vae_{name}"] = value
   return out
 
 

@@ -1,0 +1,1 @@
+"""Published tensor names and our parameter paths, one table per model."""
