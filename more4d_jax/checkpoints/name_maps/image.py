@@ -93,8 +93,8 @@ CLIP = table.Table(
 )
 
 _EMBEDDINGS, _LAYER = (
-  "vision_model.embeddings.",
-  "vision_model.encoder.layers.{i}.",
+  "embeddings.",
+  "encoder.layers.{i}.",
 )
 TRANSFORMERS = table.Table(
   "CLIP image encoder in the layout of transformers",
@@ -109,7 +109,7 @@ TRANSFORMERS = table.Table(
       layout="frame_kernel",
     ),
     # The library's own spelling.
-    *table.norm("vision_model.pre_layrnorm", "pre_norm", "E"),
+    *table.norm("pre_layrnorm", "pre_norm", "E"),
     *(
       row
       for part in "qkv"
@@ -133,16 +133,16 @@ TRANSFORMERS = table.Table(
     *_unused(
       _HEAD,
       {
-        "vision_model.post_layernorm.weight": "E",
-        "vision_model.post_layernorm.bias": "E",
+        "post_layernorm.weight": "E",
+        "post_layernorm.bias": "E",
       },
       group="head",
     ),
-    *_unused(_HEAD, {"visual_projection.weight": "O E"}, group="projection"),
     *_unused(
       "consecutive numbers", {f"{_EMBEDDINGS}position_ids": "1 P"}, group="ids"
     ),
   ),
+  ("vision_model.",),
 )
 
 

@@ -1,7 +1,8 @@
 """Names of the OmniMAE motion encoder.
 
-Source: spec 10 section 6. Sizes: E width, H hidden width, P rows of the
-position table, tp tubelet, ph pw patch; of the unused decoder e, h.
+Source: spec 10 section 6. Sizes: mE width, mH hidden width, mP rows of the
+position table, mt tubelet, mr mc patch; of the unused decoder me width, mh
+hidden width, mo outputs.
 """
 
 import dataclasses
@@ -15,14 +16,14 @@ _BLOCK, _DECODER = "trunk.blocks.{i}.", "trunk.decoder.decoder_blocks.{i}."
 _QKV = tuple(f"blocks/{part}" for part in "qkv")
 
 _USED = (
-  *table.linear("trunk.patch_embed.proj.1", "patch_embed", "E 3 tp ph pw"),
-  *table.norm(f"{_BLOCK}norm1", "blocks/norm1", "E"),
-  *table.linear(f"{_BLOCK}attn.qkv", "", "3*E E", paths=_QKV),
-  *table.linear(f"{_BLOCK}attn.proj", "blocks/o", "E E"),
-  *table.norm(f"{_BLOCK}norm2", "blocks/norm2", "E"),
-  *table.linear(f"{_BLOCK}mlp.fc1", "blocks/mlp/fc1", "H E"),
-  *table.linear(f"{_BLOCK}mlp.fc2", "blocks/mlp/fc2", "E H"),
-  *table.norm("trunk.norm", "norm", "E"),
+  *table.linear("trunk.patch_embed.proj.1", "patch_embed", "mE 3 mt mr mc"),
+  *table.norm(f"{_BLOCK}norm1", "blocks/norm1", "mE"),
+  *table.linear(f"{_BLOCK}attn.qkv", "", "3*mE mE", paths=_QKV),
+  *table.linear(f"{_BLOCK}attn.proj", "blocks/o", "mE mE"),
+  *table.norm(f"{_BLOCK}norm2", "blocks/norm2", "mE"),
+  *table.linear(f"{_BLOCK}mlp.fc1", "blocks/mlp/fc1", "mH mE"),
+  *table.linear(f"{_BLOCK}mlp.fc2", "blocks/mlp/fc2", "mE mH"),
+  *table.norm("trunk.norm", "norm", "mE"),
 )
 
 _TABLE_REASON = "sines and cosines that are recomputed in float32"
@@ -31,25 +32,25 @@ _DECODER_REASON = "part of the decoder that pretraining needed"
 
 def _decoder_rows() -> tuple[table.Row, ...]:
   shapes = {
-    "trunk.mask_token": "1 E",
-    "trunk.decoder.pos_embed": "1 P E",
-    "trunk.decoder.decoder_embed.weight": "e E",
-    "trunk.decoder.decoder_embed.bias": "e",
-    "trunk.decoder.norm.weight": "e",
-    "trunk.decoder.norm.bias": "e",
-    f"{_DECODER}norm1.weight": "e",
-    f"{_DECODER}norm1.bias": "e",
-    f"{_DECODER}attn.qkv.weight": "3*e e",
-    f"{_DECODER}attn.proj.weight": "e e",
-    f"{_DECODER}attn.proj.bias": "e",
-    f"{_DECODER}norm2.weight": "e",
-    f"{_DECODER}norm2.bias": "e",
-    f"{_DECODER}mlp.fc1.weight": "h e",
-    f"{_DECODER}mlp.fc1.bias": "h",
-    f"{_DECODER}mlp.fc2.weight": "e h",
-    f"{_DECODER}mlp.fc2.bias": "e",
-    "head.weight": "o e",
-    "head.bias": "o",
+    "trunk.mask_token": "1 mE",
+    "trunk.decoder.pos_embed": "1 mP mE",
+    "trunk.decoder.decoder_embed.weight": "me mE",
+    "trunk.decoder.decoder_embed.bias": "me",
+    "trunk.decoder.norm.weight": "me",
+    "trunk.decoder.norm.bias": "me",
+    f"{_DECODER}norm1.weight": "me",
+    f"{_DECODER}norm1.bias": "me",
+    f"{_DECODER}attn.qkv.weight": "3*me me",
+    f"{_DECODER}attn.proj.weight": "me me",
+    f"{_DECODER}attn.proj.bias": "me",
+    f"{_DECODER}norm2.weight": "me",
+    f"{_DECODER}norm2.bias": "me",
+    f"{_DECODER}mlp.fc1.weight": "mh me",
+    f"{_DECODER}mlp.fc1.bias": "mh",
+    f"{_DECODER}mlp.fc2.weight": "me mh",
+    f"{_DECODER}mlp.fc2.bias": "me",
+    "head.weight": "mo me",
+    "head.bias": "mo",
   }
   return tuple(
     table.Row(name, shape, unused=_DECODER_REASON, group="decoder")
@@ -58,7 +59,7 @@ def _decoder_rows() -> tuple[table.Row, ...]:
 
 
 _UNUSED = (
-  table.Row("trunk.pos_embed", "1 P E", unused=_TABLE_REASON),
+  table.Row("trunk.pos_embed", "1 mP mE", unused=_TABLE_REASON),
   *_decoder_rows(),
 )
 
@@ -86,16 +87,16 @@ def config(
   """
   sizes = found.sizes
   if side is None:
-    rows = sizes["P"] // _SLICES
-    side = sizes["ph"] * matching.exact_root(rows, found.model)
+    rows = sizes["mP"] // _SLICES
+    side = sizes["mr"] * matching.exact_root(rows, found.model)
   return motion.MotionEncoderConfig(
     image_size=(side, side),
-    tubelet=sizes["tp"],
-    patch=sizes["ph"],
-    width=sizes["E"],
+    tubelet=sizes["mt"],
+    patch=sizes["mr"],
+    width=sizes["mE"],
     num_layers=next(
       n for s, n in found.layers.items() if s.endswith(_BLOCK[:-4])
     ),
-    num_heads=num_heads or sizes["E"] // HEAD_WIDTH,
-    mlp_width=sizes["H"],
+    num_heads=num_heads or sizes["mE"] // HEAD_WIDTH,
+    mlp_width=sizes["mH"],
   )
