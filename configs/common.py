@@ -46,6 +46,7 @@ def base(task: str, size: str) -> ml_collections.ConfigDict:
   config.batch_size = by_size(size, 8, 64)  # All devices together.
   config.num_steps = 1000  # In all; the same command goes on from where it is.
   config.log_every = 10
+  config.skip_limit = 100  # So many skipped steps in a row end the run.
   config.dtype = by_size(size, "float32", "bfloat16")  # Matrix products.
   config.data = data()
   config.optimizer = optimizer()
@@ -80,12 +81,17 @@ def optimizer() -> ml_collections.ConfigDict:
   section.clip = 1.0
   section.clip_ramp_factor = 1.0
   section.clip_ramp_steps = 0
+  section.clip_outlier_ratio = 0.0
   section.warmup_steps = 50
+  section.warmup_from_zero = False
   section.schedule = "cosine"  # Or "constant".
   section.final_fraction = 0.05
   section.ema_decay = 0.995
   section.skip_loss_above = 0.0
   section.skip_after = 50
+  section.outlier_deviations = 0.0
+  section.outlier_window = 1000
+  section.outlier_after = 100
   return section
 
 

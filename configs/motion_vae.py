@@ -36,6 +36,9 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     config.optimizer.b2 = 0.999
     config.optimizer.schedule = "constant"
     config.optimizer.warmup_steps = 100
+    config.optimizer.skip_loss_above = 1e7
+    config.optimizer.skip_after = 0
+    config.optimizer.outlier_deviations = 6.0
   else:
     config.optimizer.learning_rate = 1e-3
     config.augment.mirror_rate = 0.5

@@ -42,6 +42,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     config.optimizer.clip = 0.05
     config.optimizer.clip_ramp_factor = 5.0
     config.optimizer.clip_ramp_steps = 1000
+    config.optimizer.clip_outlier_ratio = 5.0
     config.optimizer.schedule = "constant"
     config.optimizer.warmup_steps = 100
     config.optimizer.skip_loss_above = 0.25

@@ -130,7 +130,8 @@ def prepare(task: tasks.Task) -> loop.Training:
   chain = optimizer.make_optimizer(
     optimizer_config, config.num_steps, task.multipliers
   )
-  abstract = states.abstract_state(trained, chain)
+  window = optimizer_config.window
+  abstract = states.abstract_state(trained, chain, window)
   place = states.state_shardings(mesh, abstract)
 
   @functools.cache
@@ -144,7 +145,9 @@ def prepare(task: tasks.Task) -> loop.Training:
   return loop.Training(
     name=f"{config.task} {config.size}",
     mesh=mesh,
-    create=lambda: states.create_state(params()[0], trained, chain, mesh),
+    create=lambda: states.create_state(
+      params()[0], trained, chain, mesh, window
+    ),
     abstract=states.abstract_with_shardings(place, abstract),
     step=steps.jit_step(step, mesh, place, partitioning.shardings(mesh, still)),
     frozen=frozen,

@@ -17,6 +17,7 @@ from more4d_jax.training import loop, optimizer
 # What a later start of the same run may change.
 _FREE = (
   "log_every",
+  "skip_limit",
   "data.workers",
   "data.threads",
   "checkpoint.every",
@@ -52,6 +53,13 @@ def optimizer_config(
       raise errors.UserError(
         f"optimizer.{name} is {value}: expected a positive number"
       )
+  least = {"outlier_deviations": 0, "outlier_window": 1, "outlier_after": 1}
+  for name, bound in least.items():
+    value = getattr(found, name)
+    if not value >= bound:
+      raise errors.UserError(
+        f"optimizer.{name} is {value}: expected at least {bound}"
+      )
   if found.schedule not in optimizer.SCHEDULES:
     raise errors.UserError(
       f"optimizer.schedule is {found.schedule!r}: choose one of "
@@ -75,6 +83,7 @@ def loop_config(config: ml_collections.ConfigDict) -> loop.LoopConfig:
     "num_steps": config.num_steps,
     "batch_size": config.batch_size,
     "log_every": config.log_every,
+    "skip_limit": config.skip_limit,
     "checkpoint.every": config.checkpoint.every,
     "checkpoint.keep": config.checkpoint.keep,
     "evaluation.records": config.evaluation.records,
@@ -90,6 +99,7 @@ def loop_config(config: ml_collections.ConfigDict) -> loop.LoopConfig:
     checkpoint_every=config.checkpoint.every,
     checkpoint_keep=config.checkpoint.keep,
     evaluate_every=config.evaluation.every,
+    skip_limit=config.skip_limit,
   )
 
 

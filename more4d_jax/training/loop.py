@@ -46,6 +46,7 @@ class LoopConfig:
     checkpoint_every: steps between checkpoints; the last step always has one.
     checkpoint_keep: how many of the newest stay.
     evaluate_every: steps between evaluations; 0 means at the end only.
+    skip_limit: so many skipped steps in a row end the run.
   """
 
   num_steps: int
@@ -53,6 +54,7 @@ class LoopConfig:
   checkpoint_every: int = 200
   checkpoint_keep: int = 2
   evaluate_every: int = 0
+  skip_limit: int = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +111,7 @@ class _Log:
       mininterval=1.0,
     )
     self._time = time.monotonic()
+    self._skipped_in_a_row = 0
 
   def add(self, step: int, values: steps.Metrics) -> None:
     """Queues a step's metrics and writes those of the step before."""
@@ -135,8 +138,10 @@ class _Log:
       )
     self._time = now
     self._bar.update(1)
+    skipped = bool(found.get("skip", False))
+    self._count_skips(step, skipped)
     for name in ("loss", "gradient_norm"):
-      if not math.isfinite(found[name]):
+      if not (math.isfinite(found[name]) or skipped):
         self._flush()
         raise NonFiniteLossError(
           f"{name} is {found[name]} at step {step}: start again in another "
@@ -145,6 +150,18 @@ class _Log:
     if step % self._config.log_every == 0:
       self._bar.set_postfix(loss=f"{found['loss']:.4g}")
       self._flush()
+
+  def _count_skips(self, step: int, skipped: bool) -> None:
+    """Ends a run that no longer learns."""
+    self._skipped_in_a_row = self._skipped_in_a_row + 1 if skipped else 0
+    if self._skipped_in_a_row >= self._config.skip_limit:
+      self._flush()
+      raise errors.UserError(
+        f"{self._skipped_in_a_row} steps in a row were skipped, up to step "
+        f"{step}: their losses are too high or not finite; look at "
+        "metrics.jsonl, then change optimizer.learning_rate or the rules "
+        "optimizer.skip_loss_above and optimizer.outlier_deviations"
+      )
 
   def evaluation(self, step: int, values: Mapping[str, float]) -> None:
     """Writes and prints the figures of an evaluation."""

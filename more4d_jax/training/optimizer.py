@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from more4d_jax.training import paths
 
 SCHEDULES = ("constant", "cosine")
+_HARDEST_CUT = 10.0  # An outlier's clip value is at most so many times smaller.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,12 @@ class OptimizerConfig:
     clip_ramp_factor: the clip value falls linearly from this multiple of
       `clip` to `clip` over `clip_ramp_steps` steps (spec 06 section 4).
     clip_ramp_steps: 0 means a constant clip value.
+    clip_outlier_ratio: after the ramp, a norm more than so many times the
+      clip value is cut further, by the smaller of that multiple and 10; 0
+      never (spec 06 section 4).
     warmup_steps: the rate rises linearly from 0 over these updates.
+    warmup_from_zero: the first update has rate 0, as in the original, so that
+      the peak comes one update later.
     schedule: "constant", or "cosine" down to `final_fraction` of the peak.
     final_fraction: see `schedule`.
     ema_decay: of the averaged parameters; the average follows quickly in the
@@ -34,6 +40,12 @@ class OptimizerConfig:
     skip_loss_above: a step whose loss is above it changes nothing and is
       counted; 0 never skips. Steps up to `skip_after` are never skipped.
     skip_after: see `skip_loss_above`.
+    outlier_deviations: a step whose loss is so many standard deviations above
+      the mean of those before, or whose loss or gradient is not finite,
+      changes nothing and is counted; 0 never (spec 03 section 6).
+    outlier_window: number of losses that mean and deviation are taken of.
+    outlier_after: number of losses before the rule judges finite ones, at
+      least 1.
   """
 
   learning_rate: float = 1e-4
@@ -44,12 +56,27 @@ class OptimizerConfig:
   clip: float = 1.0
   clip_ramp_factor: float = 1.0
   clip_ramp_steps: int = 0
+  clip_outlier_ratio: float = 0.0
   warmup_steps: int = 100
+  warmup_from_zero: bool = False
   schedule: str = "constant"
   final_fraction: float = 0.0
   ema_decay: float = 0.999
   skip_loss_above: float = 0.0
   skip_after: int = 50
+  outlier_deviations: float = 0.0
+  outlier_window: int = 1000
+  outlier_after: int = 100
+
+  @property
+  def skips(self) -> bool:
+    """Whether any rule may leave a step out."""
+    return bool(self.skip_loss_above or self.outlier_deviations)
+
+  @property
+  def window(self) -> int:
+    """Number of losses that the state remembers."""
+    return self.outlier_window if self.outlier_deviations else 0
 
 
 def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
@@ -70,20 +97,34 @@ def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     )
   if not config.warmup_steps:
     return after
-  # The first update already moves: rate peak/warmup at update 0.
-  warmup = optax.linear_schedule(
-    peak / config.warmup_steps, peak, config.warmup_steps - 1 or 1
-  )
+  if config.warmup_from_zero:
+    warmup = optax.linear_schedule(0.0, peak, config.warmup_steps)
+  else:  # The first update already moves: rate peak/warmup at update 0.
+    warmup = optax.linear_schedule(
+      peak / config.warmup_steps, peak, config.warmup_steps - 1 or 1
+    )
   return optax.join_schedules([warmup, after], [config.warmup_steps])
 
 
-def clip_value(config: OptimizerConfig, step: Array | int) -> Float[Array, ""]:
-  """Returns the largest gradient norm allowed at a step."""
-  if not config.clip_ramp_steps:
-    return jnp.float32(config.clip)
-  progress = jnp.minimum(step / config.clip_ramp_steps, 1.0)
-  factor = config.clip_ramp_factor + (1.0 - config.clip_ramp_factor) * progress
-  return jnp.float32(config.clip) * factor
+def clip_value(
+  config: OptimizerConfig,
+  step: Array | int,
+  norm: Float[Array, ""] | float = 0.0,
+) -> Float[Array, ""]:
+  """Returns the norm that a gradient of a norm is cut to at a step."""
+  limit = jnp.float32(config.clip)
+  if config.clip_ramp_steps:
+    progress = jnp.minimum(step / config.clip_ramp_steps, 1.0)
+    factor = config.clip_ramp_factor
+    limit = limit * (factor + (1.0 - factor) * progress)
+  if config.clip_outlier_ratio:
+    ratio = norm / limit
+    outlier = (step > config.clip_ramp_steps) & (
+      ratio > config.clip_outlier_ratio
+    )
+    harder = limit / jnp.minimum(ratio, _HARDEST_CUT)
+    limit = jnp.where(outlier, harder, limit)
+  return limit
 
 
 def scale_by_path(
@@ -125,10 +166,11 @@ def make_optimizer(
   )
 
 
-def clip_by_norm(
-  gradients: Any, limit: Float[Array, ""]
+def clip_gradients(
+  gradients: Any, config: OptimizerConfig, step: Array | int
 ) -> tuple[Any, Float[Array, ""]]:
-  """Scales a gradient tree down to a global norm; returns it and the norm."""
+  """Scales a gradient tree down as a step allows; returns it and its norm."""
   norm = optax.global_norm(gradients)
+  limit = clip_value(config, step, norm)
   factor = jnp.minimum(1.0, limit / jnp.maximum(norm, 1e-12))
   return jax.tree.map(lambda g: g * factor, gradients), norm

@@ -10,6 +10,7 @@ from flax import struct, traverse_util
 from jax.sharding import Mesh
 
 from more4d_jax import partitioning
+from more4d_jax.training import outliers
 
 # Initial values run once: compiling them without optimisation takes a fifth
 # of the time.
@@ -28,6 +29,8 @@ class TrainState:
     ema: their running average.
     optimizer: optax state.
     skipped: number of steps that changed nothing, int32 scalar.
+    history: the newest losses, `outliers.LossHistory`; None where no rule
+      looks at them.
   """
 
   step: Any
@@ -35,9 +38,12 @@ class TrainState:
   ema: Any
   optimizer: Any
   skipped: Any
+  history: Any = None
 
 
-def _fresh(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
+def _fresh(
+  params: Any, optimizer: optax.GradientTransformation, window: int
+) -> TrainState:
   return TrainState(
     step=jnp.int32(0),
     params=params,
@@ -45,19 +51,23 @@ def _fresh(params: Any, optimizer: optax.GradientTransformation) -> TrainState:
     ema=jax.tree.map(jnp.copy, params),
     optimizer=optimizer.init(params),
     skipped=jnp.int32(0),
+    history=outliers.empty(window) if window else None,
   )
 
 
 def abstract_state(
-  abstract_params: Any, optimizer: optax.GradientTransformation
+  abstract_params: Any,
+  optimizer: optax.GradientTransformation,
+  window: int = 0,
 ) -> TrainState:
   """Returns the state's shapes, boxed like the parameters.
 
   Args:
     abstract_params: boxed shapes of the trained parameters.
     optimizer: the same one that steps use.
+    window: number of losses to remember.
   """
-  return jax.eval_shape(lambda p: _fresh(p, optimizer), abstract_params)
+  return jax.eval_shape(lambda p: _fresh(p, optimizer, window), abstract_params)
 
 
 def state_shardings(mesh: Mesh, abstract: TrainState) -> TrainState:
@@ -104,6 +114,7 @@ def create_state(
   abstract_params: Any,
   optimizer: optax.GradientTransformation,
   mesh: Mesh,
+  window: int = 0,
 ) -> TrainState:
   """Makes the first state, each device its own shards.
 
@@ -112,10 +123,12 @@ def create_state(
     abstract_params: boxed shapes of the same tree, which name the axes.
     optimizer: the optax chain.
     mesh: where the state lives.
+    window: number of losses to remember.
   """
-  place = state_shardings(mesh, abstract_state(abstract_params, optimizer))
+  abstract = abstract_state(abstract_params, optimizer, window)
+  place = state_shardings(mesh, abstract)
   make = jax.jit(
-    lambda p: _fresh(p, optimizer),
+    lambda p: _fresh(p, optimizer, window),
     out_shardings=place,
     compiler_options=_RUNS_ONCE,
   )

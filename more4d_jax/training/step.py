@@ -7,10 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from more4d_jax import partitioning, rng
 from more4d_jax.training import optimizer as optimizers
+from more4d_jax.training import outliers
 from more4d_jax.training import state as states
 
 
@@ -58,24 +59,46 @@ def update(
   config: optimizers.OptimizerConfig,
   skip: Array | bool = False,
 ) -> tuple[states.TrainState, Metrics]:
-  """Applies clipped gradients; where `skip` holds only the step advances."""
-  limit = optimizers.clip_value(config, state.step)
-  clipped, norm = optimizers.clip_by_norm(grads, limit)
+  """Applies clipped gradients; where `skip` holds only the step advances.
+
+  A gradient that is not finite is skipped too where outliers are.
+  """
+  clipped, norm = optimizers.clip_gradients(grads, config, state.step)
+  if config.outlier_deviations:
+    skip = skip | ~jnp.isfinite(norm)
   updates, opt_state = chain.update(clipped, state.optimizer, state.params)
   params = optax.apply_updates(state.params, updates)
   ema = _average(config.ema_decay, state.step, state.ema, params)
   new = (params, ema, opt_state)
-  if config.skip_loss_above:
+  metrics = {"gradient_norm": norm}
+  if config.skips:
     old = (state.params, state.ema, state.optimizer)
     new = jax.tree.map(lambda n, o: jnp.where(skip, o, n), new, old)
-  state = states.TrainState(
+    metrics["skip"] = jnp.float32(skip)
+  state = state.replace(
     step=state.step + 1,
     params=new[0],
     ema=new[1],
     optimizer=new[2],
     skipped=state.skipped + jnp.int32(skip),
   )
-  return state, {"gradient_norm": norm}
+  return state, metrics
+
+
+def _skip(
+  state: states.TrainState,
+  loss: Float[Array, ""],
+  config: optimizers.OptimizerConfig,
+) -> Bool[Array, ""]:
+  """Whether the loss of a step says that it changes nothing."""
+  skip = jnp.bool_(False)
+  if config.skip_loss_above:
+    skip = (loss > config.skip_loss_above) & (state.step >= config.skip_after)
+  if config.outlier_deviations:
+    skip |= outliers.is_outlier(
+      state.history, loss, config.outlier_deviations, config.outlier_after
+    )
+  return skip
 
 
 def make_step(
@@ -90,15 +113,14 @@ def make_step(
     state: states.TrainState, frozen: Any, batch: Batch
   ) -> tuple[states.TrainState, Metrics]:
     value, metrics, grads = gradients(loss, state, frozen, batch, seed)
-    skip = jnp.bool_(False)
-    if config.skip_loss_above:
-      skip = (value > config.skip_loss_above) & (
-        state.step >= config.skip_after
-      )
+    skip = _skip(state, value, config)
     state, more = update(state, grads, chain, config, skip)
     metrics = {"loss": value, **metrics, **more}
-    if config.skip_loss_above:
+    if config.skips:
       metrics["skipped"] = state.skipped.astype(jnp.float32)
+    if config.outlier_deviations:
+      history = outliers.record(state.history, value, more["skip"] > 0)
+      state = state.replace(history=history)
     return state, metrics
 
   return step

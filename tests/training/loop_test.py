@@ -58,21 +58,27 @@ class _Loader:
     pass
 
 
-def _training(num_steps, *, loader=None, evaluators=(), loss=_loss, **changes):
+def _training(
+  num_steps, *, loader=None, evaluators=(), loss=_loss, skip_limit=9, **changes
+):
   config = optimizer.OptimizerConfig(
     learning_rate=0.05, warmup_steps=2, **changes
   )
   mesh = partitioning.make_mesh(partitioning.MeshConfig(data=2, fsdp=4))
   chain = optimizer.make_optimizer(config, 100, {})
   abstract_params = jax.eval_shape(_boxed)
-  abstract = states.abstract_state(abstract_params, chain)
+  abstract = states.abstract_state(abstract_params, chain, config.window)
   place = states.state_shardings(mesh, abstract)
   frozen = {"offset": jnp.float32(0.5)}
   return loop.Training(
     name="line",
     mesh=mesh,
     create=lambda: states.create_state(
-      states.create_params(_boxed, mesh, {}), abstract_params, chain, mesh
+      states.create_params(_boxed, mesh, {}),
+      abstract_params,
+      chain,
+      mesh,
+      config.window,
     ),
     abstract=states.abstract_with_shardings(place, abstract),
     step=steps.jit_step(
@@ -85,7 +91,11 @@ def _training(num_steps, *, loader=None, evaluators=(), loss=_loss, **changes):
     loader=loader or _Loader(),
     evaluators=evaluators,
     config=loop.LoopConfig(
-      num_steps, checkpoint_every=4, log_every=2, evaluate_every=5
+      num_steps,
+      checkpoint_every=4,
+      log_every=2,
+      evaluate_every=5,
+      skip_limit=skip_limit,
     ),
     seed=3,
   )
@@ -106,10 +116,12 @@ def test_state_is_sharded_and_the_loss_falls(tmp_path):
   assert losses[-1] < 0.2 * losses[0]
 
 
-def test_resumed_run_repeats_the_uninterrupted_one_exactly(tmp_path):
-  whole = loop.train(_training(11), tmp_path / "whole")
-  loop.train(_training(6), tmp_path / "parts")  # Last checkpoint at step 6.
-  resumed = loop.train(_training(11), tmp_path / "parts")
+@pytest.mark.parametrize("changes", [{}, {"outlier_deviations": 6.0}])
+def test_resumed_run_repeats_the_uninterrupted_one_exactly(tmp_path, changes):
+  whole = loop.train(_training(11, **changes), tmp_path / "whole")
+  # Last checkpoint at step 6.
+  loop.train(_training(6, **changes), tmp_path / "parts")
+  resumed = loop.train(_training(11, **changes), tmp_path / "parts")
   assert _losses(tmp_path / "parts") == _losses(tmp_path / "whole")
   for ours, theirs in zip(jax.tree.leaves(resumed), jax.tree.leaves(whole)):
     np.testing.assert_array_equal(ours, theirs)
@@ -174,6 +186,21 @@ def test_high_losses_are_skipped_and_counted(tmp_path):
   again = _training(1)
   once = loop.train(again, tmp_path / "once")
   np.testing.assert_array_equal(state.params["b"], once.params["b"])
+
+
+def test_a_spoiled_batch_is_skipped_where_outliers_are(tmp_path):
+  training = _training(6, loader=_Loader(spoiled=3), outlier_deviations=6.0)
+  state = loop.train(training, tmp_path)
+  assert int(state.skipped) == 1
+  assert int(state.history.count) == 5
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+  assert _losses(tmp_path)[2] is None  # The line says so.
+
+
+def test_too_many_skipped_steps_in_a_row_end_the_run(tmp_path):
+  training = _training(9, skip_loss_above=1e-6, skip_after=2, skip_limit=3)
+  with pytest.raises(errors.UserError, match=r"3 steps in a row .* step 5"):
+    loop.train(training, tmp_path)
 
 
 def test_evaluators_run_when_it_is_time_and_at_the_end(tmp_path):

@@ -36,12 +36,45 @@ def test_clip_ramp_falls_linearly():
   np.testing.assert_allclose(values, [0.25, 0.15, 0.05, 0.05], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+  ("norm", "step", "expected"),
+  [  # Values of the original for clip 0.05, ramp 5 over 1000 steps.
+    (80.0, 500, 0.15),
+    (80.0, 1000, 0.05),
+    (0.2, 4000, 0.05),
+    (0.3, 1001, 0.05 / 6),
+    (0.6, 1001, 0.005),
+    (80.0, 4000, 0.005),
+  ],
+)
+def test_outlying_gradients_are_cut_harder_after_the_ramp(norm, step, expected):
+  config = _config(
+    clip=0.05,
+    clip_ramp_factor=5.0,
+    clip_ramp_steps=1000,
+    clip_outlier_ratio=5.0,
+  )
+  found = optimizer.clip_value(config, step, jnp.float32(norm))
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+  tree = {"a": jnp.asarray([norm], jnp.float32)}
+  clipped, _ = optimizer.clip_gradients(tree, config, step)
+  np.testing.assert_allclose(clipped["a"], min(expected, norm), rtol=1e-6)
+
+
+def test_warm_up_from_zero_starts_with_nothing():
+  config = _config(learning_rate=2.0, warmup_steps=4, warmup_from_zero=True)
+  rate = optimizer.learning_rate(config, 10)
+  np.testing.assert_allclose(
+    [rate(i) for i in range(6)], [0, 0.5, 1, 1.5, 2, 2]
+  )
+
+
 def test_clipping_scales_to_the_limit_and_keeps_small_gradients():
   tree = {"a": jnp.array([3.0, 0.0]), "b": jnp.array([[4.0]])}
-  clipped, norm = optimizer.clip_by_norm(tree, jnp.float32(1.0))
+  clipped, norm = optimizer.clip_gradients(tree, _config(clip=1.0), 0)
   assert float(norm) == pytest.approx(5.0)
   np.testing.assert_allclose(clipped["a"], [0.6, 0.0], rtol=1e-6)
-  kept, _ = optimizer.clip_by_norm(tree, jnp.float32(9.0))
+  kept, _ = optimizer.clip_gradients(tree, _config(clip=9.0), 0)
   np.testing.assert_array_equal(kept["b"], tree["b"])
 
 

@@ -16,6 +16,7 @@ from more4d_jax.models import (
   vae_streaming,
   video_vae,
 )
+from more4d_jax.training import outliers
 from more4d_jax.training.objectives import base
 from tests.parity.adapters import vae_weights, wan_weights
 
@@ -63,6 +64,26 @@ def _losses(io: dict, kl_scale: float) -> dict:
     rec = _rec(error, kind)
     out[f"out.loss.{kind}"] = jnp.stack([rec + kl_scale * kl, rec, kl])
   return out
+
+
+def _tracker(io: dict, rule: dict) -> dict:
+  """The rule that leaves losses out, fed one loss at a time."""
+  history = outliers.empty(rule["window_size"])
+  rows = []
+  for loss in io["in.tracker_nonfinite.losses"]:
+    skip = outliers.is_outlier(
+      history,
+      jnp.asarray(loss),
+      rule["loss_skip_std_multiplier"],
+      rule["loss_skip_min_samples"],
+    ) | (loss > rule["loss_skip_absolute_threshold"])
+    history = outliers.record(history, jnp.asarray(loss), skip)
+    rows.append((skip, *outliers.moments(history)))
+  names = ("skipped", "window_mean", "window_std")
+  return {
+    f"out.tracker.{name}": np.stack(values)
+    for name, values in zip(names, zip(*rows, strict=True), strict=True)
+  }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,5 +184,6 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   info, io, weights = wan_weights.read(folder)
   out = _normalisation(io, info["normalize"])
   out |= _losses(io, info["loss"]["kl_scale"])
+  out |= _tracker(io, info["tracker"])
   out |= _step(folder, info, io, weights)
   return {key: np.asarray(value) for key, value in out.items() if key in io}
