@@ -13,7 +13,14 @@ from more4d_jax.checkpoints import store
 from more4d_jax.geometry import motion
 from more4d_jax.models import latent_stats, motion_vae, strag, video_vae, vism
 from more4d_jax.models.encoders import depth, tokenizer
-from more4d_jax.sampling import networks, solvers
+from more4d_jax.sampling import (
+  caching,
+  denoising,
+  networks,
+  sample_strag,
+  sample_vism,
+  solvers,
+)
 
 MODULES = {
   "video_vae": video_vae.VideoVAE,
@@ -23,18 +30,27 @@ MODULES = {
   "vism": vism.ViSM,
 }
 
+CHOICES = {
+  "strag": sample_strag.STraGChoices,
+  "vism": sample_vism.ViSMChoices,
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Overrides:
   """Sampler settings that differ from those of the checkpoint.
 
-  Attributes:
-    num_steps: network evaluations.
-    guidance_scale: weight of the prompt.
+  None leaves a field as it is; see `solvers.SamplerConfig` for each.
   """
 
   num_steps: int | None = None
   guidance_scale: float | None = None
+  shift: float | None = None
+  sampler: str | None = None
+  schedule: str | None = None
+  cfg_skip: float | None = None
+  teacache: float | None = None
+  riflex: int | None = None
 
 
 class Networks:
@@ -96,11 +112,34 @@ class Networks:
     return motion.MotionNormalisation.from_json(found)
 
   def sampler(self, kind: str) -> solvers.SamplerConfig:
-    """Steps, guidance and schedule of `strag` or `vism`."""
-    found = self.network(kind).metadata.get("sampling", {})
+    """Steps, guidance and schedule of `strag` or `vism`.
+
+    Raises:
+      UserError: if the settings make no sense.
+    """
+    network = self.network(kind)
+    metadata = network.metadata
+    fit = caching.fit_of(str(metadata.get("size", "")))
     changed = dataclasses.asdict(self._overrides)
     changed = {k: v for k, v in changed.items() if v is not None}
-    return solvers.SamplerConfig(**{**found, **changed})
+    values = {"teacache_fit": fit, **metadata.get("sampling", {}), **changed}
+    try:
+      sampler = solvers.SamplerConfig(**values)
+      denoising.riflex_config(network.config.dit, sampler, frames=1)
+    except ValueError as error:
+      raise errors.UserError(f"sampling of {kind}: {error}") from error
+    return sampler
+
+  def choices(
+    self, kind: str
+  ) -> sample_strag.STraGChoices | sample_vism.ViSMChoices:
+    """What `strag` or `vism` is shown, as it was in training.
+
+    The metadata of a network names what differs from the defaults under
+    "conditions".
+    """
+    found = self.network(kind).metadata.get("conditions", {})
+    return CHOICES[kind](**found)
 
   def tokens(self, kind: str, prompts: Sequence[str]) -> dict[str, Array]:
     """Token numbers of prompts and of as many empty negative prompts.

@@ -22,10 +22,11 @@ ImageLike = str | os.PathLike[str] | np.ndarray | PIL.Image.Image
 DepthLike = str | os.PathLike[str] | np.ndarray
 
 _sample_tracks = jax.jit(
-  sample_strag.sample_tracks, static_argnames=("normalisation", "sampler")
+  sample_strag.sample_tracks,
+  static_argnames=("normalisation", "sampler", "choices"),
 )
 _complete_video = jax.jit(
-  sample_vism.complete_video, static_argnames=("sampler",)
+  sample_vism.complete_video, static_argnames=("sampler", "choices")
 )
 _visible_points = jax.jit(visibility.visible_points)
 
@@ -159,7 +160,8 @@ class Pipeline:
     batch = PictureBatch(
       prepared.image[None], depths, prepared.intrinsics[None], [prompt]
     )
-    tracks = self.tracks(batch, seed)[0]
+    drawn, computed = self._draw_tracks(batch, seed)
+    tracks = drawn[0]
     if not np.isfinite(tracks).all():
       raise FloatingPointError(
         f"{self.networks.name} produced trajectories that are not finite: its "
@@ -179,6 +181,7 @@ class Pipeline:
         "checkpoint": self.networks.name,
         "depth": "estimated" if prepared.depth is None else "given",
         "sampler": dataclasses.asdict(sampler),
+        "computed_steps": np.flatnonzero(computed).tolist(),
         "normalisation": dataclasses.asdict(self.networks.normalisation),
       },
     )
@@ -203,26 +206,34 @@ class Pipeline:
 
     Returns: metres, in the first camera's frame.
     """
+    return self._draw_tracks(batch, seed, first)[0]
+
+  def _draw_tracks(
+    self, batch: PictureBatch, seed: int, first: int = 0
+  ) -> tuple[Float[np.ndarray, "B T H W 3"], Bool[np.ndarray, "n"]]:
+    """Trajectories, and the steps at which the layers ran."""
     frames = self.size[0]
     count, height, width = batch.depths.shape
-    sampled = _sample_tracks(
-      sample_strag.STraGNetworks(
-        *(
-          self.networks.bound(kind)
-          for kind in ("video_vae", "motion_vae", "strag")
-        )
-      ),
-      sample_strag.STraGInputs(
-        image=jnp.asarray(batch.images, jnp.float32) / 255.0,
-        depth=jnp.asarray(batch.depths, jnp.float32),
-        intrinsics=jnp.asarray(batch.intrinsics, jnp.float32),
-        **self.networks.tokens("strag", batch.prompts),
-      ),
-      noise(seed, "strag", first, (count, frames, height, width)),
-      normalisation=self.networks.normalisation,
-      sampler=self.networks.sampler("strag"),
+    return jax.device_get(
+      _sample_tracks(
+        sample_strag.STraGNetworks(
+          *(
+            self.networks.bound(kind)
+            for kind in ("video_vae", "motion_vae", "strag")
+          )
+        ),
+        sample_strag.STraGInputs(
+          image=jnp.asarray(batch.images, jnp.float32) / 255.0,
+          depth=jnp.asarray(batch.depths, jnp.float32),
+          intrinsics=jnp.asarray(batch.intrinsics, jnp.float32),
+          **self.networks.tokens("strag", batch.prompts),
+        ),
+        noise(seed, "strag", first, (count, frames, height, width)),
+        normalisation=self.networks.normalisation,
+        sampler=self.networks.sampler("strag"),
+        choices=self.networks.choices("strag"),
+      )
     )
-    return np.asarray(sampled)
 
   def complete(
     self,
@@ -268,7 +279,7 @@ class Pipeline:
     self, batch: RenderingBatch, seed: int = 0, first: int = 0
   ) -> UInt8[np.ndarray, "B T H W 3"]:
     """Fills the holes of renderings; arguments as in `tracks`."""
-    completed = _complete_video(
+    completed, _ = _complete_video(
       sample_vism.ViSMNetworks(
         self.networks.bound("video_vae"), self.networks.bound("vism")
       ),
@@ -280,6 +291,7 @@ class Pipeline:
       ),
       noise(seed, "vism", first, batch.videos.shape[:4]),
       sampler=self.networks.sampler("vism"),
+      choices=self.networks.choices("vism"),
     )
     return np.rint(np.asarray(completed) * 255).astype(np.uint8)
 

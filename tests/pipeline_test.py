@@ -65,6 +65,11 @@ def test_overrides_and_missing_networks(nano_checkpoint):
   found = loaded.Networks(stored, overrides=changes)
   assert found.sampler("strag").num_steps == 7
   assert found.sampler("strag").guidance_scale == 3.0
+  assert found.sampler("vism").teacache_fit == "plain"
+  assert found.choices("strag").image_context == "picture"
+  wrong = loaded.Networks(stored, overrides=loaded.Overrides(sampler="heun"))
+  with pytest.raises(errors.UserError, match="sampling of vism: expected a sa"):
+    wrong.sampler("vism")
   del stored["vism"]
   with pytest.raises(errors.UserError, match="expected a vism"):
     loaded.Networks(stored).bound("vism")

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from more4d_jax import errors, evaluate_bundle, loaded, pipeline
+from more4d_jax import errors, evaluate_bundle, pipeline
+from more4d_jax.cli import sampling_flags
 from more4d_jax.data import transforms
 
 Figures = dict[str, float]
@@ -58,8 +59,7 @@ def evaluate(
   training_scenes: int = 400,
   batch: int = 16,
   seed: int = 0,
-  steps: int | None = None,
-  guidance: float | None = None,
+  sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Prints the figures of a checkpoint on procedural scenes.
 
@@ -74,8 +74,7 @@ def evaluate(
     training_scenes: training scenes that the linear motion code is fitted to.
     batch: samples drawn at once.
     seed: of the noise.
-    steps: sampling steps; as the checkpoint says when left out.
-    guidance: guidance scale; as the checkpoint says when left out.
+    sampling: how latents are drawn.
   """
   if split not in ("all", "motion64", "unseen"):
     raise errors.UserError(
@@ -92,7 +91,7 @@ def evaluate(
     raise errors.UserError(
       f"expected a directory for {out}, found none: make it first"
     )
-  pipe = pipeline.load(checkpoint, loaded.Overrides(steps, guidance))
+  pipe = pipeline.load(checkpoint, sampling.overrides())
   options = evaluate_bundle.Options(seed, batch)
   run = _Run(pipe, options, videos)
   groups: dict[str, Figures] = {}

@@ -12,15 +12,16 @@ from typing import Any
 import numpy as np
 
 from more4d_jax import errors, inputs, pipeline
-from more4d_jax import loaded as loaded_lib
 from more4d_jax import scene as scene_lib
 from more4d_jax.cli import jobs as jobs_lib
+from more4d_jax.cli import sampling_flags
 from more4d_jax.evaluation import scene_checks
 from more4d_jax.geometry import camera_paths
 from more4d_jax.viewing import export, video
 
 CAMERAS = "static,orbit_left_90,forward,circular,x_moving"
 _SUMMARY = "summary.json"
+_FROM_SCENE = ("seed", "checkpoint", "sampler", "computed_steps")
 _MIN_SIDE = 256  # Pixels; small videos are enlarged to be looked at.
 
 
@@ -34,8 +35,7 @@ def generate(
   camera: str = CAMERAS,
   fov: float | None = None,
   seed: int = 0,
-  steps: int | None = None,
-  guidance: float | None = None,
+  sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Makes a 4D scene and its videos of a picture.
 
@@ -58,21 +58,21 @@ def generate(
     fov: horizontal angle of view of the whole picture in degrees; from its
       EXIF data, or 60, when left out.
     seed: of the noise.
-    steps: sampling steps; as the checkpoint says when left out.
-    guidance: guidance scale; as the checkpoint says when left out.
+    sampling: how latents are drawn.
   """
   cameras = _cameras(camera)
-  _check_numbers(steps, guidance)
+  changes = sampling.overrides()
   jobs = jobs_lib.find_jobs(image, prompt, depth)
   several = image.is_dir() or image.suffix.lower() in jobs_lib.MANIFESTS
   _check_out(out)
   for job in jobs:  # Every mistake is found before a network is read.
     _read(job)
-  changes = loaded_lib.Overrides(steps, guidance)
   loaded = pipeline.load(checkpoint, changes)
   kinds = ["video_vae", "motion_vae", "strag", "vism"]
   for kind in [*kinds, *(["depth"] if any(not j.depth for j in jobs) else [])]:
     loaded.networks.network(kind)
+  for kind in ("strag", "vism"):
+    loaded.networks.sampler(kind)
   for name in cameras:  # A file may hold poses of another number of frames.
     camera_paths.find(name, loaded.size[0], np.array([0.0, 0.0, 1.0]))
   prepared = [inputs.prepare(*_read(job), loaded.size[1:], fov) for job in jobs]
@@ -126,7 +126,7 @@ def _make(
     "size": list(scene.size),
     "fps": scene.fps,
     "coverage": coverage,
-    **{k: scene.metadata[k] for k in ("seed", "checkpoint", "sampler")},
+    **{name: scene.metadata[name] for name in _FROM_SCENE},
     "seconds": round(time.monotonic() - started, 2),
   }
   _write_json(target / _SUMMARY, summary)
@@ -178,15 +178,6 @@ def _cameras(text: str) -> tuple[str, ...]:
       "would have the same name"
     )
   return names
-
-
-def _check_numbers(steps: int | None, guidance: float | None) -> None:
-  if steps is not None and steps < 1:
-    raise errors.UserError(f"expected at least 1 step, found --steps {steps}")
-  if guidance is not None and not 0 <= guidance <= 100:
-    raise errors.UserError(
-      f"expected a guidance scale of 0 to 100, found --guidance {guidance}"
-    )
 
 
 def _check_out(out: pathlib.Path) -> None:

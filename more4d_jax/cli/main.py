@@ -135,7 +135,12 @@ def _call(program: str, function: Callable, arguments: Sequence[str]) -> None:
   complaint = io.StringIO()
   try:
     with contextlib.redirect_stderr(complaint):
-      run = tyro.cli(parsed, args=list(arguments), prog=program)
+      run = tyro.cli(
+        parsed,
+        args=list(arguments),
+        prog=program,
+        config=(tyro.conf.OmitArgPrefixes,),
+      )
   except SystemExit as stop:
     if not stop.code:
       return  # --help has been printed.

@@ -11,7 +11,8 @@ import ml_collections
 
 from more4d_jax import errors, partitioning
 from more4d_jax.geometry import motion
-from more4d_jax.models import flow_matching
+from more4d_jax.models import backbone, flow_matching
+from more4d_jax.sampling import denoising, solvers
 from more4d_jax.training import loop, optimizer
 
 # What a later start of the same run may change.
@@ -25,6 +26,14 @@ _FREE = (
   "evaluation.every",
   "evaluation.records",
   "evaluation.videos",
+  "sampling.sampler",
+  "sampling.num_steps",
+  "sampling.guidance_scale",
+  "sampling.shift",
+  "sampling.schedule",
+  "sampling.cfg_skip",
+  "sampling.teacache",
+  "sampling.riflex",
   "mesh.data",
   "mesh.fsdp",
   "mesh.context",
@@ -148,6 +157,29 @@ def flow_config(config: ml_collections.ConfigDict) -> flow_matching.FlowConfig:
         f"{', '.join(allowed)}"
       )
   return section(flow_matching.FlowConfig, config.flow)
+
+
+def sampling(
+  config: ml_collections.ConfigDict, dit: backbone.DiTConfig
+) -> dict[str, Any]:
+  """Reads the section `sampling` for a network's metadata.
+
+  Args:
+    config: the whole configuration.
+    dit: the network that will be sampled.
+
+  Returns: fields of `solvers.SamplerConfig`.
+
+  Raises:
+    UserError: for an unknown name or a number out of range.
+  """
+  values = config.sampling.to_dict()
+  values["shift"] = values["shift"] or config.flow.shift
+  try:
+    denoising.riflex_config(dit, solvers.SamplerConfig(**values), frames=1)
+  except ValueError as error:
+    raise errors.UserError(f"section sampling: {error}") from error
+  return values
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

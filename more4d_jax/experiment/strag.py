@@ -95,8 +95,10 @@ class STraGTask(tasks.Task):
     """Loads the motion VAE and checks that its motion is this run's.
 
     Raises:
-      UserError: if it was trained on motion of another normalisation.
+      UserError: if it was trained on motion of another normalisation, or the
+        section `sampling` makes no sense.
     """
+    settings.sampling(self.config, self.network.dit)
     self._motion_vae = start.load(self.config, "motion_vae", needed=True)
     found = motion_geometry.MotionNormalisation.from_json(
       self._motion_vae.metadata["normalisation"]
@@ -218,10 +220,7 @@ class STraGTask(tasks.Task):
       "fps": float(self.records[0][0].decode(("fps",))["fps"]),
       "normalisation": motion["normalisation"],
       "latent_stats": motion["latent_stats"],
-      "sampling": {
-        **self.config.sampling.to_dict(),
-        "shift": self.config.flow.shift,
-      },
+      "sampling": settings.sampling(self.config, self.network.dit),
     }
 
 

@@ -73,7 +73,12 @@ class ViSMTask(tasks.Task):
     ]
 
   def prepare(self) -> None:
-    """Loads the video VAE."""
+    """Loads the video VAE.
+
+    Raises:
+      UserError: if there is none, or the section `sampling` makes no sense.
+    """
+    settings.sampling(self.config, self.network.dit)
     self._video_vae = start.load(self.config, "video_vae", needed=True)
 
   def _stats(self) -> latent_stats.LatentStats:
@@ -174,10 +179,7 @@ class ViSMTask(tasks.Task):
     del params
     return {
       **self.size,
-      "sampling": {
-        **self.config.sampling.to_dict(),
-        "shift": self.config.flow.shift,
-      },
+      "sampling": settings.sampling(self.config, self.network.dit),
     }
 
 

@@ -12,7 +12,7 @@ import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from more4d_jax.models import backbone
+from more4d_jax.models import backbone, blocks
 from more4d_jax.models.encoders import image as image_encoder
 from more4d_jax.models.encoders import motion as motion_encoder
 from more4d_jax.models.encoders import text as text_encoder
@@ -137,6 +137,43 @@ class STraG(nn.Module):
     """Features of a picture in [0, 1]; None without the encoder."""
     return None if self.config.image is None else self.image_encoder(image)
 
+  def embed(
+    self,
+    latents: Float[Array, "B t h w C"],
+    timestep: Float[Array, "B"],
+    conditions: STraGConditions,
+  ) -> tuple[Float[Array, "B N D"], blocks.BlockInputs, backbone.HeadInputs]:
+    """The first part of a call, see `backbone.WanDiT.embed`."""
+    # The slot between control and depth is zero in every released network.
+    parts = [conditions.control, jnp.zeros_like(conditions.control)]
+    if self.config.use_depth_latents:
+      if conditions.depth is None:
+        raise ValueError("expected depth latents; found None; give them")
+      parts.append(conditions.depth)
+    return self.dit.embed(
+      latents,
+      timestep,
+      backbone.Conditions(
+        text_context=conditions.text_context,
+        condition_latents=jnp.concatenate(parts, axis=-1),
+        reference_latent=conditions.reference,
+        image_context=conditions.image_context,
+        motion_features=conditions.motion_features,
+      ),
+    )
+
+  def transform(
+    self, tokens: Float[Array, "B N D"], inputs: blocks.BlockInputs
+  ) -> Float[Array, "B N D"]:
+    """The layers, which are most of a call."""
+    return self.dit.transform(tokens, inputs)
+
+  def finish(
+    self, tokens: Float[Array, "B N D"], head: backbone.HeadInputs
+  ) -> Float[Array, "B t h w C"]:
+    """The last part of a call: tokens to the velocity."""
+    return self.dit.finish(tokens, head)
+
   def __call__(
     self,
     latents: Float[Array, "B t h w C"],
@@ -144,21 +181,8 @@ class STraG(nn.Module):
     conditions: STraGConditions,
   ) -> Float[Array, "B t h w C"]:
     """Returns the velocity of noisy trajectory latents at 1000 * sigma."""
-    # The slot between control and depth is zero in every released network.
-    parts = [conditions.control, jnp.zeros_like(conditions.control)]
-    if self.config.use_depth_latents:
-      if conditions.depth is None:
-        raise ValueError("expected depth latents; found None; give them")
-      parts.append(conditions.depth)
-    return self.dit(
-      latents,
-      timestep,
-      conditions.text_context,
-      condition_latents=jnp.concatenate(parts, axis=-1),
-      reference_latent=conditions.reference,
-      image_context=conditions.image_context,
-      motion_features=conditions.motion_features,
-    )
+    tokens, inputs, head = self.embed(latents, timestep, conditions)
+    return self.finish(self.transform(tokens, inputs), head)
 
   def everything(
     self,

@@ -11,7 +11,7 @@ import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from more4d_jax.models import backbone, interpolation
+from more4d_jax.models import backbone, blocks, interpolation
 from more4d_jax.models.encoders import image as image_encoder
 from more4d_jax.models.encoders import text as text_encoder
 
@@ -84,6 +84,36 @@ class ViSM(nn.Module):
     """Features of a picture in [0, 1]; None without the encoder."""
     return None if self.config.image is None else self.image_encoder(image)
 
+  def embed(
+    self,
+    latents: Float[Array, "B t h w C"],
+    timestep: Float[Array, "B"],
+    conditions: ViSMConditions,
+  ) -> tuple[Float[Array, "B N D"], blocks.BlockInputs, backbone.HeadInputs]:
+    """The first part of a call, see `backbone.WanDiT.embed`."""
+    parts = [conditions.mask, conditions.masked]
+    return self.dit.embed(
+      latents,
+      timestep,
+      backbone.Conditions(
+        text_context=conditions.text_context,
+        condition_latents=jnp.concatenate(parts, axis=-1),
+        image_context=conditions.image_context,
+      ),
+    )
+
+  def transform(
+    self, tokens: Float[Array, "B N D"], inputs: blocks.BlockInputs
+  ) -> Float[Array, "B N D"]:
+    """The layers, which are most of a call."""
+    return self.dit.transform(tokens, inputs)
+
+  def finish(
+    self, tokens: Float[Array, "B N D"], head: backbone.HeadInputs
+  ) -> Float[Array, "B t h w C"]:
+    """The last part of a call: tokens to the velocity."""
+    return self.dit.finish(tokens, head)
+
   def __call__(
     self,
     latents: Float[Array, "B t h w C"],
@@ -91,15 +121,8 @@ class ViSM(nn.Module):
     conditions: ViSMConditions,
   ) -> Float[Array, "B t h w C"]:
     """Returns the velocity of noisy video latents at 1000 * sigma."""
-    return self.dit(
-      latents,
-      timestep,
-      conditions.text_context,
-      condition_latents=jnp.concatenate(
-        [conditions.mask, conditions.masked], axis=-1
-      ),
-      image_context=conditions.image_context,
-    )
+    tokens, inputs, head = self.embed(latents, timestep, conditions)
+    return self.finish(self.transform(tokens, inputs), head)
 
   def everything(
     self,

@@ -35,17 +35,18 @@ def guided(velocity_fn: solvers.VelocityFn, scale: float) -> solvers.VelocityFn:
   """Turns a velocity over a doubled batch into a guided one.
 
   Args:
-    velocity_fn: takes doubled latents and sigmas; its conditions are doubled
-      too, negative first.
+    velocity_fn: takes doubled latents and timesteps; its conditions are
+      doubled too, negative first.
     scale: guidance scale.
 
-  Returns: a velocity over the batch itself, for `solvers.euler`.
+  Returns: a velocity over the batch itself, for `solvers.integrate`.
   """
 
-  def single(
-    latents: Float[Array, "B ..."], sigma: Float[Array, "B"]
-  ) -> Float[Array, "B ..."]:
-    doubled = velocity_fn(pair(latents, latents), pair(sigma, sigma))
-    return combine(doubled, scale)
+  def single(latents: Array, step: solvers.Step, memory: Any) -> Any:
+    doubled = step.replace(timestep=pair(step.timestep, step.timestep))
+    velocity, memory, kept = velocity_fn(
+      pair(latents, latents), doubled, memory
+    )
+    return combine(velocity, scale), memory, kept
 
   return single

@@ -1,5 +1,6 @@
 """A module with its weights, and the latents of the video autoencoder."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -8,6 +9,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from more4d_jax.models import latent_stats
+
+IMAGE_CONTEXTS = ("picture", "grey", "zeros")
+GREY = 127 / 255  # Of the picture the original shows its image encoder.
 
 
 @flax.struct.dataclass
@@ -48,6 +52,35 @@ def encode_still(
   """Normalised latents of a picture in [-1, 1] that stands for all frames."""
   video = jnp.repeat(picture[:, None], frames, axis=1)
   return encode_video(video_vae, video)
+
+
+def image_context(
+  model: Bound, image: Float[Array, "B H W 3"], choice: str
+) -> Float[Array, "B I F"] | None:
+  """Image features for a transformer; None stands for zeros.
+
+  Args:
+    model: with the method `image_context`.
+    image: in [0, 1].
+    choice: one of `IMAGE_CONTEXTS`: of the picture, of a grey one, or zeros.
+  """
+  if choice == "zeros":
+    return None
+  if choice == "grey":
+    image = jnp.full_like(image, GREY)
+  return model(image, method="image_context")
+
+
+def check_choice(name: str, found: str, allowed: Sequence[str]) -> None:
+  """Compares a choice with those there are.
+
+  Raises:
+    ValueError: if it is none of them.
+  """
+  if found not in allowed:
+    raise ValueError(
+      f"expected {name} to be one of {', '.join(allowed)}, found {found!r}"
+    )
 
 
 def decode_video(

@@ -5,12 +5,41 @@ latent of a motion video under them, and its decoded motion moves the points
 of the first frame.
 """
 
+import dataclasses
+
 import flax.struct
-from jaxtyping import Array, Float, Int
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
 
 from more4d_jax.geometry import cameras, depth, motion
-from more4d_jax.models import flow_matching, strag
-from more4d_jax.sampling import guidance, networks, solvers
+from more4d_jax.models import strag
+from more4d_jax.sampling import denoising, networks, solvers
+
+REFERENCES = ("picture", "zeros")
+
+
+@dataclasses.dataclass(frozen=True)
+class STraGChoices:
+  """What a network is shown; a checkpoint's metadata says how it was trained.
+
+  Attributes:
+    image_context: one of `networks.IMAGE_CONTEXTS`; "grey" for the original's
+      weights.
+    reference: latent before the video's: the picture's, or "zeros" as the
+      original's weights were trained. Source: spec 05 section 3.
+  """
+
+  image_context: str = "picture"
+  reference: str = "picture"
+
+  def __post_init__(self) -> None:
+    networks.check_choice(
+      "image_context", self.image_context, networks.IMAGE_CONTEXTS
+    )
+    networks.check_choice("reference", self.reference, REFERENCES)
+
+
+DEFAULT = STraGChoices()
 
 
 @flax.struct.dataclass
@@ -48,12 +77,15 @@ class STraGInputs:
 
 
 def encode_conditions(
-  nets: STraGNetworks, inputs: STraGInputs, frames: int
+  nets: STraGNetworks,
+  inputs: STraGInputs,
+  frames: int,
+  choices: STraGChoices = DEFAULT,
 ) -> strag.STraGConditions:
   """Everything the velocity depends on, computed once per picture.
 
-  The reference latent is the picture's own: the autoencoder is causal, so it
-  is the first latent frame of the still video.
+  The picture's reference latent is the first latent frame of the still video,
+  because the autoencoder is causal.
   """
   config = nets.strag.module.config
   picture = inputs.image * 2 - 1
@@ -63,45 +95,21 @@ def encode_conditions(
     depth_latents = networks.encode_still(
       nets.video_vae, depth.depth_image(inputs.depth), frames
     )
+  reference = None
+  if config.dit.reference:
+    reference = control[:, 0]
+    if choices.reference == "zeros":
+      reference = jnp.zeros_like(reference)
   return strag.STraGConditions(
     text_context=nets.strag(inputs.tokens, method="text_context"),
     control=control,
     depth=depth_latents,
-    reference=control[:, 0] if config.dit.reference else None,
-    image_context=nets.strag(inputs.image, method="image_context"),
+    reference=reference,
+    image_context=networks.image_context(
+      nets.strag, inputs.image, choices.image_context
+    ),
     motion_features=nets.strag(inputs.image, method="motion_features"),
   )
-
-
-def sample_latents(
-  model: networks.Bound,
-  conditions: strag.STraGConditions,
-  negative_context: Float[Array, "B L E"],
-  noise: Float[Array, "B t h w C"],
-  sampler: solvers.SamplerConfig,
-) -> Float[Array, "B t h w C"]:
-  """Draws normalised motion latents.
-
-  Args:
-    model: the transformer.
-    conditions: of the captions.
-    negative_context: text features of the negative prompts; everything else
-      is the same in both halves of the guided batch.
-    noise: standard normal.
-    sampler: steps, guidance and schedule.
-  """
-  guided = sampler.guidance_scale > 1
-  if guided:
-    negative = conditions.replace(text_context=negative_context)
-    conditions = guidance.pair(negative, conditions)
-
-  def velocity(latents: Array, sigma: Array) -> Array:
-    timestep = flow_matching.TIMESTEP_SCALE * sigma
-    return model(latents, timestep, conditions)
-
-  if guided:
-    velocity = guidance.guided(velocity, sampler.guidance_scale)
-  return solvers.euler(velocity, noise, solvers.sigmas_of(sampler))
 
 
 def decode_tracks(
@@ -135,7 +143,8 @@ def sample_tracks(
   noise: Float[Array, "B t h w C"],
   normalisation: motion.MotionNormalisation,
   sampler: solvers.SamplerConfig,
-) -> Float[Array, "B T H W 3"]:
+  choices: STraGChoices = DEFAULT,
+) -> tuple[Float[Array, "B T H W 3"], Bool[Array, "n"]]:
   """Draws one set of trajectories for each picture.
 
   Args:
@@ -144,18 +153,26 @@ def sample_tracks(
     noise: standard normal; its t fixes the number of frames, 4 (t - 1) + 1.
     normalisation: what the networks were trained with.
     sampler: steps, guidance and schedule.
+    choices: what the transformer is shown.
 
   Returns: metres, in the first camera's frame; frame 0 is the unprojected
-    depth.
+    depth. And the steps at which the transformer's layers ran.
   """
   frames = 4 * (noise.shape[1] - 1) + 1
-  conditions = encode_conditions(nets, inputs, frames)
-  negative = nets.strag(inputs.negative_tokens, method="text_context")
-  latents = sample_latents(nets.strag, conditions, negative, noise, sampler)
+  conditions = encode_conditions(nets, inputs, frames, choices)
+  # All but the text is alike in both halves of a guided batch.
+  context = nets.strag(inputs.negative_tokens, method="text_context")
+  negative = conditions.replace(text_context=context)
+  drawn = denoising.draw(nets.strag, conditions, negative, noise, sampler)
   first_points = cameras.unproject(inputs.depth, inputs.intrinsics)
-  return decode_tracks(
-    nets.motion_vae, latents, first_points, inputs.intrinsics, normalisation
+  tracks = decode_tracks(
+    nets.motion_vae,
+    drawn.latents,
+    first_points,
+    inputs.intrinsics,
+    normalisation,
   )
+  return tracks, drawn.computed
 
 
 def latent_shape(

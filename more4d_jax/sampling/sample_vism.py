@@ -1,11 +1,42 @@
 """From a rendering with holes to a completed video (4D-ViSM)."""
 
+import dataclasses
+
 import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from more4d_jax.models import flow_matching, vism
-from more4d_jax.sampling import guidance, networks, solvers
+from more4d_jax.models import vism
+from more4d_jax.sampling import denoising, networks, solvers
+
+CONDITION_VIDEOS = ("masked", "whole")
+
+
+@dataclasses.dataclass(frozen=True)
+class ViSMChoices:
+  """What a network is shown; a checkpoint's metadata says how it was trained.
+
+  Attributes:
+    image_context: one of `networks.IMAGE_CONTEXTS`; "zeros" as the original
+      samples.
+    condition_video: "masked" makes holes mid grey; "whole" keeps what the
+      rendering holds there (the original's `all_mask`), and a rendering
+      without a covered pixel remains a condition.
+  """
+
+  image_context: str = "picture"
+  condition_video: str = "masked"
+
+  def __post_init__(self) -> None:
+    networks.check_choice(
+      "image_context", self.image_context, networks.IMAGE_CONTEXTS
+    )
+    networks.check_choice(
+      "condition_video", self.condition_video, CONDITION_VIDEOS
+    )
+
+
+DEFAULT = ViSMChoices()
 
 
 @flax.struct.dataclass
@@ -48,23 +79,29 @@ def masked_video(
 
 
 def encode_conditions(
-  nets: ViSMNetworks, inputs: ViSMInputs
+  nets: ViSMNetworks,
+  inputs: ViSMInputs,
+  choices: ViSMChoices = DEFAULT,
 ) -> vism.ViSMConditions:
   """Everything the velocity depends on, computed once per video.
 
   A video without a single covered pixel has no condition but its text: mask
   and latents are zero, as in training (spec 07 section 5).
   """
+  whole = choices.condition_video == "whole"
+  kept = jnp.ones_like(inputs.coverage) if whole else inputs.coverage
   masked = networks.encode_video(
-    nets.video_vae, masked_video(inputs.rendering, inputs.coverage)
+    nets.video_vae, masked_video(inputs.rendering, kept)
   )
   mask = vism.pack_mask(~inputs.coverage)
-  drawn = jnp.any(inputs.coverage, axis=(1, 2, 3))[:, None, None, None, None]
+  drawn = jnp.any(kept, axis=(1, 2, 3))[:, None, None, None, None]
   return vism.ViSMConditions(
     text_context=nets.vism(inputs.tokens, method="text_context"),
     mask=mask * drawn,
     masked=masked * drawn,
-    image_context=nets.vism(inputs.image, method="image_context"),
+    image_context=networks.image_context(
+      nets.vism, inputs.image, choices.image_context
+    ),
   )
 
 
@@ -73,7 +110,8 @@ def complete_video(
   inputs: ViSMInputs,
   noise: Float[Array, "B t h w C"],
   sampler: solvers.SamplerConfig,
-) -> Float[Array, "B T H W 3"]:
+  choices: ViSMChoices = DEFAULT,
+) -> tuple[Float[Array, "B T H W 3"], Bool[Array, "n"]]:
   """Draws a video without holes for each rendering.
 
   Args:
@@ -81,21 +119,13 @@ def complete_video(
     inputs: renderings of one size.
     noise: standard normal, of the latents' shape.
     sampler: steps, guidance and schedule.
+    choices: what the transformer is shown.
 
-  Returns: video in [0, 1], decoded by the base autoencoder.
+  Returns: video in [0, 1], decoded by the base autoencoder, and the steps at
+    which the transformer's layers ran.
   """
-  conditions = encode_conditions(nets, inputs)
-  guided = sampler.guidance_scale > 1
-  if guided:
-    context = nets.vism(inputs.negative_tokens, method="text_context")
-    negative = conditions.replace(text_context=context)
-    conditions = guidance.pair(negative, conditions)
-
-  def velocity(latents: Array, sigma: Array) -> Array:
-    timestep = flow_matching.TIMESTEP_SCALE * sigma
-    return nets.vism(latents, timestep, conditions)
-
-  if guided:
-    velocity = guidance.guided(velocity, sampler.guidance_scale)
-  latents = solvers.euler(velocity, noise, solvers.sigmas_of(sampler))
-  return networks.decode_video(nets.video_vae, latents)
+  conditions = encode_conditions(nets, inputs, choices)
+  context = nets.vism(inputs.negative_tokens, method="text_context")
+  negative = conditions.replace(text_context=context)
+  drawn = denoising.draw(nets.vism, conditions, negative, noise, sampler)
+  return networks.decode_video(nets.video_vae, drawn.latents), drawn.computed

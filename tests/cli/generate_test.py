@@ -73,7 +73,11 @@ def test_a_manifest_of_two(nano_checkpoint, photo, tmp_path):
     '{"image": "grey.png", "prompt": "b"}\n'
   )
   out = tmp_path / "out"
-  more = ("--camera", "static")
+  more = (
+    "--camera", "static", "--steps", 4, "--sampler", "unipc", "--shift", 3,
+    "--schedule", "compat", "--cfg-skip", 0.5, "--teacache", 1e6,
+    "--riflex", 2,
+  )  # fmt: skip
   assert _generate(nano_checkpoint, out, manifest, *more) == 0
   assert _generate(nano_checkpoint, out, manifest, *more) == 0  # Replaces.
   for name in ("clear", "grey"):
@@ -81,6 +85,13 @@ def test_a_manifest_of_two(nano_checkpoint, photo, tmp_path):
   scene = scene_lib.Scene.load(out / "grey" / "scene.npz")
   assert (scene.colours[..., 0] == scene.colours[..., 2]).all()
   assert scene.metadata["prompt"] == "b"
+  summary = json.loads((out / "grey" / "summary.json").read_text())
+  sampler = summary["sampler"]
+  assert (sampler["num_steps"], sampler["shift"]) == (4, 3)
+  assert (sampler["sampler"], sampler["schedule"]) == ("unipc", "compat")
+  assert (sampler["cfg_skip"], sampler["riflex"]) == (0.5, 2)
+  # TeaCache runs the layers in its first five steps, here all there are.
+  assert summary["computed_steps"] == [0, 1, 2, 3]
   assert json.loads((out / "summary.json").read_text())["scenes"] == [
     "clear", "grey",
   ]  # fmt: skip
@@ -128,6 +139,11 @@ _BAD = {
   ),
   "steps": (lambda t: (None, ("--steps", "0")), "--steps"),
   "guidance": (lambda t: (None, ("--guidance", "-1")), "--guidance"),
+  "sampler": (lambda t: (None, ("--sampler", "heun")), "heun"),
+  "shift": (lambda t: (None, ("--shift", "0")), "--shift of 0.01 to 100"),
+  "cfg_skip": (lambda t: (None, ("--cfg-skip", "2")), "--cfg-skip of 0 to 1"),
+  "teacache": (lambda t: (None, ("--teacache", "nan")), "--teacache"),
+  "riflex": (lambda t: (None, ("--riflex", "99")), "riflex of 0 to 4"),
   "fov": (lambda t: (None, ("--fov", "200")), "--fov"),
   "checkpoint": (
     lambda t: (None, ("--checkpoint", str(t / "none"))), "more4d bundle"

@@ -13,6 +13,8 @@ import pytest
 from configs import common
 from more4d_jax import errors, partitioning
 from more4d_jax.experiment import modes, settings
+from more4d_jax.models import variants
+from more4d_jax.sampling import solvers
 from more4d_jax.training import paths
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -127,6 +129,9 @@ def test_no_field_is_without_a_reader(name):
     ({"flow.sampling": "often"}, "flow.sampling"),
     ({"flow.weighting": "heavy"}, "flow.weighting"),
     ({"num_steps": 0}, "num_steps is 0"),
+    ({"sampling.sampler": "heun"}, "sampling: expected a sampler of euler"),
+    ({"sampling.cfg_skip": 2.0}, "sampling: expected a cfg_skip of 0 to 1"),
+    ({"sampling.riflex": 99}, "sampling: expected riflex of 0 to 4"),
   ],
 )
 def test_wrong_values_are_one_clear_line(changes, message):
@@ -137,6 +142,7 @@ def test_wrong_values_are_one_clear_line(changes, message):
     settings.optimizer_config(config)
     settings.flow_config(config)
     settings.loop_config(config)
+    settings.sampling(config, variants.get("nano").strag.dit)
   assert len(str(caught.value).splitlines()) == 1
 
 
@@ -151,6 +157,16 @@ def test_wrong_motion_is_one_clear_line(alpha):
   config.motion.normalisation = "by_eye"
   with pytest.raises(errors.UserError, match="by_eye"):
     settings.normalisation(config)
+
+
+def test_sampling_has_the_shift_of_training_unless_told():
+  config = _config("vism", "size=nano")
+  dit = variants.get("nano").vism.dit
+  config.flow.shift = 3.0
+  assert settings.sampling(config, dit)["shift"] == 3
+  config.sampling.update({"shift": 4.0, "sampler": "unipc", "teacache": 0.1})
+  found = solvers.SamplerConfig(**settings.sampling(config, dit))
+  assert (found.shift, found.sampler, found.teacache) == (4, "unipc", 0.1)
 
 
 def test_workdir_of_another_config_is_refused(tmp_path):

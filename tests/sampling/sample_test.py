@@ -46,7 +46,7 @@ class _STraG(nn.Module):
     return tokens[..., None].astype(jnp.float32)
 
   def image_context(self, image):
-    return None
+    return image[:, 0, :3, :1]
 
   def motion_features(self, image):
     return None
@@ -93,13 +93,32 @@ def test_conditions_are_normalised_modes():
   np.testing.assert_allclose(found.depth[1, 0, 0, 1], expected, atol=1e-5)
 
 
+def test_choices_of_released_weights():
+  nets, inputs = _nets(), _inputs()
+  choices = sample_strag.STraGChoices("grey", "zeros")
+  found = sample_strag.encode_conditions(nets, inputs, 5, choices)
+  assert not found.reference.any()
+  np.testing.assert_allclose(found.image_context, 127 / 255)
+  picture = sample_strag.encode_conditions(nets, inputs, 5)
+  np.testing.assert_array_equal(
+    picture.image_context[:, :, 0], inputs.image[:, 0, :3, 0]
+  )
+  choices = sample_strag.STraGChoices("zeros")
+  found = sample_strag.encode_conditions(nets, inputs, 5, choices)
+  assert found.image_context is None
+  with pytest.raises(ValueError, match="expected reference to be one of"):
+    sample_strag.STraGChoices(reference="mean")
+  with pytest.raises(ValueError, match="'none'"):
+    sample_vism.ViSMChoices(image_context="none")
+
+
 @pytest.mark.parametrize("scale", [1.0, 3.0])
 def test_tracks_are_the_denormalised_guided_answer(scale):
   inputs = _inputs()
   noise = jnp.asarray(
     np.random.default_rng(1).standard_normal((2, 2, 2, 4, 16)), jnp.float32
   )
-  found = sample_strag.sample_tracks(
+  found, computed = sample_strag.sample_tracks(
     _nets(),
     inputs,
     noise,
@@ -107,6 +126,7 @@ def test_tracks_are_the_denormalised_guided_answer(scale):
     solvers.SamplerConfig(num_steps=4, guidance_scale=scale),
   )
   first = np.asarray(cameras.unproject(inputs.depth, inputs.intrinsics))
+  assert computed.tolist() == [True] * 4
   assert found.shape == (2, 5, 16, 32, 3)
   np.testing.assert_array_equal(found[:, 0], first)
   for number, token in enumerate((3.0, 5.0)):
@@ -170,11 +190,22 @@ def test_holes_are_mid_grey_and_an_empty_rendering_is_no_condition():
   assert (found.mask[1] == 0).all() and (found.masked[1] == 0).all()
 
 
+def test_the_whole_rendering_may_be_the_condition():
+  nets, inputs = _films()
+  choices = sample_vism.ViSMChoices("zeros", "whole")
+  found = sample_vism.encode_conditions(nets, inputs, choices)
+  assert found.image_context is None
+  assert (found.mask[0, :, :, 2:] == 0).all() and not found.mask[1].any()
+  pixel = inputs.rendering[:, 4, 4, 28] * 2 - 1  # In a hole of both.
+  expected = (pixel.mean(-1, keepdims=True) - _STATS.mean) / _STATS.std
+  np.testing.assert_allclose(found.masked[:, 1, 0, 3], expected, rtol=1e-4)
+
+
 def test_a_video_in_the_unit_range():
   nets, inputs = _films()
   noise = jnp.ones((2, 2, 2, 4, 16))
   config = solvers.SamplerConfig(num_steps=3, guidance_scale=2.0)
-  video = sample_vism.complete_video(nets, inputs, noise, config)
+  video, _ = sample_vism.complete_video(nets, inputs, noise, config)
   assert video.shape == (2, 5, 16, 32, 3)
   assert float(video.min()) >= 0 and float(video.max()) <= 1
   pixel = inputs.rendering[0, 4, 4, 4].mean()

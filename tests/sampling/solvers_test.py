@@ -1,92 +1,261 @@
-"""The Euler sampler against closed forms and the original's numbers."""
+"""The samplers against closed forms, plain loops and the original's numbers."""
 
+import functools
 import itertools
+import json
+import pathlib
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from more4d_jax.sampling import guidance, solvers
+from more4d_jax.sampling import guidance, schedules, solvers
+
+_GOLDEN = json.loads(
+  (pathlib.Path(__file__).parents[1] / "golden" / "samplers.json").read_text()
+)
+_RNG = np.random.default_rng(0)
+_NOISE, _DATA = _RNG.standard_normal((2, 3, 4, 5)).astype(np.float32)
 
 
-def test_shift_is_applied_once():
-  sigmas = solvers.euler_sigmas(4, 3.0)
+def _draw(velocity, noise, config, schedule=None):
+  """Latents after each step; `velocity` takes latents and timesteps."""
+
+  def call(latents, step, memory):
+    timestep = step.timestep.reshape(-1, *(1,) * (latents.ndim - 1))
+    return velocity(latents, timestep), memory, None
+
+  schedule = schedule or solvers.schedule_of(config)
+  _, _, (steps, _) = jax.jit(
+    lambda noise: solvers.integrate(call, solvers.start(noise), None, schedule)
+  )(jnp.asarray(noise))
+  return steps
+
+
+def test_every_sampler_applies_the_shift_once():
   plain = np.array([1.0, 0.75, 0.5, 0.25, 0.0])
-  np.testing.assert_allclose(sigmas, 3 * plain / (1 + 2 * plain), rtol=1e-6)
+  for sampler in schedules.SAMPLERS:
+    sigmas, timesteps = schedules.noise_levels(sampler, 4, 3.0)
+    np.testing.assert_allclose(sigmas, 3 * plain / (1 + 2 * plain))
+    np.testing.assert_allclose(timesteps, 1000 * sigmas[:-1])
 
 
-def test_compat_schedule_is_the_originals():
-  sigmas = solvers.euler_sigmas(50, 5.0, compat=True)
+@pytest.mark.parametrize("case", _GOLDEN["cases"])
+def test_compat_schedules_are_the_originals(case):
+  known = _GOLDEN["cases"][case]
+  sampler, shift, steps = case.split("_")
+  config = solvers.SamplerConfig(
+    num_steps=int(steps[1:]),
+    shift=float(shift[1:]),
+    sampler=sampler,
+    schedule="compat",
+  )
+  schedule = solvers.schedule_of(config)
+  # The original's levels are rounded to float32.
+  np.testing.assert_allclose(schedule.sigmas, known["sigmas"], atol=1e-7)
+  if sampler == "euler":
+    np.testing.assert_allclose(
+      schedule.timesteps, known["timesteps"], rtol=2e-6
+    )
+  else:
+    np.testing.assert_array_equal(schedule.timesteps, known["timesteps"])
+  found = _draw(
+    lambda x, t: 0.3 * x + jnp.sin(t / 1000) * jnp.asarray(_GOLDEN["c"]),
+    np.asarray(_GOLDEN["noise"], np.float32)[None],
+    config,
+  )[:, 0]
+  # Ten float32 steps each way.
+  np.testing.assert_allclose(found, known["steps"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("sampler", "first", "last"),
+  [
+    ("unipc", [999, 970, 937], [374, 214]),
+    ("dpm++", [1000, 970, 937], []),
+  ],
+)
+def test_compat_timesteps_of_twelve_steps(sampler, first, last):
+  _, timesteps = schedules.noise_levels(sampler, 12, 3.0, "compat")
+  assert timesteps[:3].tolist() == first
+  assert timesteps[len(timesteps) - len(last) :].tolist() == last
+
+
+def test_compat_euler_grid_is_shifted_twice_at_its_end():
+  sigmas, _ = schedules.noise_levels("euler", 50, 5.0, "compat")
   assert sigmas.shape == (51,)
   known = [1, 0.99587163, 0.99160462]
-  np.testing.assert_allclose(sigmas[:3], known, atol=2e-7)
+  np.testing.assert_allclose(sigmas[:3], known, atol=1e-8)
   known = [0.1928036, 0.11481946, 0.02441406, 0]
-  # The end of the grid divides small float32 numbers.
-  np.testing.assert_allclose(sigmas[-4:], known, atol=2e-6)
+  np.testing.assert_allclose(sigmas[-4:], known, atol=1e-7)
 
 
-def test_no_steps_is_an_error():
-  with pytest.raises(ValueError, match="at least 1"):
-    solvers.euler_sigmas(0, 5.0)
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"num_steps": 0}, "at least 1 step"),
+    ({"sampler": "heun"}, "'heun'"),
+    ({"schedule": "karras"}, "'karras'"),
+    ({"shift": 0.0}, "a shift of more than 0"),
+    ({"cfg_skip": 1.5}, "a cfg_skip of 0 to 1"),
+    ({"teacache": float("nan")}, "teacache"),
+    ({"teacache_start": 0}, "teacache_start of at least 1"),
+  ],
+)
+def test_settings_without_sense_are_one_clear_line(changes, words):
+  with pytest.raises(ValueError, match=words) as caught:
+    solvers.SamplerConfig(**changes)
+  assert "\n" not in str(caught.value)
 
 
-def test_straight_paths_are_followed_exactly():
-  rng = np.random.default_rng(0)
-  noise, data = jnp.asarray(rng.standard_normal((2, 3, 4, 5)), jnp.float32)
-  sigmas = solvers.euler_sigmas(7, 5.0)
-  found = solvers.euler(lambda x, s: noise - data, noise, sigmas)
-  np.testing.assert_allclose(found, data, atol=2e-6)
+@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("schedule", schedules.SCHEDULES)
+@pytest.mark.parametrize("sampler", schedules.SAMPLERS)
+def test_straight_paths_are_followed_exactly(sampler, schedule, steps):
+  config = solvers.SamplerConfig(steps, sampler=sampler, schedule=schedule)
+  first = solvers.schedule_of(config).sigmas[0]
+  noisy = (1 - first) * _DATA + first * _NOISE
+  found = _draw(lambda x, t: _NOISE - _DATA, noisy, config)
+  np.testing.assert_allclose(found[-1], _DATA, atol=5e-6)  # Float32.
 
 
-def test_matches_a_loop_on_a_curved_field():
-  noise = jnp.array([[1.0, -2.0]])
-  sigmas = solvers.euler_sigmas(9, 5.0)
-
-  def velocity(x, sigma):
-    return x * sigma[:, None] - 0.3
-
-  found = solvers.euler(velocity, noise, sigmas)
-  x = np.asarray(noise, np.float64)
+def test_euler_is_the_plain_loop():
+  config = solvers.SamplerConfig(9)
+  found = _draw(lambda x, t: x * t / 1000 - 0.3, [[1.0, -2.0]], config)
+  x = np.array([[1.0, -2.0]])
+  sigmas = solvers.schedule_of(config).sigmas
   for now, after in itertools.pairwise(sigmas):
-    x = x + (float(after) - float(now)) * (x * float(now) - 0.3)
-  np.testing.assert_allclose(found, x, rtol=1e-5)
+    x = x + (after - now) * (x * now - 0.3)
+  np.testing.assert_allclose(found[-1], x, rtol=1e-5)
 
 
-def test_gaussian_data_is_reached_as_steps_grow():
-  # Data N(m, s^2): the velocity is known, and the flow maps noise to
-  # m + s * noise.
-  mean, std = 1.5, 0.5
+def _gaussian_velocity(x, timestep, mean=1.0, std=0.2):
+  """Of data N(mean, std^2), whose flow maps noise to mean + std noise."""
+  sigma = timestep / 1000
+  variance = ((1 - sigma) * std) ** 2 + sigma**2
+  score = -(x - (1 - sigma) * mean) / variance
+  data = mean + std**2 * (1 - sigma) * -score
+  return -sigma * score - data
 
-  def velocity(x, sigma):
-    sigma = sigma[:, None]
-    variance = ((1 - sigma) * std) ** 2 + sigma**2
-    score = -(x - (1 - sigma) * mean) / variance
-    # eps = -sigma * score; data = (x - sigma * eps) / (1 - sigma).
-    data = mean + std**2 * (1 - sigma) * -score
-    return -sigma * score - data
 
-  noise = jnp.linspace(-2, 2, 9)[:, None]
-  goal = mean + std * noise
+@pytest.mark.parametrize(
+  ("sampler", "order"), [("euler", 1), ("dpm++", 2), ("unipc", 2)]
+)
+def test_order_of_convergence(sampler, order):
+  """Between levels at which log(alpha / sigma) is finite, as theory asks."""
+  normal = np.linspace(-2, 2, 9)[:, None]
+
+  def exact(sigma):
+    spread = np.hypot((1 - sigma) * 0.2, sigma)
+    return (1 - sigma) * 1.0 + spread * normal
+
   gaps = []
-  for steps in (10, 40, 160):
-    found = solvers.euler(velocity, noise, solvers.euler_sigmas(steps, 1.0))
-    gaps.append(float(jnp.abs(found - goal).max()))
-  assert gaps[0] > 3 * gaps[1] > 9 * gaps[2]  # First order.
+  for steps in (16, 32):
+    sigmas = 1 / (1 + np.exp(np.linspace(-2, 2, steps + 1)))
+    schedule = schedules.make_schedule(sampler, sigmas, 1000 * sigmas[:-1])
+    noisy = exact(sigmas[0]).astype(np.float32)
+    found = _draw(_gaussian_velocity, noisy, None, schedule)[-1]
+    gaps.append(np.abs(found - exact(sigmas[-1])).max())
+  assert abs(np.log2(gaps[0] / gaps[1]) - order) < 0.25
+
+
+@pytest.mark.parametrize("sampler", schedules.SAMPLERS)
+def test_from_pure_noise_to_data(sampler):
+  noise = np.linspace(-2, 2, 9, dtype=np.float32)[:, None]
+  gaps = []
+  for steps in (12, 96):
+    config = solvers.SamplerConfig(steps, shift=1.0, sampler=sampler)
+    found = _draw(_gaussian_velocity, noise, config)[-1]
+    gaps.append(float(jnp.abs(found - (1.0 + 0.2 * noise)).max()))
+  # First order at the two ends, where log(alpha / sigma) is infinite.
+  assert gaps[1] < gaps[0] / 4
+  assert gaps[0] < {"euler": 0.1, "dpm++": 0.05, "unipc": 0.05}[sampler]
+
+
+def test_parts_of_a_schedule_make_the_whole():
+  config = solvers.SamplerConfig(6, sampler="unipc")
+  schedule = solvers.schedule_of(config)
+
+  def velocity(latents, step, memory):
+    curved = _gaussian_velocity(latents, step.timestep[:, None])
+    return curved, memory + step.number, step.number
+
+  noise = jnp.asarray([[1.0], [-0.5]])
+  run = functools.partial(solvers.integrate, velocity)
+  whole, total, (_, numbers) = run(solvers.start(noise), 0, schedule)
+  half, memory, _ = run(solvers.start(noise), 0, schedule.part(0, 4))
+  found, memory, _ = run(half, memory, schedule.part(4, 6), first=4)
+  np.testing.assert_array_equal(found.latents, whole.latents)
+  assert int(total) == int(memory) == 15
+  assert numbers.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def _diffusers(sampler, steps, shift):
+  """The scheduler of the same name."""
+  pytest.importorskip("torch", reason="torch is not installed")
+  diffusers = pytest.importorskip(
+    "diffusers", reason="diffusers is not installed"
+  )
+  if sampler == "euler":
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
+  else:
+    kind = {
+      "unipc": diffusers.UniPCMultistepScheduler,
+      "dpm++": diffusers.DPMSolverMultistepScheduler,
+    }[sampler]
+    scheduler = kind(
+      prediction_type="flow_prediction",
+      use_flow_sigmas=True,
+      flow_shift=shift,
+      solver_order=2,
+      lower_order_final=True,
+      final_sigmas_type="zero",
+    )
+  scheduler.set_timesteps(steps)
+  return scheduler
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(("steps", "shift"), [(5, 5.0), (12, 3.0), (30, 1.0)])
+@pytest.mark.parametrize("sampler", schedules.SAMPLERS)
+def test_against_diffusers(sampler, steps, shift):
+  scheduler = _diffusers(sampler, steps, shift)
+  import torch
+
+  sigmas = scheduler.sigmas.numpy().astype(np.float64)
+  timesteps = scheduler.timesteps.numpy().astype(np.float64)
+  x = torch.from_numpy(_NOISE)
+  expected = []
+  for timestep in scheduler.timesteps:
+    velocity = 0.3 * x + np.sin(float(timestep) / 1000) * torch.from_numpy(
+      _DATA
+    )
+    x = scheduler.step(velocity, timestep, x, return_dict=False)[0]
+    expected.append(x.numpy())
+  found = _draw(
+    lambda x, t: 0.3 * x + jnp.sin(t / 1000) * _DATA,
+    _NOISE,
+    None,
+    schedules.make_schedule(sampler, sigmas, timesteps),
+  )
+  # Thirty float32 steps, differently ordered.
+  np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
 def test_guidance_on_one_doubled_batch():
   latents = jnp.asarray([[1.0], [2.0]])
-  sigma = jnp.asarray([0.5, 0.25])
+  step = solvers.Step(jnp.int32(0), jnp.asarray([0.5, 0.25]))
   context = guidance.pair(jnp.zeros((2, 1)), jnp.asarray([[1.0], [10.0]]))
   calls = []
 
-  def velocity(x, s):
+  def velocity(x, step, memory):
     calls.append(x.shape)
-    return x * s[:, None] + context
+    return x * step.timestep[:, None] + context, memory, None
 
-  found = guidance.guided(velocity, 6.0)(latents, sigma)
+  found, memory, _ = guidance.guided(velocity, 6.0)(latents, step, 7)
   np.testing.assert_allclose(found, [[0.5 + 6], [0.5 + 60]])
-  assert calls == [(4, 1)]
+  assert calls == [(4, 1)] and memory == 7
 
 
 def test_combine_is_float32():
