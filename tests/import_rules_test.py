@@ -13,7 +13,6 @@ LIBRARY = ROOT / "more4d_jax"
 # Room -> rooms of ours it may import, besides itself and `errors`.
 RULES = {
   "errors": (),
-  "pickles": (),
   "rng": (),
   "partitioning": (),
   "kernels": (),
@@ -21,7 +20,7 @@ RULES = {
   "data": (),
   "viewing": (),
   "models": ("partitioning", "kernels", "geometry"),
-  "checkpoints": ("pickles", "partitioning", "models", "geometry"),
+  "checkpoints": ("partitioning", "models", "geometry"),
   "training": ("rng", "partitioning", "geometry", "models", "checkpoints"),
   "sampling": ("rng", "partitioning", "geometry", "models"),
   "rendering": ("kernels", "geometry"),
@@ -33,7 +32,7 @@ RULES = {
 JOINERS = {"experiment", "pipeline", "loaded", "evaluate_bundle", "cli"}
 # Rooms without these at their top level: a loader worker or a viewer never
 # touches a device.
-WITHOUT_JAX = ("data", "viewing", "inputs", "errors", "pickles")
+WITHOUT_JAX = ("data", "viewing", "inputs", "errors")
 OFFLINE = ("data_pipelines", "configs", "colab")
 # Top-level imports that are slow or heavy have no place in the library.
 FORBIDDEN = ("tensorflow", "torch")

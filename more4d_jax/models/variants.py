@@ -8,7 +8,14 @@ import dataclasses
 from collections.abc import Mapping
 
 from more4d_jax.models import backbone, motion_vae, strag, video_vae, vism
-from more4d_jax.models.encoders import depth, image, motion, text, tokenizer
+from more4d_jax.models.encoders import (
+  depth,
+  depth_presets,
+  image,
+  motion,
+  text,
+  tokenizer,
+)
 
 STRAG_CHANNELS = 64
 
@@ -165,10 +172,7 @@ _SMALL_DEPTH = depth.DepthConfig(
   features=48,
   head_features=24,
 )
-# Depth Anything V2, small, metric, indoor.
-_PUBLISHED_DEPTH = depth.DepthConfig(
-  output="sigmoid", max_depth=20.0, input_size=518
-)
+_PUBLISHED_DEPTH = depth_presets.depth_anything("small", "indoor")
 
 
 def _nano() -> Variant:

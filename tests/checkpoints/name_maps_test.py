@@ -7,6 +7,7 @@ import pytest
 
 from more4d_jax import errors, partitioning
 from more4d_jax.checkpoints.name_maps import (
+  depth_anything,
   dit,
   image,
   matching,
@@ -26,7 +27,7 @@ _SIZES = {
   "V": 64, "pt": 1, "ph": 2, "pw": 2, "E": 8, "H": 10, "P": 32, "W": 32,
   "A": 6, "B": 5, "K": 3, "O": 7, "J": 11, "L": 9, "Y": 1, "t": 13,
   "mE": 8, "mH": 10, "mP": 32, "mt": 2, "mr": 3, "mc": 3, "me": 4, "mh": 6,
-  "mo": 9, "U": 3, "Z": 4,
+  "mo": 9, "U": 3, "Z": 4, "C0": 5, "C1": 6, "C2": 7, "C3": 9,
 }
 # fmt: on
 _VAE = video_vae.VideoVAEConfig(
@@ -49,6 +50,7 @@ _TABLES = {
   "omnimae": motion.OMNIMAE,
   "vae": vae.table_of(_VAE),
   "diffusers vae": vae.diffusers_table(_VAE),
+  "depth anything": depth_anything.DEPTH_ANYTHING,
   "trajectory encoder": trajectory.table_of("encoder", 1),
   "trajectory decoder": trajectory.table_of("decoder", 2),
 }

@@ -6,6 +6,7 @@ Sizes are names in the rows' shapes; they are read from the tensors.
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -29,7 +30,9 @@ class Row:
       our parameters do not hold it.
     layout: how ours differs: "same"; "kernel" has the input and output axes
       last instead of first; "frame_kernel" has a time axis of one before
-      that; "squeeze" lacks the axes written as 1.
+      that; "flat_kernel" has all but the output axis as one, of lengths
+      written as numbers; "transposed_kernel" is a "kernel" whose published
+      form has the input axis first; "squeeze" lacks the axes written as 1.
     group: rows of a group are all there or none is; "" is always there.
     unused: why ours do not hold it.
     carried: kept beside our parameters as it is, to be given back.
@@ -67,6 +70,10 @@ class Row:
       return tuple(dim for dim in dims if dim != (1, ""))
     if self.layout == "same":
       return dims
+    if self.layout == "transposed_kernel":
+      return (*dims[2:], dims[0], dims[1])
+    if self.layout == "flat_kernel":
+      return ((math.prod(length for length, _ in dims[1:]), ""), dims[0])
     kernel = (*dims[2:], dims[1], dims[0])
     return kernel if self.layout == "kernel" else ((1, ""), *kernel)
 
@@ -199,7 +206,7 @@ class Entry:
   def to_published(self, values: Iterable[np.ndarray]) -> np.ndarray:
     """Joins our parameters, one per path, to the published tensor."""
     row = self.row
-    parts = [_backward(row.layout, value) for value in values]
+    parts = [_backward(row, value) for value in values]
     joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return joined.reshape(self.shape)
 
@@ -210,14 +217,23 @@ def _forward(row: Row, value: np.ndarray) -> np.ndarray:
   if row.layout == "squeeze":
     kept = [n for n, dim in zip(value.shape, row.dims) if dim != (1, "")]
     return value.reshape(kept)
+  if row.layout == "transposed_kernel":
+    return np.moveaxis(value, (0, 1), (-2, -1))
   kernel = np.moveaxis(value, (1, 0), (-2, -1))
+  if row.layout == "flat_kernel":
+    return kernel.reshape(-1, kernel.shape[-1])
   return kernel if row.layout == "kernel" else kernel[None]
 
 
-def _backward(layout: str, value: np.ndarray) -> np.ndarray:
-  if layout in ("same", "squeeze"):
+def _backward(row: Row, value: np.ndarray) -> np.ndarray:
+  if row.layout in ("same", "squeeze"):
     return value
-  kernel = value if layout == "kernel" else value[0]
+  if row.layout == "transposed_kernel":
+    return np.moveaxis(value, (-2, -1), (0, 1))
+  if row.layout == "flat_kernel":
+    lengths = [length for length, _ in row.dims[1:]]
+    value = value.reshape(*lengths[1:], lengths[0], -1)
+  kernel = value[0] if row.layout == "frame_kernel" else value
   return np.moveaxis(kernel, (-1, -2), (0, 1))
 
 

@@ -30,6 +30,9 @@ class DepthConfig:
     mlp_ratio: hidden width of a block's MLP over `width`.
     patch: side of a patch in pixels.
     position_grid: rows and columns of the learned position table.
+    position_offset: added to the wanted rows and columns before the table is
+      interpolated: 0.1 in the published DINOv2, 0 in transformers. The two
+      agree where the grid is the table's own.
     taps: the four blocks whose outputs the head reads, counted from 0.
     reassemble: channels of the four maps made of them.
     features: channels of the fusion blocks.
@@ -50,6 +53,7 @@ class DepthConfig:
   mlp_ratio: int = 4
   patch: int = 14
   position_grid: tuple[int, int] = (37, 37)
+  position_offset: float = 0.1
   taps: tuple[int, int, int, int] = (2, 5, 8, 11)
   reassemble: tuple[int, int, int, int] = (48, 96, 192, 384)
   features: int = 64
@@ -75,16 +79,19 @@ class DepthConfig:
 
 
 def position_table(
-  table: Float[Array, "n D"], grid: tuple[int, int], wanted: tuple[int, int]
+  table: Float[Array, "n D"],
+  grid: tuple[int, int],
+  wanted: tuple[int, int],
+  offset: float = 0.1,
 ) -> Float[Array, "m D"]:
   """Interpolates learned positions to another grid of patches.
 
-  Source: DINOv2, which adds 0.1 to the wanted sizes before it divides.
+  Source: DINOv2, which adds `offset` to the wanted sizes before it divides.
   """
   if grid == wanted:
     return table
   rows, columns = (
-    interpolation.cubic_matrix(have, want, (want + 0.1) / have)
+    interpolation.cubic_matrix(have, want, (want + offset) / have)
     for have, want in zip(grid, wanted)
   )
   table = table.reshape(1, *grid, -1)
@@ -176,7 +183,9 @@ class Trunk(nn.Module):
       ("embed",),
       (config.width,),
     )
-    places = position_table(table[1:], config.position_grid, (h, w))
+    places = position_table(
+      table[1:], config.position_grid, (h, w), config.position_offset
+    )
     x = x.astype(jnp.float32) + places
     token = jnp.broadcast_to(token + table[0], (batch, 1, config.width))
     x = jnp.concatenate([token, x], axis=1)
