@@ -1,81 +1,66 @@
-"""Arrays and videos to bytes and back, version 1.
+"""Arrays and videos to bytes and back.
 
-Every blob starts with a header that names its coding, dtype and shape, so a
-blob decodes alone. All codings but video are lossless to the bit:
+Lossless to the bit:
 
   plain   bytes of the array, split by significance, zstd
   floats  float32 [T H W ...] as differences of the bit patterns, either to the
           frame before (`time`) or to the left neighbour (`row`), zstd; what
           does not move costs nothing, NaN and infinity survive
-  mask    bool [T ...], xor with the frame before, eight to a byte, zstd
-  video   uint8 [T H W 3], H.264 4:4:4 in mp4; lossy (about 1 % of range)
+  mask    bool [T ...], each frame eight to a byte, xor with the frame before,
+          zstd
 
-The same input gives the same bytes. zstandard contexts are not safe to share
-between threads, therefore each call makes its own.
+`depth_codec` and `track_codec` keep float maps within a bound instead. Videos
+are H.264 in mp4, lossy (about 1 % of range). The same input gives the same
+bytes.
 """
 
 import fractions
 import io
 import math
-import struct
 
 import av
 import numpy as np
-import zstandard
 from jaxtyping import Bool, Float32, UInt8, UInt32
 
-VERSION = 1
+from more4d_jax.data import blobs
+
+VERSION = blobs.VERSION
+DamagedError = blobs.DamagedError
 VIDEO_CRF = 14
-_MAGIC = b"M4"
-_HEADER = struct.Struct("<2sBBBB")  # magic, version, coding, dtype, dimensions
-_PLAIN, _TIME, _ROW, _MASK = range(4)
-_DTYPES = [
-  "uint8",
-  "int8",
-  "uint16",
-  "int16",
-  "uint32",
-  "int32",
-  "uint64",
-  "int64",
-  "float16",
-  "float32",
-  "float64",
-  "bool",
-]
-_LEVEL = 5
-
-
-class DamagedError(ValueError):
-  """The bytes are not what an encoder of this module wrote."""
+_Coding = blobs.Coding
+FLOATS = (_Coding.TIME, _Coding.ROW)
+"""Codings of `encode_floats`."""
 
 
 def encode_array(array: np.ndarray) -> bytes:
   """Any numeric or bool array to bytes, lossless."""
   array = np.asarray(array)
-  if array.dtype.name not in _DTYPES:
+  if array.dtype.name not in blobs.DTYPES:
     raise ValueError(
       f"arrays of dtype {array.dtype} cannot be stored; use one of "
-      f"{', '.join(_DTYPES)}"
+      f"{', '.join(blobs.DTYPES)}"
     )
   flat = np.ascontiguousarray(array).reshape(-1)
-  return _pack(_PLAIN, array, _split_bytes(flat))
+  return _pack(_Coding.PLAIN, array, _split_bytes(flat))
 
 
 def encode_floats(array: Float32[np.ndarray, "T H W ..."]) -> bytes:
   """Float32 maps over time to bytes, lossless; the smaller of two codings."""
   bits = np.ascontiguousarray(array).view(np.uint32)
-  candidates = [_pack(_TIME, array, _planes(_time_differences(bits)))]
+  candidates = [_pack(_Coding.TIME, array, _planes(_time_differences(bits)))]
   if array.ndim == 3:  # Depth: a moving camera makes rows cheaper than time.
-    candidates.append(_pack(_ROW, array, _planes(_row_differences(bits))))
+    candidates.append(
+      _pack(_Coding.ROW, array, _planes(_row_differences(bits)))
+    )
   return min(candidates, key=len)
 
 
 def encode_mask(mask: Bool[np.ndarray, "T ..."]) -> bytes:
   """A bool video to bytes, lossless."""
-  changes = mask.copy()
-  changes[1:] ^= mask[:-1]
-  return _pack(_MASK, mask, np.packbits(changes).tobytes())
+  frames = np.packbits(mask.reshape(len(mask), -1), axis=1)
+  changes = frames.copy()
+  changes[1:] ^= frames[:-1]
+  return _pack(_Coding.MASK, mask, changes.tobytes())
 
 
 def decode_array(blob: bytes) -> np.ndarray:
@@ -84,22 +69,21 @@ def decode_array(blob: bytes) -> np.ndarray:
   Raises:
     DamagedError: the bytes are cut, altered or of another format.
   """
-  coding, dtype, shape, body = _unpack(blob)
-  count = math.prod(shape)
-  if coding == _MASK:
-    _expect_size(body, -(-count // 8))
-    changes = np.unpackbits(np.frombuffer(body, np.uint8), count=count)
-    changes = changes.reshape(shape)
-    return np.bitwise_xor.accumulate(changes, axis=0).astype(bool)
-  _expect_size(body, count * dtype.itemsize)
-  if coding == _PLAIN:
-    return _join_bytes(body, dtype).reshape(shape)
+  head = blobs.unpack(blob)
+  shape, count = head.shape, math.prod(head.shape)
+  if head.coding == _Coding.MASK:
+    return _decode_mask(head)
+  if head.coding not in (_Coding.PLAIN, *FLOATS):
+    raise DamagedError(f"an array was expected, found {head.coding.name}")
+  body = blobs.decompress(head.body, count * head.dtype.itemsize)
+  if head.coding == _Coding.PLAIN:
+    return _join_bytes(body, head.dtype).reshape(shape)
   planes = _join_bytes(body, np.dtype(np.uint32))
   planes = planes.reshape(shape[3:] + shape[:3])
   signed = np.moveaxis(planes, (-3, -2, -1), (0, 1, 2))
   differences = (signed >> 1) ^ (np.uint32(0) - (signed & 1))
-  bits = _sum_time(differences) if coding == _TIME else _sum_row(differences)
-  return bits.view(np.float32)
+  sums = _sum_time if head.coding == _Coding.TIME else _sum_row
+  return sums(differences).view(np.float32)
 
 
 def encode_video(
@@ -163,34 +147,18 @@ def decode_video(
   return np.stack(pictures)
 
 
-def _pack(coding: int, array: np.ndarray, body: bytes) -> bytes:
-  header = _HEADER.pack(
-    _MAGIC, VERSION, coding, _DTYPES.index(array.dtype.name), array.ndim
-  )
-  shape = struct.pack(f"<{array.ndim}I", *array.shape)
-  return header + shape + zstandard.ZstdCompressor(level=_LEVEL).compress(body)
+def _pack(coding: _Coding, array: np.ndarray, body: bytes) -> bytes:
+  return blobs.pack(coding, array, blobs.compress(body))
 
 
-def _unpack(blob: bytes) -> tuple[int, np.dtype, tuple[int, ...], bytes]:
-  if len(blob) < _HEADER.size or blob[:2] != _MAGIC:
-    raise DamagedError("no codec header")
-  _, version, coding, dtype, dimensions = _HEADER.unpack_from(blob)
-  if version != VERSION:
-    raise DamagedError(f"codec version {version}, this program reads {VERSION}")
-  start = _HEADER.size + 4 * dimensions
-  if coding > _MASK or dtype >= len(_DTYPES) or len(blob) < start:
-    raise DamagedError("a codec header that makes no sense")
-  shape = struct.unpack_from(f"<{dimensions}I", blob, _HEADER.size)
-  try:
-    body = zstandard.ZstdDecompressor().decompress(blob[start:])
-  except zstandard.ZstdError as error:
-    raise DamagedError(str(error)) from error
-  return coding, np.dtype(_DTYPES[dtype]), shape, body
-
-
-def _expect_size(body: bytes, size: int) -> None:
-  if len(body) != size:
-    raise DamagedError(f"{len(body)} bytes where the shape needs {size}")
+def _decode_mask(head: blobs.Head) -> Bool[np.ndarray, "T ..."]:
+  frames, count = head.shape[0], math.prod(head.shape[1:])
+  size = -(-count // 8)
+  body = blobs.decompress(head.body, frames * size)
+  changes = np.frombuffer(body, np.uint8).reshape(frames, size)
+  packed = np.bitwise_xor.accumulate(changes, axis=0)
+  mask = np.unpackbits(packed, axis=1, count=count)
+  return mask.view(bool).reshape(head.shape)
 
 
 def _split_bytes(flat: np.ndarray) -> bytes:

@@ -5,14 +5,24 @@ file holds them is the matter of `source`.
 """
 
 import dataclasses
+import functools
 import json
-import struct
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+from jaxtyping import UInt8
+
 from more4d_jax import errors
-from more4d_jax.data import codec, schema
+from more4d_jax.data import (
+  codec,
+  depth_codec,
+  parts,
+  schema,
+  track_codec,
+  track_planes,
+)
 
 SCHEMA_VERSION = schema.VERSION
 TRACKS_FRAMES = schema.TRACKS_FRAMES
@@ -56,11 +66,17 @@ class EncodeOptions:
   """How exactly a record is kept.
 
   Attributes:
+    tracks_tolerance: bound of every coordinate's error in units of the point's
+      first depth (5e-4: a quarter of a pixel at a focal length of 500 px);
+      None keeps every bit.
+    depth_tolerance: bound of the relative error; None keeps every bit.
     video_crf: quality of x264, 0 best, 51 worst.
     pixel_format: yuv444p keeps colours per pixel; yuv420p is half the size,
       enough for films that came as such. Odd sizes are always yuv444p.
   """
 
+  tracks_tolerance: float | None = 5e-4
+  depth_tolerance: float | None = 5e-4
   video_crf: int = codec.VIDEO_CRF
   pixel_format: Literal["yuv444p", "yuv420p"] = "yuv444p"
 
@@ -81,15 +97,46 @@ class EncodedRecord:
   fields: Mapping[str, bytes]
   where: str = "record"
 
-  def decode(self, wanted: Iterable[str] | None = None) -> Any:
+  @property
+  def shape(self) -> tuple[int, int, int]:
+    """Frames of the tracks, height and width of the grid."""
+    header = self._checked(read_header)
+    return header["frames"], header["height"], header["width"]
+
+  def decode(
+    self,
+    wanted: Iterable[str] | None = None,
+    frames: Sequence[int] | np.ndarray | None = None,
+  ) -> Any:
     """A `Record`, or a dict of the `wanted` fields; the rest stays packed.
+
+    Args:
+      wanted: as in `decode`.
+      frames: the frames of `tracks` to decode, where `tracks` is wanted; all
+        other fields stay whole.
 
     Raises:
       UserError: the record is damaged, or of another schema version; says
         which file, record and field.
     """
+    return self._checked(decode, wanted, frames)
+
+  def track_planes(self) -> track_planes.TrackPlanes:
+    """The dense tracks as planes and basis, to be multiplied elsewhere.
+
+    Raises:
+      UserError: the record is sparse, damaged or of another version.
+    """
+    if not self.fields.get("tracks"):
+      raise errors.UserError(
+        f"{self.where} is sparse, it has no planes of dense tracks; choose "
+        f"dense records"
+      )
+    return self._checked(_track_planes)
+
+  def _checked(self, function: Callable[..., Any], *arguments: Any) -> Any:
     try:
-      return decode(self.fields, wanted)
+      return function(self.fields, *arguments)
     except VersionError as error:
       raise errors.UserError(
         f"{self.where} has {error}; make or import these records again"
@@ -105,13 +152,20 @@ def encode(
 ) -> dict[str, bytes]:
   """Byte strings of a record, one for each name in `ENCODED`.
 
-  The same record gives the same bytes. All is kept exactly but the videos.
+  The same record gives the same bytes. Videos are lossy, tracks and depth
+  within the bounds of `options`, all else is kept exactly; what is invalid in
+  tracks or depth comes back as NaN.
 
   Raises:
     ValueError: the record does not follow the schema.
   """
   check(record)
-  film = _Film(record.fps, options)
+  film = functools.partial(
+    _encode_film,
+    fps=record.fps,
+    crf=options.video_crf,
+    pixel_format=options.pixel_format,
+  )
   fields = {name: getattr(record, name).encode() for name in _TEXTS}
   for name in (
     "frame_indices",
@@ -122,44 +176,36 @@ def encode(
   ):
     fields[name] = codec.encode_array(getattr(record, name))
   fields["video"] = film(record.video)
-  fields["depth"] = codec.encode_floats(record.depth)
+  fields["depth"] = depth_codec.encode(record.depth, options.depth_tolerance)
   fields["tracks"] = fields["visible"] = fields["points"] = b""
   if record.points is None:
-    fields["tracks"] = codec.encode_floats(record.tracks)
+    fields["tracks"] = track_codec.encode(
+      record.tracks, record.intrinsics, options.tracks_tolerance
+    )
     fields["visible"] = codec.encode_mask(record.visible)
   else:
-    fields["points"] = _encode_points(record.points)
-  fields["views"] = _join(
-    [
-      _join([codec.encode_array(v.world_from_camera), film(v.video)])
-      for v in record.views
-    ]
-  )
-  fields["renderings"] = _join(
-    [
-      _join(
-        [
-          codec.encode_array(r.world_from_camera),
-          film(r.video),
-          codec.encode_mask(r.coverage),
-        ]
-      )
-      for r in record.renderings
-    ]
-  )
+    fields["points"] = parts.encode_points(
+      record.points, options.tracks_tolerance
+    )
+  fields["views"] = parts.encode_views(record.views, film)
+  fields["renderings"] = parts.encode_renderings(record.renderings, film)
   fields["header"] = _encode_header(record, options, fields)
   return fields
 
 
 def decode(
-  fields: Mapping[str, bytes], wanted: Iterable[str] | None = None
+  fields: Mapping[str, bytes],
+  wanted: Iterable[str] | None = None,
+  frames: Sequence[int] | np.ndarray | None = None,
 ) -> Any:
   """The whole `Record`, or a dict of only the `wanted` fields.
 
   Args:
     fields: what `encode` returned.
-    wanted: names out of `FIELDS`, or "first_frame" ([H W 3] uint8, the picture
-      without the rest of the video). Only these are decoded and checked.
+    wanted: names out of `FIELDS`, or "first_frame" ([H W 3] uint8) and
+      "first_depth" ([H W] float32), which leave the rest of video and depth
+      packed. Only these are decoded and checked.
+    frames: of `tracks`; see `EncodedRecord.decode`.
 
   Raises:
     codec.DamagedError: a byte string is missing, cut or altered.
@@ -168,7 +214,10 @@ def decode(
   if wanted is None:
     return Record(**{name: _field(fields, header, name) for name in FIELDS})
   return {
-    name: _field(fields, header, name) for name in schema.checked_names(wanted)
+    name: _tracks(fields, header, frames)
+    if name == "tracks"
+    else _field(fields, header, name)
+    for name in schema.checked_names(wanted)
   }
 
 
@@ -206,19 +255,17 @@ def verify(fields: Mapping[str, bytes]) -> None:
       _blob(fields, header, name)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Film:
-  """Encodes the videos of one record."""
-
-  fps: float
-  options: EncodeOptions
-
-  def __call__(self, video: Any) -> bytes:
-    even = not (video.shape[1] % 2 or video.shape[2] % 2)
-    pixel_format = self.options.pixel_format if even else "yuv444p"
-    return codec.encode_video(
-      video, self.fps, self.options.video_crf, pixel_format
-    )
+def _encode_film(
+  video: UInt8[np.ndarray, "T H W 3"],
+  *,
+  fps: float,
+  crf: int,
+  pixel_format: str,
+) -> bytes:
+  even = not (video.shape[1] % 2 or video.shape[2] % 2)
+  return codec.encode_video(
+    video, fps, crf, pixel_format if even else "yuv444p"
+  )
 
 
 def _encode_header(
@@ -252,19 +299,40 @@ def _field(
 ) -> Any:
   if name in _HEADER_VALUES:
     return header[name]
-  blob = _blob(fields, header, "video" if name == schema.FIRST_FRAME else name)
-  decoder = bytes.decode if name in _TEXTS else _DECODERS.get(name)
-  if name in ("tracks", "visible", "points") and not blob:
+  if name == "tracks":
+    return _tracks(fields, header)
+  stored = {schema.FIRST_FRAME: "video", schema.FIRST_DEPTH: "depth"}
+  blob = _blob(fields, header, stored.get(name, name))
+  if name in ("visible", "points") and not blob:
     return None
+  decoder = bytes.decode if name in _TEXTS else _DECODERS.get(name)
   try:
     value = (decoder or codec.decode_array)(blob)
-  except (codec.DamagedError, UnicodeDecodeError, struct.error) as error:
+  except (codec.DamagedError, UnicodeDecodeError) as error:
     raise codec.DamagedError(f"{name}: {error}") from error
   if name == "video" and len(value) != header["video_frames"]:
     raise codec.DamagedError(
       f"video: {len(value)} frames, the header says {header['video_frames']}"
     )
   return value
+
+
+def _tracks(
+  fields: Mapping[str, bytes],
+  header: Mapping[str, Any],
+  frames: Sequence[int] | np.ndarray | None = None,
+) -> Any:
+  blob = _blob(fields, header, "tracks")
+  if not blob:
+    return None
+  try:
+    return track_codec.decode(blob, frames)
+  except codec.DamagedError as error:
+    raise codec.DamagedError(f"tracks: {error}") from error
+
+
+def _track_planes(fields: Mapping[str, bytes]) -> track_planes.TrackPlanes:
+  return track_codec.decode_planes(_blob(fields, read_header(fields), "tracks"))
 
 
 def _blob(
@@ -278,63 +346,12 @@ def _blob(
   return blob
 
 
-def _join(blobs: Sequence[bytes]) -> bytes:
-  """A count, then each string with its length before it."""
-  parts = [struct.pack("<I", len(blobs))]
-  for blob in blobs:
-    parts += [struct.pack("<I", len(blob)), blob]
-  return b"".join(parts)
-
-
-def _split(blob: bytes) -> list[bytes]:
-  (count,) = struct.unpack_from("<I", blob)
-  blobs, start = [], 4
-  for _ in range(count):
-    (size,) = struct.unpack_from("<I", blob, start)
-    blobs.append(blob[start + 4 : start + 4 + size])
-    start += 4 + size
-  return blobs
-
-
-def _encode_points(points: Points) -> bytes:
-  return _join(
-    [
-      codec.encode_array(points.pixels),
-      codec.encode_array(points.query_frames),
-      codec.encode_floats(points.tracks),
-      codec.encode_mask(points.visible),
-    ]
-  )
-
-
-def _decode_points(blob: bytes) -> Points:
-  return Points(*map(codec.decode_array, _split(blob)))
-
-
-def _decode_views(blob: bytes) -> tuple[View, ...]:
-  parts = map(_split, _split(blob))
-  return tuple(
-    View(codec.decode_array(poses), codec.decode_video(video))
-    for poses, video in parts
-  )
-
-
-def _decode_renderings(blob: bytes) -> tuple[Rendering, ...]:
-  parts = map(_split, _split(blob))
-  return tuple(
-    Rendering(
-      codec.decode_array(poses),
-      codec.decode_video(video),
-      codec.decode_array(coverage),
-    )
-    for poses, video, coverage in parts
-  )
-
-
 _DECODERS = {
   schema.FIRST_FRAME: lambda blob: codec.decode_video(blob, num_frames=1)[0],
+  schema.FIRST_DEPTH: lambda blob: depth_codec.decode(blob, first_only=True)[0],
+  "depth": depth_codec.decode,
   "video": codec.decode_video,
-  "points": _decode_points,
-  "views": _decode_views,
-  "renderings": _decode_renderings,
+  "points": parts.decode_points,
+  "views": parts.decode_views,
+  "renderings": parts.decode_renderings,
 }

@@ -14,7 +14,7 @@ nobody knows the scale.
 """
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -24,8 +24,9 @@ VERSION = 2
 TRACKS_FRAMES = ("first_camera", "each_camera")
 CAMERAS = ("exact", "estimated", "unknown")
 UNKNOWN_SEGMENT = 255
-FIRST_FRAME = "first_frame"
-"""Asks `decode` for the first picture [H W 3] without the rest of the video."""
+FIRST_FRAME, FIRST_DEPTH = "first_frame", "first_depth"
+"""Names that ask `decode` for the first picture [H W 3] or depth map [H W]
+without the rest."""
 
 
 class Field(NamedTuple):
@@ -183,20 +184,29 @@ class Record:
     """Whether it has `points` instead of dense tracks."""
     return self.points is not None
 
-  def decode(self, wanted: Iterable[str] | None = None) -> Any:
+  def decode(
+    self,
+    wanted: Iterable[str] | None = None,
+    frames: Sequence[int] | np.ndarray | None = None,
+  ) -> Any:
     """Itself, or a dict of `wanted`, as `records.EncodedRecord.decode`."""
     if wanted is None:
       return self
-    return {
-      name: self.video[0] if name == FIRST_FRAME else getattr(self, name)
-      for name in checked_names(wanted)
-    }
+    parts = {name: self._part(name) for name in checked_names(wanted)}
+    if frames is not None and parts.get("tracks") is not None:
+      parts["tracks"] = parts["tracks"][np.asarray(frames, int)]
+    return parts
+
+  def _part(self, name: str) -> Any:
+    if name == FIRST_FRAME:
+      return self.video[0]
+    return self.depth[0] if name == FIRST_DEPTH else getattr(self, name)
 
 
 def checked_names(wanted: Iterable[str]) -> list[str]:
   """The names as a list; ValueError if one is no field."""
   wanted = list(wanted)
-  unknown = set(wanted) - set(FIELDS) - {FIRST_FRAME}
+  unknown = set(wanted) - set(FIELDS) - {FIRST_FRAME, FIRST_DEPTH}
   if unknown:
     raise ValueError(
       f"no record fields {sorted(unknown)}; there are {', '.join(FIELDS)}"

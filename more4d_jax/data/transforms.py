@@ -14,7 +14,7 @@ depth take them.
 import dataclasses
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
@@ -76,10 +76,9 @@ def motion_example(
     UserError: the record is sparse.
   """
   options = options or ExampleOptions()
-  fields = _decode_dense(item, ("tracks", "intrinsics"))
-  framing = _framing(fields["tracks"].shape[1:3], options, rng)
-  frames = _frames(len(fields["tracks"]), options)
-  return _motion(fields, frames, framing)
+  clip = _choose(item, options, rng)
+  fields = _decode_dense(item, ("tracks", "intrinsics"), clip.frames)
+  return _motion(fields, clip.framing)
 
 
 def scene_example(
@@ -98,9 +97,9 @@ def scene_example(
     UserError: the record is sparse.
   """
   options = options or ExampleOptions()
-  fields = _decode_dense(item, _SCENE)
-  framing = _framing(fields["tracks"].shape[1:3], options, rng)
-  return _scene(fields, options, framing, rng)
+  clip = _choose(item, options, rng)
+  fields = _decode_dense(item, _SCENE, clip.frames)
+  return _scene(fields, clip, options, rng)
 
 
 def view_example(
@@ -118,19 +117,19 @@ def view_example(
     UserError: the record is sparse or has no views.
   """
   options = options or ExampleOptions()
-  fields = _decode_dense(item, (*_SCENE, "views"))
+  clip = _choose(item, options, rng)
+  frames, framing = clip.frames, clip.framing
+  fields = _decode_dense(item, (*_SCENE, "views"), frames)
   if not fields["views"]:
     raise errors.UserError(
       f"{_name(item)} has no views from other cameras; make the records with "
       f"--views 1 or more"
     )
-  framing = _framing(fields["tracks"].shape[1:3], options, rng)
-  frames = _frames(len(fields["tracks"]), options)
   number = 0 if rng is None else int(rng.integers(len(fields["views"])))
   view = fields["views"][number]
   poses = framing_lib.frame_poses(view.world_from_camera, framing)
   return {
-    **_scene(fields, options, framing, rng),
+    **_scene(fields, clip, options, rng),
     "target_video": framing_lib.frame_video(view.video[frames], framing),
     "target_world_from_camera": poses[frames],
   }
@@ -181,8 +180,8 @@ def depth_example(
     video, depth = fields["video"], fields["depth"]
     number = int(rng.integers(len(video)))
   else:
-    fields = item.decode(("first_frame", "depth"))
-    video, depth = fields["first_frame"][None], fields["depth"]
+    fields = item.decode(("first_frame", "first_depth"))
+    video, depth = fields["first_frame"][None], fields["first_depth"][None]
   framing = _framing(video.shape[1:3], options, rng)
   chosen = slice(number, number + 1)
   return {
@@ -239,7 +238,7 @@ _SCENE = (
   "intrinsics",
   "visible",
   "first_frame",
-  "depth",
+  "first_depth",
   "segmentation",
   "caption",
 )
@@ -255,8 +254,25 @@ def _name(item: Item) -> str:
   return getattr(item, "where", None) or f"record {item.id}"
 
 
-def _decode_dense(item: Item, wanted: tuple[str, ...]) -> dict[str, Any]:
-  fields = item.decode(wanted)
+class _Clip(NamedTuple):
+  """What of a record becomes an example."""
+
+  frames: np.ndarray
+  framing: framing_lib.Framing
+
+
+def _choose(
+  item: Item, options: ExampleOptions, rng: np.random.Generator | None
+) -> _Clip:
+  """A clip with tracks, which begins at frame 0."""
+  frames, *size = item.shape
+  return _Clip(_frames(frames, options), _framing(tuple(size), options, rng))
+
+
+def _decode_dense(
+  item: Item, wanted: tuple[str, ...], frames: np.ndarray
+) -> dict[str, Any]:
+  fields = item.decode(wanted, frames)
   if fields["tracks"] is None:
     raise errors.UserError(
       f"{_name(item)} is sparse, it follows chosen points and not every pixel; "
@@ -302,36 +318,34 @@ def _frames(
 
 
 def _motion(
-  fields: Mapping[str, Any],
-  frames: np.ndarray,
-  framing: framing_lib.Framing,
+  fields: Mapping[str, Any], framing: framing_lib.Framing
 ) -> dict[str, np.ndarray]:
   tracks, intrinsics = fields["tracks"], fields["intrinsics"]
   return {
-    "tracks": framing_lib.frame_tracks(tracks[frames], intrinsics, framing),
+    "tracks": framing_lib.frame_tracks(tracks, intrinsics, framing),
     "intrinsics": framing_lib.frame_intrinsics(intrinsics, framing),
   }
 
 
 def _scene(
   fields: Mapping[str, Any],
+  clip: _Clip,
   options: ExampleOptions,
-  framing: framing_lib.Framing,
   rng: np.random.Generator | None,
 ) -> dict[str, Any]:
-  frames = _frames(len(fields["tracks"]), options)
+  framing = clip.framing
   caption = fields["caption"]
   if framing.mirror:
     caption = flip_caption(caption)
   if rng is not None:
     caption = drop_caption(caption, options.caption_dropout, rng)
-  image, depth = fields["first_frame"][None], fields["depth"][:1]
-  kinds = _known_segments(fields["segmentation"], fields["tracks"])[None]
+  kinds = _known_segments(fields["segmentation"], fields["tracks"])
+  visible = fields["visible"][clip.frames]
   return {
-    **_motion(fields, frames, framing),
-    "visible": framing_lib.frame_map(fields["visible"][frames], framing),
-    "image": framing_lib.frame_video(image, framing)[0],
-    "depth": framing_lib.frame_map(depth, framing)[0],
-    "segmentation": framing_lib.frame_map(kinds, framing)[0],
+    **_motion(fields, framing),
+    "visible": framing_lib.frame_map(visible, framing),
+    "image": framing_lib.frame_video(fields["first_frame"][None], framing)[0],
+    "depth": framing_lib.frame_map(fields["first_depth"][None], framing)[0],
+    "segmentation": framing_lib.frame_map(kinds[None], framing)[0],
     "caption": caption,
   }

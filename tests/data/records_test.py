@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from more4d_jax import errors
-from more4d_jax.data import codec, records, schema
+from more4d_jax.data import codec, depth_codec, records, track_codec
 from tests.data import scenes
 
+EXACT = records.EncodeOptions(tracks_tolerance=None, depth_tolerance=None)
 POINTS = scenes.record(sparse=True).points
 
 
-def assert_equal(found, expected):
+def assert_equal(found, expected, bound=5e-4):
+  """Equal fields; tracks and depth within the bound, or to the bit."""
   for name, field in records.FIELDS.items():
     there, here = getattr(found, name), getattr(expected, name)
     if name == "points" or (expected.sparse and name in ("tracks", "visible")):
@@ -29,6 +31,17 @@ def assert_equal(found, expected):
         )
         if name == "renderings":
           np.testing.assert_array_equal(one.coverage, other.coverage)
+    elif name == "tracks" and bound:
+      assert there.dtype == np.float32 and there.shape == here.shape
+      error = np.abs(there - here).max(axis=(0, 3))
+      valid = track_codec.valid_points(here)
+      assert (error[valid] <= bound * here[0, :, :, 2][valid]).all()
+      assert np.isnan(there[:, ~valid]).all()
+    elif name == "depth" and bound:
+      known = depth_codec.known_depth(here)
+      assert there.dtype == np.float32 and there.shape == here.shape
+      assert (np.abs(there[known] / here[known] - 1) <= bound).all()
+      assert np.isnan(there[~known]).all()
     elif field.axes:
       assert there.dtype == here.dtype
       assert there.tobytes() == here.tobytes(), name
@@ -38,9 +51,13 @@ def assert_equal(found, expected):
 
 def assert_same_points(found, expected):
   assert (found is None) == (expected is None)
-  for name in schema.POINT_FIELDS if expected is not None else ():
+  if expected is None:
+    return
+  for name in ("pixels", "query_frames", "visible"):
     there, here = getattr(found, name), getattr(expected, name)
-    assert there.tobytes() == here.tobytes(), name
+    assert there.dtype == here.dtype and there.tobytes() == here.tobytes(), name
+  error = np.abs(found.tracks - expected.tracks).max(axis=(0, 2))
+  assert (error <= 5e-4 * expected.tracks[0, :, 2]).all()
 
 
 @pytest.mark.parametrize("light", [False, True])
@@ -68,6 +85,7 @@ def test_invalid_points_survive():
   tracks[1, 5, 5] = (3, 2, -1)  # Behind the camera later: valid data.
   record = dataclasses.replace(record, depth=depth, tracks=tracks)
   assert_equal(records.decode(records.encode(record)), record)
+  assert_equal(records.decode(records.encode(record, EXACT)), record, bound=0)
 
 
 def test_only_wanted_fields_are_decoded():
@@ -77,7 +95,8 @@ def test_only_wanted_fields_are_decoded():
   part = {name: fields[name] for name in ("header", "tracks", "video")}
   found = records.decode(part, ("tracks", "fps", "first_frame"))
   assert sorted(found) == ["first_frame", "fps", "tracks"]
-  assert found["tracks"].tobytes() == record.tracks.tobytes()
+  error = np.abs(found["tracks"] - record.tracks).max(axis=-1)
+  assert (error <= 5e-4 * record.tracks[0, :, :, 2]).all()
   assert found["fps"] == record.fps
   np.testing.assert_array_equal(
     found["first_frame"], records.decode(fields).video[0]
@@ -88,9 +107,15 @@ def test_only_wanted_fields_are_decoded():
 
 def test_records_and_encoded_records_give_the_same_parts():
   record = scenes.record()
-  encoded = records.EncodedRecord(records.encode(record))
+  encoded = records.EncodedRecord(records.encode(record, EXACT))
+  assert encoded.shape == record.shape
   for name in ("caption", "tracks", "visible", "intrinsics", "tracks_frame"):
     here, there = record.decode((name,)), encoded.decode((name,))
+    np.testing.assert_array_equal(here[name], there[name])
+  names = ("tracks", "first_depth", "visible")
+  here, there = (item.decode(names, [0, 3]) for item in (record, encoded))
+  assert here["tracks"].shape[0] == 2 and here["visible"].shape[0] == 5
+  for name in names:
     np.testing.assert_array_equal(here[name], there[name])
 
 

@@ -9,10 +9,12 @@ from more4d_jax import errors
 from more4d_jax.data import loader, records, schema, transforms
 from tests.data import scenes
 
+EXACT = records.EncodeOptions(tracks_tolerance=None, depth_tolerance=None)
+
 
 def encoded(**options):
   record = scenes.record(frames=9, **options)
-  return record, records.EncodedRecord(records.encode(record))
+  return record, records.EncodedRecord(records.encode(record, EXACT))
 
 
 def test_without_options_the_record_comes_unchanged():

@@ -30,7 +30,9 @@ def test_built_records_are_read_back(built, tmp_path):
   for index in range(6):
     record = opened[index].decode()
     original = expected.pop(record.id)
-    np.testing.assert_array_equal(record.tracks, original.tracks)
+    error = np.abs(record.tracks - original.tracks).max(axis=-1)
+    assert (error <= 5e-4 * original.tracks[0, :, :, 2]).all()
+    np.testing.assert_array_equal(record.visible, original.visible)
     fields = tfds_source[index]
     assert records.decode(fields, ("id",))["id"] == record.id
   assert not expected

@@ -69,7 +69,8 @@ def test_counts_are_those_of_the_scene(directory, tmp_path, capsys):
   farthest = max(np.hypot(0.1 * np.sin(t), 0.01 * t) for t in range(5))
   share = (record.segmentation > 0).mean()
   np.testing.assert_allclose(found["quantiles"]["moving"], share)
-  np.testing.assert_allclose(found["quantiles"]["motion"], farthest, rtol=1e-5)
+  # Coordinates are kept within 5e-4 of depths of 3 to 4 metres.
+  np.testing.assert_allclose(found["quantiles"]["motion"], farthest, atol=2e-3)
   np.testing.assert_allclose(found["quantiles"]["valid"], 1)
   data.stats(records=str(directory), out=str(tmp_path / "stats.json"))
   assert "depth_ratio" in capsys.readouterr().out

@@ -1,0 +1,111 @@
+"""Depth maps to bytes and back within a relative bound on every value.
+
+The logarithm of depth is coded by `interpolation`, one map a frame, the first
+frame apart because it is often all that is asked for. Depth that is NaN,
+infinite or not positive is unknown: it comes back as NaN. The encoder decodes
+what it wrote; values that still miss the bound (there are hardly any, depths
+beyond all measure) are kept as they are.
+"""
+
+import struct
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from more4d_jax.data import blobs, codec, interpolation
+
+LEAST_TOLERANCE = 2e-5
+DamagedError = blobs.DamagedError
+_MARGIN = 0.98
+_ROUNDING = 2.5e-7  # Of another machine's float32 exponential.
+_LEVEL = 12
+_STEP = struct.Struct("<d")
+
+
+def encode(
+  depth: Float32[np.ndarray, "V H W"], tolerance: float | None
+) -> bytes:
+  """Depth maps to bytes.
+
+  Args:
+    depth: unknown where NaN, infinite or not positive.
+    tolerance: bound of |decoded / depth - 1|, at least `LEAST_TOLERANCE`; None
+      keeps every bit, of unknown depth too.
+
+  Raises:
+    ValueError: a tolerance that cannot be kept.
+  """
+  if tolerance is None:
+    return codec.encode_floats(depth)
+  if not LEAST_TOLERANCE <= tolerance < 1:
+    raise ValueError(
+      f"tolerance of depth is {tolerance}; expected {LEAST_TOLERANCE} to 1, or "
+      f"None to keep every bit"
+    )
+  known = known_depth(depth)
+  with np.errstate(all="ignore"):
+    logarithm = np.where(known, np.log(depth, dtype=np.float64), 0.0)
+  step = 2 * _MARGIN * tolerance * (1 - tolerance)
+  units = interpolation.quantise(logarithm, step)
+  misses = np.empty((len(depth), depth[0].size), np.int32)
+  found = np.empty_like(units)
+  for v in range(len(depth)):
+    part = slice(v, v + 1)
+    misses[part], found[part] = interpolation.encode(units[part], known[v])
+  decoded = _depth_of(found, step)
+  with np.errstate(all="ignore"):
+    error = np.abs(decoded.astype(np.float64) / depth - 1)
+  missed = np.flatnonzero(known & ~(error <= tolerance - _ROUNDING))
+  parts = [
+    _STEP.pack(step),
+    b"" if known.all() else codec.encode_mask(known),
+    blobs.encode_whole(misses[:1], _LEVEL),
+    blobs.encode_whole(misses[1:], _LEVEL),
+    codec.encode_array(missed.astype(np.uint32)),
+    codec.encode_array(depth.reshape(-1)[missed]),
+  ]
+  return blobs.pack(blobs.Coding.DEPTH, depth, blobs.join(parts))
+
+
+def decode(
+  blob: bytes, *, first_only: bool = False
+) -> Float32[np.ndarray, "V H W"]:
+  """Depth maps, NaN where unknown; of all frames or of the first.
+
+  Raises:
+    DamagedError: the bytes are cut, altered or no depth.
+  """
+  head = blobs.unpack(blob)
+  if head.coding in codec.FLOATS:
+    return codec.decode_array(blob)[: 1 if first_only else None]
+  if head.coding != blobs.Coding.DEPTH:
+    raise DamagedError(f"depth was expected, found {head.coding.name}")
+  parts = blobs.split(head.body)
+  frames, height, width = head.shape
+  frames = 1 if first_only else frames
+  try:
+    step_bytes, known, *whole, missed, values = parts
+    (step,) = _STEP.unpack(step_bytes)
+  except (ValueError, struct.error) as error:
+    raise DamagedError("depth without all its parts") from error
+  misses = np.concatenate([blobs.decode_whole(part) for part in whole[:frames]])
+  if misses.shape != (frames, height * width):
+    raise DamagedError(f"depth of {misses.shape}, expected {head.shape}")
+  depth = _depth_of(interpolation.decode(misses, height, width), step)
+  places = codec.decode_array(missed)
+  places = places[places < depth.size]
+  depth.reshape(-1)[places] = codec.decode_array(values)[: len(places)]
+  if known:
+    depth[~codec.decode_array(known)[:frames]] = np.nan
+  return depth
+
+
+def known_depth(depth: Float32[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
+  """True where a depth is finite and positive."""
+  return np.isfinite(depth) & (depth > 0)
+
+
+def _depth_of(units: np.ndarray, step: float) -> Float32[np.ndarray, "V H W"]:
+  logarithm = units.astype(np.float32)
+  logarithm *= np.float32(step / interpolation.FINE)
+  return np.exp(logarithm, out=logarithm)
