@@ -5,6 +5,7 @@ step. While the change, added up, stays small, the layers are left out and what
 they last added to the tokens is added again. Source: spec 01 sections 12, 13.
 """
 
+import dataclasses
 import re
 from typing import Any
 
@@ -67,6 +68,30 @@ def guided_steps(config: solvers.SamplerConfig) -> int:
   return sum(step < start for step in range(config.num_steps))
 
 
+@dataclasses.dataclass(frozen=True)
+class Policy:
+  """When TeaCache runs the layers.
+
+  Attributes:
+    threshold: the added-up change from which on they run again.
+    start: the first steps always run them; at least 1.
+    fit: polynomial of the change, see `FITS`.
+  """
+
+  threshold: float
+  start: int
+  fit: tuple[float, ...]
+
+
+def policy_of(config: solvers.SamplerConfig) -> Policy | None:
+  """The policy of a configured sampler, None where layers always run."""
+  if not config.teacache:
+    return None
+  return Policy(
+    config.teacache, config.teacache_start, FITS[config.teacache_fit]
+  )
+
+
 @flax.struct.dataclass
 class TeaCache:
   """What TeaCache hands from step to step.
@@ -115,7 +140,7 @@ def velocity(
   embedded: tuple[Any, Any, Any],
   step: solvers.Step,
   cache: TeaCache,
-  config: solvers.SamplerConfig,
+  policy: Policy,
 ) -> tuple[Float[Array, "B t h w C"], TeaCache, Bool[Array, ""]]:
   """One call of a transformer, its layers left out where that is harmless.
 
@@ -127,15 +152,15 @@ def velocity(
     embedded: what its method `embed` returned.
     step: of the sampler.
     cache: after the step before.
-    config: threshold, fit and first steps.
+    policy: threshold, fit and first steps.
 
   Returns: the velocity, the cache after this step, whether the layers ran.
   """
   tokens, inputs, head = embedded
   change = relative_change(cache.modulation, inputs.modulation)
-  fit = jnp.asarray(FITS[config.teacache_fit], jnp.float32)
+  fit = jnp.asarray(policy.fit, jnp.float32)
   distance = cache.distance + jnp.polyval(fit, change)
-  reuse = (step.number >= config.teacache_start) & (distance < config.teacache)
+  reuse = (step.number >= policy.start) & (distance < policy.threshold)
 
   def run() -> tuple[Array, Array]:
     transformed = model(tokens, inputs, method="transform")

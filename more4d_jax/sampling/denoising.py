@@ -83,6 +83,7 @@ def _velocity_fn(
   model: networks.Bound, conditions: Any, sampler: solvers.SamplerConfig
 ) -> solvers.VelocityFn:
   """The model under fixed conditions, with or without TeaCache."""
+  policy = caching.policy_of(sampler)
 
   def plain(latents: Array, step: solvers.Step, memory: Any) -> Any:
     velocity = model(latents, step.timestep, conditions)
@@ -90,9 +91,9 @@ def _velocity_fn(
 
   def cached(latents: Array, step: solvers.Step, memory: Any) -> Any:
     embedded = model(latents, step.timestep, conditions, method="embed")
-    return caching.velocity(model, embedded, step, memory, sampler)
+    return caching.velocity(model, embedded, step, memory, policy)
 
-  return cached if sampler.teacache else plain
+  return cached if policy else plain
 
 
 def _empty_cache(

@@ -12,14 +12,21 @@ from tests.parity.adapters import wan_weights
 _GREY = 127 / 255
 
 
+def load(
+  weights: dict[str, np.ndarray], sizes: dict
+) -> tuple[image.ImageEncoderConfig, dict]:
+  """Configuration and parameters of the image tower."""
+  found = matching.match(names.CLIP, matching.shapes_of(weights))
+  config = names.config(found, sizes["vision_heads"])
+  return config, matching.to_params(found, weights)
+
+
 def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   """Every required key of the folder."""
   info, io, weights = wan_weights.read(folder)
-  sizes = info["constructor"]
-  found = matching.match(names.CLIP, matching.shapes_of(weights))
-  config = names.config(found, sizes["vision_heads"])
+  config, params = load(weights, info["constructor"])
   model = image.ImageEncoder(config)
-  variables = {"params": matching.to_params(found, weights)}
+  variables = {"params": params}
   out = {}
   for key, value in io.items():
     if key.startswith("in.") and key.endswith(".image"):

@@ -18,6 +18,16 @@ def _own(weights: dict[str, np.ndarray], variant: str) -> dict:
   }
 
 
+def load(
+  weights: dict[str, np.ndarray], variant: str, *, shared: bool
+) -> tuple[text.TextEncoderConfig, dict]:
+  """Configuration and parameters of one variant of the folder."""
+  own = _own(weights, variant)
+  names = text_names.SHARED_POSITIONS if shared else text_names.UMT5
+  found = matching.match(names, matching.shapes_of(own))
+  return text_names.config(found), matching.to_params(found, own)
+
+
 def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   """Every required key of the folder."""
   info, io, weights = wan_weights.read(folder)
@@ -25,12 +35,8 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
     "out.buckets": text.relative_buckets(io["in.buckets.relative_position"])
   }
   for variant, sizes in info["constructor"].items():
-    own = _own(weights, variant)
-    shared = sizes["shared_pos"]
-    names = text_names.SHARED_POSITIONS if shared else text_names.UMT5
-    found = matching.match(names, matching.shapes_of(own))
-    config = text_names.config(found)
-    variables = {"params": matching.to_params(found, own)}
+    config, params = load(weights, variant, shared=sizes["shared_pos"])
+    variables = {"params": params}
     model = text.TextEncoder(config)
 
     def encode(ids, mask, model=model, variables=variables):

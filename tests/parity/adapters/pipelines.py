@@ -1,0 +1,193 @@
+"""Both sampling loops, with the networks of the neighbouring folders."""
+
+import dataclasses
+import functools
+import pathlib
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from more4d_jax.models import strag, video_vae, vism
+from more4d_jax.models.encoders import motion
+from more4d_jax.sampling import (
+  denoising,
+  networks,
+  sample_vism,
+  solvers,
+)
+from tests.parity.adapters import clip, t5, vae_weights, wan_weights
+
+_SAMPLERS = {"flow": "euler", "unipc": "unipc", "dpm": "dpm++"}
+_last, _first = wan_weights.channels_last, wan_weights.channels_first
+_draw = jax.jit(denoising.draw, static_argnames="sampler")
+_decode = jax.jit(networks.decode_video)
+_encode = jax.jit(networks.encode_video)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Folder:
+  """A folder, what is computed from it and its neighbours."""
+
+  path: pathlib.Path
+  info: dict[str, Any]
+  io: dict[str, np.ndarray]
+
+  @functools.cached_property
+  def vae(self) -> networks.Bound:
+    info, _, weights = wan_weights.read(self.path.parent / "vae")
+    config = vae_weights.read_config(info)
+    weights = vae_weights.select(weights, "model.")
+    params = vae_weights.to_ours(weights, vae_weights.vae_names(config))
+    stats = vae_weights.read_stats(info)
+    return networks.Bound(params, video_vae.VideoVAE(config), stats)
+
+  def transformer(self, name: str) -> tuple[dict, Any, Any, Any, dict]:
+    """Constructor and configurations, and all parameters."""
+    info, _, weights = wan_weights.read(self.path.parent / name)
+    constructor = info["constructor"]
+    dit = wan_weights.dit_config(constructor, weights)
+    variant = re.search(r"variant (\w+)", self.info["models"])[1]
+    _, _, own = wan_weights.read(self.path.parent / "t5")
+    text, text_params = t5.load(own, variant, shared=variant == "shared")
+    info, _, own = wan_weights.read(self.path.parent / "clip")
+    image, image_params = clip.load(own, info["constructor"])
+    params = {
+      "dit": wan_weights.dit_params(weights),
+      "text_encoder": text_params,
+      "image_encoder": image_params,
+    }
+    return constructor, dit, text, image, params
+
+  def tokens(self, name: str) -> jax.Array:
+    """A prompt's tokens, padded."""
+    found = self.io[f"in.{name}"]
+    length = self.info["call"]["max_sequence_length"]
+    padded = np.pad(found, (0, length - len(found)))
+    return jnp.asarray(padded[None], jnp.int32)
+
+  def sampler(self, case: str, scale: float) -> solvers.SamplerConfig:
+    """How a case is sampled; its description tells what its name does not."""
+    call = self.info["call"]
+    kind = _SAMPLERS.get(case.partition("_")[0], "euler")
+    # The original's Euler sampler does not hear of the argument.
+    name = "scheduler_shift" if kind == "euler" else "shift_argument"
+    said = self.info["cases"].get
+    skip = 0.0
+    if case.endswith("cfg_skip"):
+      text = said(f"control.{case}")
+      skip = float(re.search(r"enable_cfg_skip\(([\d.]+)", text)[1])
+    if case.endswith("guidance1"):
+      scale = 1.0
+    return solvers.SamplerConfig(
+      num_steps=call["num_inference_steps"],
+      guidance_scale=scale,
+      shift=call[name],
+      sampler=kind,
+      schedule="compat",
+      cfg_skip=skip,
+    )
+
+  def results(
+    self, case: str, drawn: denoising.Drawn, finish: Callable
+  ) -> dict[str, np.ndarray]:
+    """Latents after each step, and the video."""
+    video = _decode(self.vae, drawn.latents)
+    return {
+      f"out.{case}.latents": np.moveaxis(np.asarray(drawn.steps), -1, 2),
+      f"out.{case}.video": _first(finish(video)),
+    }
+
+
+def _control(folder: _Folder, cases: list[str]) -> dict[str, np.ndarray]:
+  """The trajectory generator's loop."""
+  io, call = folder.io, folder.info["call"]
+  constructor, dit, text, image, params = folder.transformer("transformer4d")
+  stand_in = motion.MotionEncoderConfig(width=dit.motion_width)
+  config = strag.STraGConfig(dit, text, stand_in, image)
+  model = networks.Bound(params, strag.STraG(config))
+  picture = _last(io["in.ref_image"])[:, 0]
+  still = _last(io["in.depth_image"])[:, 0]
+  frames = io["in.control_video"].shape[2]
+  grey = np.broadcast_to(io["in.clip_image_rgb"] / 255, picture.shape)
+  prompt, negative = (
+    model(folder.tokens(name), method="text_context")
+    for name in ("prompt_ids", "negative_ids")
+  )
+  conditions = strag.STraGConditions(
+    text_context=prompt,
+    control=_encode(folder.vae, _last(io["in.control_video"]) * 2 - 1),
+    depth=networks.encode_still(folder.vae, jnp.asarray(still), frames),
+    reference=_encode(folder.vae, picture[:, None] * 2 - 1)[:, 0],
+    image_context=networks.image_context(
+      model, jnp.asarray(grey, jnp.float32), "picture"
+    ),
+  )
+  name = "cls_features" if constructor["use_cls_token"] else "features"
+  features = np.split(io[f"in.{name}"], 2)
+  noise = jnp.asarray(_last(io["in.latents"]))
+  out = {}
+  for case in cases:
+    sampler = folder.sampler(case, call["control_guidance_scale"])
+    halves = [
+      conditions.replace(text_context=context, motion_features=rows)
+      if case.endswith("first_frame")
+      else conditions.replace(text_context=context)
+      for context, rows in zip((negative, prompt), features)
+    ]
+    drawn = _draw(model, halves[1], halves[0], noise, sampler=sampler)
+    unit = case.endswith("numpy")
+    finish = (lambda v: v) if unit else (lambda v: v * 2 - 1)
+    out |= folder.results(f"control.{case}", drawn, finish)
+  return out
+
+
+def _inpaint(folder: _Folder, cases: list[str]) -> dict[str, np.ndarray]:
+  """The view completion's loop."""
+  io, call = folder.io, folder.info["call"]
+  _, dit, text, image, params = folder.transformer("transformer3d_inp")
+  config = vism.ViSMConfig(dit, text, image)
+  model = networks.Bound(params, vism.ViSM(config))
+  nets = sample_vism.ViSMNetworks(folder.vae, model)
+  context = model(folder.tokens("negative_ids"), method="text_context")
+  noise = jnp.asarray(_last(io["in.latents"]))
+  out = {}
+  for case in cases:
+    mask = io[
+      "in.inpaint.soft_mask" if case == "soft_mask" else "in.mask_video"
+    ]
+    holes = np.ones_like(mask, bool) if case == "full_mask" else mask >= 0.5
+    video = _last(io["in.video"])
+    shown = case == "clip_image"
+    picture = io["in.inpaint.clip_image"][None] / np.float32(255)
+    inputs = sample_vism.ViSMInputs(
+      rendering=jnp.asarray(video),
+      coverage=jnp.asarray(~holes[:, 0]),
+      image=jnp.asarray(picture),
+      tokens=folder.tokens("prompt_ids"),
+      negative_tokens=folder.tokens("negative_ids"),
+    )
+    choices = sample_vism.ViSMChoices(
+      image_context="picture" if shown else "zeros",
+      condition_video="whole" if case == "all_mask" else "masked",
+    )
+    conditions = sample_vism.encode_conditions(nets, inputs, choices)
+    negative = conditions.replace(text_context=context)
+    sampler = folder.sampler(case, call["inpaint_guidance_scale"])
+    drawn = _draw(model, conditions, negative, noise, sampler=sampler)
+    out |= folder.results(f"inpaint.{case}", drawn, lambda v: v)
+  return out
+
+
+def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
+  """Every required key of the folder."""
+  info, io, _ = wan_weights.read(folder)
+  loaded = _Folder(folder, info, io)
+  out = {}
+  for stage, function in (("control", _control), ("inpaint", _inpaint)):
+    cases = re.findall(rf"out\.{stage}\.(\w+)\.latents", " ".join(io))
+    out |= function(loaded, cases)
+  return out
