@@ -10,6 +10,9 @@ PATTERN_WORDS = {
   "striped": "striped ",
   "checkered": "checkered ",
   "spotted": "spotted ",
+  "wavy": "wavy ",
+  "ringed": "ringed ",
+  "marbled": "marbled ",
 }
 
 
@@ -19,6 +22,13 @@ def muted_colour(rng: np.random.Generator) -> np.ndarray:
   return np.clip(grey + rng.uniform(-0.12, 0.12, 3), 0, 1)
 
 
+def skin_colour(rng: np.random.Generator) -> np.ndarray:
+  """Returns an albedo [3] between pale and dark skin."""
+  pale, dark = np.array([0.95, 0.78, 0.66]), np.array([0.36, 0.23, 0.16])
+  share = rng.uniform()
+  return pale * (1 - share) + dark * share
+
+
 def object_material(
   rng: np.random.Generator, colour: str, pattern: str, size: float
 ) -> textures.Material:
@@ -26,11 +36,11 @@ def object_material(
 
   Args:
     rng: source of the second colour, the phase and small variations.
-    colour: a name of `textures.PALETTE`.
-    pattern: a pattern of `textures.PATTERNS`.
+    colour: a name of `textures.COLOURS`.
+    pattern: a pattern of `textures.MORE_PATTERNS`.
     size: half the object's extent in metres; sets how fine the pattern is.
   """
-  base = np.array(textures.PALETTE[colour]) + rng.uniform(-0.05, 0.05, 3)
+  base = np.array(textures.COLOURS[colour]) + rng.uniform(-0.05, 0.05, 3)
   dark = np.array([0.1, 0.1, 0.12]) + rng.uniform(0, 0.08, 3)
   light = np.array([0.95, 0.95, 0.92])
   second = dark if base.mean() > 0.45 else light
@@ -59,7 +69,8 @@ def clutter_material(
   return textures.Material(pattern, np.stack([first, second]), frequency, phase)
 
 
-def _ground(rng):
+def make_ground(rng: np.random.Generator) -> textures.Material:
+  """Returns a patterned ground of muted colours."""
   first = muted_colour(rng)
   second = np.clip(first * rng.uniform(0.7, 0.9), 0, 1)
   pattern = randomness.pick(rng, ("checkered", "striped", "noise", "spotted"))
@@ -123,7 +134,7 @@ def make_room(
     half,
     np.repeat(rotation[None], num_frames, axis=0),
     np.repeat(centre[None], num_frames, axis=0),
-    (_ground(rng), _wall(rng, outdoors)),
+    (make_ground(rng), _wall(rng, outdoors)),
   )
 
 

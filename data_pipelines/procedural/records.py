@@ -19,8 +19,9 @@ class RecordOptions:
     frames: number of frames of the tracks.
     height, width: pixels.
     light: whether only the first frame is rendered, without other views.
-    kind: a name of `scenes.KINDS`, or "all" for the mixture.
+    kind: a kind of the version, or "all" for its mixture.
     views: number of other moving cameras that a full record is filmed by.
+    version: of the scenes, see `catalogue.VERSIONS`.
   """
 
   frames: int = 9
@@ -29,12 +30,17 @@ class RecordOptions:
   light: bool = False
   kind: str = "all"
   views: int = 1
+  version: int = 1
 
 
 def scene_options(options: RecordOptions) -> scenes.SceneOptions:
   """Returns the scene's part of a record's options."""
   return scenes.SceneOptions(
-    options.frames, options.height, options.width, options.kind
+    options.frames,
+    options.height,
+    options.width,
+    options.kind,
+    options.version,
   )
 
 
@@ -77,10 +83,11 @@ def make_record(
   video = renderer.video(1 if options.light else None)
   tracks, visible = tracking.track(renderer, video.depth[0], video.number[0])
   numbers = np.array([p.object_number for p in scene.world.items], np.uint8)
+  version = "" if options.version == 1 else f" {options.version}"
   return records.Record(
     id=f"{SOURCE}-{scene.kind}-{seed}",
     caption=scene.caption,
-    source=f"{SOURCE}, kind {scene.kind}, seed {seed}",
+    source=f"{SOURCE}{version}, kind {scene.kind}, seed {seed}",
     licence=LICENCE,
     fps=float(scene.fps),
     frame_indices=np.arange(options.frames, dtype=np.int32),

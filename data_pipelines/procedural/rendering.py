@@ -11,7 +11,23 @@ from data_pipelines.procedural import cameras, casting, primitives, textures
 _SAMPLES = np.array(
   [[-0.125, -0.375], [0.375, -0.125], [0.125, 0.375], [-0.375, 0.125]]
 )
-_SKY_LIGHT, _SUN_LIGHT = np.float32(0.52), np.float32(0.60)
+
+
+@dataclasses.dataclass(frozen=True)
+class Light:
+  """Strength of the light from everywhere and of that from the sun.
+
+  Attributes:
+    sky, sun: of red, green and blue, [3 1]; or [1 1], white.
+  """
+
+  sky: Float32[np.ndarray, "#3 1"]
+  sun: Float32[np.ndarray, "#3 1"]
+
+
+DAYLIGHT = Light(
+  np.full((1, 1), 0.52, np.float32), np.full((1, 1), 0.60, np.float32)
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +36,13 @@ class World:
 
   Attributes:
     items: primitives with their pose in every frame.
-    sun: the light that casts shadows.
+    sun: where the light comes from that casts shadows.
+    light: how strong it is.
   """
 
   items: tuple[primitives.Primitive, ...]
   sun: casting.Sun
+  light: Light = DAYLIGHT
 
   @property
   def moving(self) -> dict[int, primitives.Primitive]:
@@ -84,20 +102,21 @@ def _room_albedo(item, point):
 
 def _shade(world, frame, item, points, surface, pixels):
   """Writes one primitive's light at its pixels."""
-  local_from_stage = item.rotation[frame].T
-  local = local_from_stage @ (points - item.translation[frame][:, None])
+  local = item.local_points(frame, points)
   normal = item.rotation[frame] @ item.local_normal(frame, local)
   if item.shape == "room":
     colour, glow = _room_albedo(item, local)
   else:
-    colour, glow = textures.albedo(item.materials[0], local), np.float32(0)
+    material = item.material_points(frame, local)
+    colour, glow = textures.albedo(item.materials[0], material), np.float32(0)
   towards = world.sun.direction @ normal
   if item.shape == "cloth":
     towards = np.abs(towards)  # Thin cloth is lit through.
   facing = np.maximum(towards, 0.0).astype(np.float32)
   upward = (0.82 - 0.18 * normal[1]).astype(np.float32)
-  surface.sky[:, pixels] = colour * (_SKY_LIGHT * upward * (1 - glow) + glow)
-  surface.sun[:, pixels] = colour * (_SUN_LIGHT * facing * (1 - glow))
+  sky, sun = world.light.sky, world.light.sun
+  surface.sky[:, pixels] = colour * (sky * upward * (1 - glow) + glow)
+  surface.sun[:, pixels] = colour * (sun * facing * (1 - glow))
 
 
 class Renderer:

@@ -6,31 +6,18 @@ import numpy as np
 
 from data_pipelines.procedural import (
   cameras,
+  catalogue,
   clutter,
   drafts,
-  hangings,
   looks,
   randomness,
   rendering,
   stage,
-  travellers,
-  walkers,
+  surroundings,
 )
 
-KINDS = {
-  "motion": drafts.Kind(travellers.sideways, (0.085, 0.15), 1.0, 0.0),
-  "rigid": drafts.Kind(travellers.several, (0.045, 0.1), 1.0, 0.4, 3),
-  "walker": drafts.Kind(walkers.walking, (0.05, 0.085), 2.1, 0.4),
-  "flag": drafts.Kind(hangings.waving, (0.07, 0.14), 1.9, 0.4, 4),
-  "chain": drafts.Kind(hangings.swinging, (0.035, 0.07), 2.2, 0.4, 4),
-}
-MIXTURE = {
-  "motion": 0.5,
-  "rigid": 0.16,
-  "walker": 0.14,
-  "flag": 0.1,
-  "chain": 0.1,
-}
+KINDS = catalogue.FIRST.kinds
+MIXTURE = catalogue.FIRST.mixture
 CLIP_SECONDS = 1.0
 # Letters; a caption leaves its surroundings out rather than be longer.
 LONGEST_CAPTION = 96
@@ -43,13 +30,15 @@ class SceneOptions:
   Attributes:
     frames: number of frames of the clip, which always lasts one second.
     height, width: pixels.
-    kind: a name of `KINDS`, or "all" for the mixture.
+    kind: a kind of the version, or "all" for its mixture.
+    version: of the scenes, see `catalogue.VERSIONS`.
   """
 
   frames: int = 9
   height: int = 48
   width: int = 64
   kind: str = "all"
+  version: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +79,15 @@ class Scene:
 
 
 def _check(options):
-  if options.kind != "all" and options.kind not in KINDS:
+  if options.version not in catalogue.VERSIONS:
     raise ValueError(
-      f"expected a kind of scene among all, {', '.join(KINDS)}; "
+      f"expected a version of the scenes among "
+      f"{', '.join(map(str, catalogue.VERSIONS))}; found {options.version!r}"
+    )
+  kinds = catalogue.VERSIONS[options.version].kinds
+  if options.kind != "all" and options.kind not in kinds:
+    raise ValueError(
+      f"expected a kind of scene among all, {', '.join(kinds)}; "
       f"found {options.kind!r}"
     )
   if min(options.frames, options.height, options.width) < 1:
@@ -100,6 +95,15 @@ def _check(options):
       "expected at least one frame, row and column, found "
       f"{options.frames} frames of {options.height}x{options.width}"
     )
+
+
+def _surroundings(rng, version, shot, frames):
+  reach = shot.subject[2]
+  if version.rich:
+    return surroundings.make(rng, reach, frames)
+  room = looks.make_room(rng, reach, frames)
+  sun = looks.make_sun(rng)
+  return surroundings.Surroundings(room, sun, rendering.DAYLIGHT, "")
 
 
 def make_scene(
@@ -119,20 +123,20 @@ def make_scene(
     ValueError: unknown kind, negative seed or an empty size.
   """
   _check(options)
-  name = options.kind
+  version = catalogue.VERSIONS[options.version]
+  name, mixture = options.kind, version.mixture
   if name == "all":
     chooser = randomness.generator(seed, "kind")
-    name = randomness.pick(chooser, tuple(MIXTURE), tuple(MIXTURE.values()))
-  kind = KINDS[name]
+    name = randomness.pick(chooser, tuple(mixture), tuple(mixture.values()))
+  kind = version.kinds[name]
   frames = options.frames
   rng = randomness.generator(seed, "stage")
   size = (options.height, options.width)
   shot = stage.make_shot(rng, size, kind.area, kind.rise)
-  room = looks.make_room(rng, shot.subject[2], frames)
-  sun = looks.make_sun(rng)
+  around = _surroundings(rng, version, shot, frames)
   hidden_seed = seed if motion_seed is None else motion_seed
   draft = kind.build(drafts.Draws.of(seed, hidden_seed), shot, frames)
-  around = clutter.scatter(
+  still = clutter.scatter(
     randomness.generator(seed, "clutter"),
     shot,
     draft.half_zone,
@@ -145,9 +149,11 @@ def make_scene(
   else:
     poses = stage.still_poses(shot, frames)
   camera = cameras.Camera(shot.intrinsics, options.height, options.width, poses)
-  world = rendering.World((room, *draft.items, *around.items), sun)
+  items = (around.room, *draft.items, *still.items)
+  world = rendering.World(items, around.sun, around.light)
   fps = max(frames - 1, 1) / CLIP_SECONDS
   caption = draft.sentence
-  if len(caption) + len(around.phrase) <= LONGEST_CAPTION:
-    caption += around.phrase
+  for phrase in (still.phrase, around.phrase):
+    if len(caption) + len(phrase) <= LONGEST_CAPTION:
+      caption += phrase
   return Scene(seed, name, caption, world, camera, shot, fps)

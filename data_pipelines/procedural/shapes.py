@@ -5,6 +5,7 @@ direction need not be a unit vector; a returned parameter t counts directions.
 Every shape is centred at the origin; `size` means:
   ellipsoid: the three radii; box: the three half edges;
   capsule: (radius, half length of the axis, unused), axis along y;
+  cylinder: (radius, half length, unused), axis along y, flat ends;
   room: the three half edges of a box that is seen from inside.
 """
 
@@ -92,6 +93,32 @@ def hit_capsule(
   return np.where(valid, t, np.inf)
 
 
+def hit_cylinder(
+  origin: Float[np.ndarray, "3 #N"],
+  direction: Float[np.ndarray, "3 N"],
+  size: Float[np.ndarray, "3"],
+) -> Float[np.ndarray, "N"]:
+  """Returns t of the first entry into a cylinder, infinity where none.
+
+  A ray is inside while it is both between the end planes and within the
+  endless cylinder.
+  """
+  radius, half = size[0], size[1]
+  ox, oy, oz = origin
+  dx, dy, dz = direction
+  a = np.maximum(dx * dx + dz * dz, _TINY)
+  b = ox * dx + oz * dz
+  c = ox * ox + oz * oz - radius * radius
+  discriminant = b * b - a * c
+  root = np.sqrt(np.maximum(discriminant, 0.0))
+  inverse = 1.0 / np.where(np.abs(dy) < _TINY, _TINY, dy)
+  middle, reach = -oy * inverse, half * np.abs(inverse)
+  enter = np.maximum((-b - root) / a, middle - reach)
+  leave = np.minimum((-b + root) / a, middle + reach)
+  valid = (discriminant > 0) & (enter < leave) & (enter > 0)
+  return np.where(valid, enter, np.inf)
+
+
 def normal_ellipsoid(
   point: Float[np.ndarray, "3 N"], size: Float[np.ndarray, "3"]
 ) -> Float[np.ndarray, "3 N"]:
@@ -128,6 +155,19 @@ def normal_capsule(
   return away / size[0]
 
 
+def normal_cylinder(
+  point: Float[np.ndarray, "3 N"], size: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "3 N"]:
+  """Returns unit outward normals at points on a cylinder."""
+  across = np.hypot(point[0], point[2])
+  on_end = np.abs(np.abs(point[1]) - size[1]) < np.abs(across - size[0])
+  radial = point / np.maximum(across, _TINY)
+  radial[1] = 0.0
+  ends = np.zeros_like(point)
+  ends[1] = np.sign(point[1])
+  return np.where(on_end, ends, radial)
+
+
 def bounds(
   shape: str, size: Float[np.ndarray, "3"]
 ) -> tuple[Float[np.ndarray, "K 3"], float]:
@@ -137,6 +177,8 @@ def bounds(
   if shape == "capsule":
     half = size[1]
     return np.array([[0.0, -half, 0.0], [0.0, half, 0.0]]), float(size[0])
+  if shape == "cylinder":
+    return np.zeros((1, 3)), float(np.hypot(size[0], size[1]))
   corners = itertools.product((-1.0, 1.0), repeat=3)
   return np.array(list(corners)) * size, 0.0
 
@@ -145,11 +187,13 @@ HIT = {
   "ellipsoid": hit_ellipsoid,
   "box": hit_box,
   "capsule": hit_capsule,
+  "cylinder": hit_cylinder,
   "room": hit_room,
 }
 NORMAL = {
   "ellipsoid": normal_ellipsoid,
   "box": normal_box,
   "capsule": normal_capsule,
+  "cylinder": normal_cylinder,
   "room": normal_room,
 }

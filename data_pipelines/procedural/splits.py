@@ -5,10 +5,13 @@ The seeds of every evaluation stand here and nowhere else.
 
 import dataclasses
 
-from data_pipelines.procedural import scenes
+from data_pipelines.procedural import catalogue, scenes
 
 _UNSEEN_START = 20_000_000
 _KIND_STRIDE = 10_000
+# Seeds of version 2 lie above all of version 1, whatever is added there.
+_SECOND_START = 100_000_000
+_SECOND_UNSEEN_START = 120_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +21,14 @@ class Split:
   Attributes:
     start: first seed.
     size: number of seeds.
-    kind: of the scenes, see `scenes.KINDS`; "all" is the mixture.
+    kind: of the scenes; "all" is the mixture of the version.
+    version: of the scenes, see `catalogue.VERSIONS`.
   """
 
   start: int
   size: int
   kind: str
+  version: int = 1
 
   @property
   def seeds(self) -> range:
@@ -44,13 +49,24 @@ class Split:
     return self.seeds[offset : offset + count]
 
 
-SPLITS = {
-  "train": Split(0, 10_000_000, "all"),
-  "motion64": Split(10_000_000, 64, "motion"),
-  "unseen": Split(_UNSEEN_START, _KIND_STRIDE, "all"),
-} | {
-  f"unseen_{kind}": Split(
-    _UNSEEN_START + (number + 1) * _KIND_STRIDE, _KIND_STRIDE, kind
-  )
-  for number, kind in enumerate(scenes.KINDS)
-}
+def _unseen(start, kinds, suffix, version):
+  """Returns the splits that nothing is trained on: the mixture, every kind."""
+  return {f"unseen{suffix}": Split(start, _KIND_STRIDE, "all", version)} | {
+    f"unseen{suffix}_{kind}": Split(
+      start + (number + 1) * _KIND_STRIDE, _KIND_STRIDE, kind, version
+    )
+    for number, kind in enumerate(kinds)
+  }
+
+
+SPLITS = (
+  {
+    "train": Split(0, 10_000_000, "all"),
+    "motion64": Split(10_000_000, 64, "motion"),
+  }
+  | _unseen(_UNSEEN_START, scenes.KINDS, "", 1)
+  | {"train2": Split(_SECOND_START, 10_000_000, "all", 2)}
+  | _unseen(_SECOND_UNSEEN_START, catalogue.SECOND.kinds, "2", 2)
+)
+TRAINING = {1: "train", 2: "train2"}
+"""Version of the scenes -> the split that trainings take their seeds from."""

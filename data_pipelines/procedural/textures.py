@@ -21,13 +21,21 @@ PALETTE = {
   "brown": (0.46, 0.27, 0.13),
 }
 
+# Names that version 2 of the scenes adds; version 1 keeps drawing from the
+# lists above.
+COLOURS = PALETTE | {"grey": (0.5, 0.5, 0.5), "black": (0.07, 0.07, 0.08)}
+MORE_PATTERNS = (*PATTERNS, "wavy", "ringed", "marbled")
+
 
 @dataclasses.dataclass(frozen=True)
 class Material:
   """A two-colour pattern.
 
   Attributes:
-    pattern: "plain", "striped", "checkered", "spotted" or "noise".
+    pattern: one of `MORE_PATTERNS`, or "noise", "bricked" (rows
+      along y), "paved" (rows along z), or "spoked": spokes
+      about the y axis, as many as the first frequency says, within a rim at
+      the radius that the second frequency is the inverse of.
     colours: the two albedos, [2 3] in [0, 1].
     frequency: repeats per metre along each local axis, [3].
     phase: radians, [3].
@@ -55,11 +63,53 @@ def _blend(material: Material, point: Float[np.ndarray, "3 N"]):
   elif material.pattern == "spotted":
     active = material.frequency > 0
     value = np.cos(angle[active]).sum(axis=0) - 0.45 * active.sum()
+  elif material.pattern == "spoked":
+    value = _spokes(material, point)
+  elif material.pattern == "bricked":
+    value = _mortar(angle[0] + angle[2], angle[1])
+  elif material.pattern == "paved":
+    value = _mortar(angle[0], angle[2])
+  elif material.pattern == "wavy":
+    value = np.sin(angle[1] + 1.3 * np.sin(0.8 * angle[0] + 0.5 * angle[2]))
+  elif material.pattern == "ringed":
+    value = np.sin(2 * np.hypot(angle[0], angle[2]))
+  elif material.pattern == "marbled":
+    x, y, z = angle
+    swirl = np.sin(0.9 * y + 1.5 * np.sin(0.7 * z)) + np.sin(0.8 * z + x)
+    value = np.sin(x + 2.0 * swirl)
   else:
     x, y, z = angle
     value = np.sin(x + 1.7 * np.sin(0.6 * z + y)) * np.sin(1.3 * z - 0.7 * x)
     value += 0.5 * np.sin(2.9 * (x + y) + np.sin(2.3 * z))
   return np.clip(0.5 + 0.5 * material.sharpness * value, 0.0, 1.0)
+
+
+def _spokes(material, point):
+  """Returns a positive value on spokes, hub and rim of a wheel."""
+  count, inverse_radius, _ = material.frequency
+  radius = np.hypot(point[0], point[2]) * inverse_radius
+  turn = np.arctan2(point[2], point[0])
+  spokes = np.cos(count * turn + material.phase[0]) - 0.55
+  return np.maximum(
+    spokes, np.maximum(5 * (radius - 0.76), 5 * (0.24 - radius))
+  )
+
+
+def _mortar(along, row):
+  """Returns a positive value between bricks; phases turn once per brick."""
+  along, row = along / (2 * np.pi), row / (2 * np.pi)
+  along = along + 0.5 * np.mod(np.floor(row), 2)
+  edge = np.minimum(
+    0.5 - np.abs(np.mod(row, 1) - 0.5),
+    2 * (0.5 - np.abs(np.mod(along, 1) - 0.5)),
+  )
+  return 4 * (0.1 - edge)
+
+
+def flat(colour) -> Material:
+  """Returns a plain surface of one albedo, [3] in [0, 1]."""
+  colours = np.tile(np.asarray(colour, np.float64), (2, 1))
+  return Material("plain", colours, np.ones(3), np.zeros(3))
 
 
 def albedo(

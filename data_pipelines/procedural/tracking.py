@@ -15,8 +15,8 @@ def _material_points(renderer, depth, number):
   for key, item in renderer.world.moving.items():
     pixels = np.flatnonzero(number == key)
     if pixels.size:
-      shift = item.translation[0][:, None]
-      groups[key] = (pixels, item.rotation[0].T @ (points[:, pixels] - shift))
+      local = item.local_points(0, points[:, pixels])
+      groups[key] = (pixels, item.material_points(0, local))
   return points, groups
 
 

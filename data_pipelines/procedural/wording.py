@@ -4,13 +4,14 @@ import numpy as np
 
 from data_pipelines.procedural import looks, randomness
 
-NUMBERS = ("no", "one", "two", "three", "four", "five")
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 _PARTICIPLES = {
   "rolls": "rolling",
   "slides": "sliding",
   "glides": "gliding",
   "walks": "walking",
   "moves": "moving",
+  "drives": "driving",
 }
 
 

@@ -7,7 +7,6 @@ from more4d_jax import errors
 from more4d_jax.data import records
 
 KINDS = ("procedural",)
-_TRAINING = "train"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +26,7 @@ class SceneOptions:
     seeds_of: a split of `procedural.splits` (motion64, unseen, ...) whose
       scenes are made, from its number `seed` on; None takes the training
       seeds, which no other split shares.
+    version: of the scenes, 1 or 2; None takes the split's own, or 1.
   """
 
   count: int
@@ -39,6 +39,7 @@ class SceneOptions:
   light: bool = False
   views: int = 0
   seeds_of: str | None = None
+  version: int | None = None
 
 
 def check(options: SceneOptions) -> None:
@@ -57,10 +58,10 @@ def check(options: SceneOptions) -> None:
       f"frames is {options.frames}; expected 4k + 1 (1, 5, 9, ...), what the "
       f"video autoencoder takes"
     )
-  _check_scenes(options.scenes)
-  split = _split(options.seeds_of)
+  split = _split(options)
+  _check_scenes(options.scenes, split.version)
   if options.seed + options.count > split.size:
-    name = options.seeds_of or _TRAINING
+    name = options.seeds_of or "training"
     raise errors.UserError(
       f"seeds {options.seed} to {options.seed + options.count - 1} are asked "
       f"for, {name} has {split.size} scenes; choose a smaller seed or count"
@@ -71,7 +72,7 @@ def generate(index: int, options: SceneOptions) -> records.Record:
   """The record at a place; depends on nothing else."""
   from data_pipelines.procedural import records as procedural
 
-  split = _split(options.seeds_of)
+  split = _split(options)
   scenes = options.scenes if options.seeds_of is None else split.kind
   return procedural.make_record(
     split.start + options.seed + index,
@@ -82,26 +83,41 @@ def generate(index: int, options: SceneOptions) -> records.Record:
       light=options.light,
       kind=scenes,
       views=options.views,
+      version=split.version,
     ),
   )
 
 
-def _split(name: str | None) -> Any:
-  """A named split; the training seeds where none is named."""
+def _split(options: SceneOptions) -> Any:
+  """The named split, or the training seeds of the version."""
   from data_pipelines.procedural import splits
 
+  name = options.seeds_of
   if name is not None and name not in splits.SPLITS:
     raise errors.UserError(
       f"no split of scenes {name!r}; there are "
       f"{', '.join(sorted(splits.SPLITS))}"
     )
-  return splits.SPLITS[name or _TRAINING]
-
-
-def _check_scenes(name: str) -> None:
-  from data_pipelines.procedural import scenes
-
-  if name != "all" and name not in scenes.KINDS:
+  if options.version not in (None, *splits.TRAINING):
     raise errors.UserError(
-      f"no procedural scenes {name!r}; there are all, {', '.join(scenes.KINDS)}"
+      f"no version {options.version} of the procedural scenes; there are "
+      f"{', '.join(map(str, splits.TRAINING))}"
+    )
+  split = splits.SPLITS[name or splits.TRAINING[options.version or 1]]
+  if options.version not in (None, split.version):
+    raise errors.UserError(
+      f"split {name} has scenes of version {split.version}, asked for "
+      f"{options.version}; leave the version out"
+    )
+  return split
+
+
+def _check_scenes(name: str, version: int) -> None:
+  from data_pipelines.procedural import catalogue
+
+  kinds = catalogue.VERSIONS[version].kinds
+  if name != "all" and name not in kinds:
+    raise errors.UserError(
+      f"no procedural scenes {name!r} of version {version}; there are all, "
+      f"{', '.join(kinds)}"
     )

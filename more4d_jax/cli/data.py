@@ -18,6 +18,7 @@ def make(
   seed: int = 0,
   kind: Literal["procedural"] = "procedural",
   scenes: str = "all",
+  version: int | None = None,
   light: bool = False,
   views: int = 0,
   seeds_of: str | None = None,
@@ -34,7 +35,11 @@ def make(
     width: columns of the grid.
     seed: record i is made from seed + i.
     kind: where records come from.
-    scenes: which procedural scenes: all, motion, rigid, walker, flag, ...
+    scenes: which procedural scenes: all, motion, rigid, walker, flag, ...;
+      of version 2 also person, animal, bird, wheel, cart, spinner, pendulum,
+      plant, door, chest, drawer, collision, fall, jelly, blob.
+    version: 1, few kinds in plain daylight, or 2, many kinds, grounds and
+      lights; 1 unless given.
     light: keep film and depth of the first frame only.
     views: true films by so many other cameras.
     seeds_of: scenes of an evaluation split: motion64, unseen, ...; record i
@@ -60,6 +65,7 @@ def make(
       light=light,
       views=views,
       seeds_of=seeds_of,
+      version=version,
     ),
     split=split,
     processes=processes,

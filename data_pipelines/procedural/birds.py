@@ -1,0 +1,89 @@
+"""Birds that fly with flapping wings."""
+
+import numpy as np
+
+from data_pipelines.procedural import (
+  bodies,
+  drafts,
+  looks,
+  randomness,
+  rotations,
+  stage,
+  textures,
+  wording,
+)
+
+
+def flying(
+  draws: drafts.Draws, shot: stage.Shot, num_frames: int
+) -> drafts.Draft:
+  """A bird flies to a side with flapping wings."""
+  look, hidden = draws.look, draws.hidden
+  size = 1.5 * shot.radius
+  colour = randomness.pick(look, (*textures.PALETTE, "black", "grey"))
+  coat = looks.object_material(look, colour, "plain", size)
+  pattern = randomness.pick(look, ("plain", "striped", "spotted"))
+  feathers = looks.object_material(look, colour, pattern, size)
+  bill = looks.object_material(look, "orange", "plain", size)
+  side = randomness.pick(look, ("left", "right"))
+  heading = np.radians(bodies.HEADINGS[side] + look.uniform(-20, 20))
+  pace = randomness.pick(draws.words, ("slowly", "quickly"))
+  way = shot.metres({"slowly": 0.14, "quickly": 0.3}[pace])
+  way *= hidden.uniform(0.85, 1.15)
+  rate = {"slowly": 1.3, "quickly": 2.0}[pace] * hidden.uniform(0.9, 1.1)
+  time = bodies.times(num_frames)
+  beat = look.uniform(0, 2 * np.pi) + 2 * np.pi * rate * time
+  start = shot.subject - [0, 0.35 * shot.radius, 0]
+  lift = 0.06 * size * (np.cos(beat[0]) - np.cos(beat))
+  shift = np.stack([way * time, lift, np.zeros_like(time)], axis=-1)
+  trunk = bodies.moving(bodies.standing(start, heading, num_frames), shift)
+  items = [
+    trunk.part(
+      "ellipsoid", (0.5 * size, 0.2 * size, 0.2 * size), (0, 0, 0), coat
+    ),
+    trunk.part(
+      "ellipsoid", np.full(3, 0.17 * size), (0.5 * size, -0.13 * size, 0), coat
+    ),
+    trunk.part(
+      "ellipsoid",
+      (0.14 * size, 0.04 * size, 0.05 * size),
+      (0.72 * size, -0.11 * size, 0),
+      bill,
+    ),
+    trunk.part(
+      "ellipsoid",
+      (0.3 * size, 0.03 * size, 0.14 * size),
+      (-0.65 * size, -0.03 * size, 0),
+      feathers,
+    ),
+  ]
+  for across in (-1.0, 1.0):
+    root = trunk.turned(
+      (0.08 * size, -0.1 * size, 0.1 * size * across),
+      rotations.about_x(-across * 0.75 * np.sin(beat)),
+    )
+    items.append(_wing(root, across, (0.42, 0.3), size, feathers))
+    tip = root.turned(
+      (0, 0, 0.75 * size * across),
+      rotations.about_x(-across * 0.6 * np.sin(beat - 0.9)),
+    )
+    items.append(_wing(tip, across, (0.36, 0.22), size, feathers))
+  words = wording.with_article(f"{colour} bird")
+  sentence = randomness.pick(
+    draws.words,
+    (
+      f"{words} flies {pace} to the {side}",
+      f"{words} flaps its wings and flies {pace} to the {side}",
+      f"{words} flies to the {side} {pace}, flapping its wings",
+    ),
+  )
+  return drafts.Draft(tuple(items), sentence, (way + 1.2 * size, 1.6 * size))
+
+
+def _wing(frame, across, share, size, feathers):
+  """Returns a flat ellipsoid that reaches out to one side."""
+  reach, deep = share
+  place = (0, 0, 0.95 * reach * size * across)
+  return frame.part(
+    "ellipsoid", (deep * size, 0.03 * size, reach * size), place, feathers
+  )
