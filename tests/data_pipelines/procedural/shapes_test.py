@@ -102,3 +102,32 @@ def test_bounds_hold_the_surface():
     for axis in range(3):
       assert surface[axis].max() <= points[:, axis].max() + radius + 1e-9
       assert surface[axis].min() >= points[:, axis].min() - radius - 1e-9
+
+
+def test_rays_meet_a_cylinder_where_samples_of_the_ray_enter_it():
+  size = np.array([0.6, 0.25, 0.0])
+  rng = np.random.default_rng(2)
+  origin = rng.normal(size=(3, 300))
+  origin *= 2 / np.linalg.norm(origin, axis=0)
+  direction = rng.uniform(-0.5, 0.5, (3, 300)) - origin
+  t = shapes.hit_cylinder(origin, direction, size)
+  steps = np.linspace(0, 2, 20001)
+  points = origin[..., None] + direction[..., None] * steps
+  inside = np.hypot(points[0], points[2]) <= size[0]
+  inside &= np.abs(points[1]) <= size[1]
+  np.testing.assert_array_equal(np.isfinite(t), inside.any(axis=1))
+  hits = np.isfinite(t)
+  entered = steps[inside.argmax(axis=1)]
+  np.testing.assert_allclose(t[hits], entered[hits], atol=1.01e-4)
+  found = origin[:, hits] + t[hits] * direction[:, hits]
+  normal = shapes.normal_cylinder(found, size)
+  assert np.linalg.norm(normal, axis=0) == pytest.approx(1)
+  outside = found + 1e-6 * normal
+  beyond = np.hypot(outside[0], outside[2]) > size[0]
+  assert (beyond | (np.abs(outside[1]) > size[1])).all()
+  assert ((normal * direction[:, hits]).sum(axis=0) <= 0).all()
+  below = np.array([[0.1, 2.0], [5.0, 5.0], [0.0, 0.0]])
+  straight = np.array([[0.0, 0.0], [-1.0, -1.0], [0.0, 0.0]])
+  np.testing.assert_allclose(
+    shapes.hit_cylinder(below, straight, size), [4.75, np.inf]
+  )
