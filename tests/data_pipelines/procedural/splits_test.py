@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from data_pipelines.procedural import scenes, splits
+from data_pipelines.procedural import catalogue, splits
 
 
 def test_splits_are_disjoint_and_name_known_kinds():
@@ -13,7 +13,10 @@ def test_splits_are_disjoint_and_name_known_kinds():
     high = min(first.seeds.stop, second.seeds.stop)
     assert low >= high
   for split in splits.SPLITS.values():
-    assert split.kind == "all" or split.kind in scenes.KINDS
+    kinds = catalogue.VERSIONS[split.version].kinds
+    assert split.kind == "all" or split.kind in kinds
+  for version, name in splits.TRAINING.items():
+    assert splits.SPLITS[name].version == version
 
 
 def test_motion64_has_64_motion_scenes():
