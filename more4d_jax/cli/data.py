@@ -74,6 +74,57 @@ def make(
   print(f"{count} records in {directory}")
 
 
+def import_records(
+  *,
+  kind: str,
+  source: tuple[str, ...],
+  out: str,
+  frames: int = 49,
+  split: str = "train",
+  videos: str | None = None,
+  fps: float = 24.0,
+  processes: int | None = None,
+) -> None:
+  """Makes records of other people's tracks; started again it continues.
+
+  Kinds: trajscene (published TrajScene-60K archives), delta, tapip3d,
+  spatialtracker, kubric, pointodyssey, dynamic_replica, tapvid3d, stereo4d,
+  npz (plain arrays), video (mp4 with depth and 2D tracks). The docstring of
+  each file in `data_pipelines/importers` states the layout it expects.
+
+  Args:
+    kind: what the source is.
+    source: its files or folders.
+    out: directory of the data set; `report.json` there says what was taken,
+      mended and refused, and why.
+    frames: longest clip, 4k + 1.
+    split: name in the data set.
+    videos: folder of the videos, where they do not lie beside the tracks.
+    fps: frames a second, where the files do not say.
+    processes: worker processes; one per core unless given.
+  """
+  from data_pipelines.importers import run
+  from data_pipelines.importers import scene as importing
+
+  if processes is not None and processes < 1:
+    raise errors.UserError(f"processes is {processes}; expected at least 1")
+  if not fps > 0:
+    raise errors.UserError(f"fps is {fps}; expected more than 0")
+  report = run.import_records(
+    run.ImportOptions(
+      kind=kind,
+      sources=source,
+      out=out,
+      frames=frames,
+      split=split,
+      settings=importing.Settings(videos=videos, fps=fps),
+      processes=processes,
+    )
+  )
+  print(report.as_text())
+  print(f"{report.taken} records in {out}")
+
+
 def validate(*, records: str, split: str | None = None) -> None:
   """Checks every record and the manifest; fails if anything is wrong.
 
@@ -142,6 +193,7 @@ def show(
 
 commands: Mapping[str, Callable[..., None]] = {
   "make": make,
+  "import": import_records,
   "validate": validate,
   "stats": stats,
   "show": show,

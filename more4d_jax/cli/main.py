@@ -42,7 +42,9 @@ COMMANDS: Mapping[str, Command] = {
   "render": Command("render", "render", "a scene along a camera path to mp4"),
   "view": Command("view", "view", "look at a scene in the browser"),
   "export": Command("export", "export", "a scene to files of other programs"),
-  "data": Command("data", "commands", "records: make, validate, stats, show"),
+  "data": Command(
+    "data", "commands", "records: make, import, validate, stats, show"
+  ),
   "train-all": Command(
     "train_all", "train_all", "records, five trainings, a bundle and a scene"
   ),

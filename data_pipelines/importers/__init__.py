@@ -1,0 +1,1 @@
+"""Other people's tracks to our records; `kinds` lists what can be read."""

@@ -1,0 +1,122 @@
+"""A film with depth and 2D tracks beside it, as point trackers give them.
+
+  NAME.mp4          the film
+  NAME.depth.npy    [T H W] depth along z in metres, 0 or NaN where unknown
+  NAME.tracks.npz   tracks [T N 2] or [T H W 2] pixels; visible, the same
+                    without 2; intrinsics, and perhaps world_from_camera,
+                    pixel_centre, licence, source, fps, caption as in `plain`
+  NAME.txt          the caption, perhaps
+
+`tracks` may have another size than the film: `tracks_size` [2] (height,
+width) then says which picture its pixels and the intrinsics belong to. Chosen
+points [T N 2] are lifted by the depth map where they are visible and unknown
+elsewhere. Dense tracks need a position everywhere: while a point is hidden its
+depth is interpolated in time between the frames that show it.
+"""
+
+import functools
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from data_pipelines.importers import geometry, media, plain, sources
+from data_pipelines.importers import scene as scene_lib
+
+ABOUT = "NAME.mp4 with NAME.depth.npy and NAME.tracks.npz beside it"
+_KEYS = ("tracks", "visible", "intrinsics")
+
+
+def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
+  """One unit per film."""
+  files = sources.files(paths, (".mp4",))
+  return list(zip(map(str, files), sources.labels(files)))
+
+
+def found(
+  unit: tuple[str, ...], settings: scene_lib.Settings
+) -> Iterator[scene_lib.Found]:
+  """Yields the one scene of a film."""
+  path, name = pathlib.Path(unit[0]), unit[1]
+  yield scene_lib.Found(name, functools.partial(_read, path, name, settings))
+
+
+def _read(
+  path: pathlib.Path, name: str, settings: scene_lib.Settings
+) -> scene_lib.Scene:
+  for suffix in (".depth.npy", ".tracks.npz"):
+    if not path.with_suffix(suffix).is_file():
+      raise scene_lib.Refused(f"no {path.with_suffix(suffix).name} beside it")
+  video, fps = media.read_video(path, settings.max_video_values)
+  limit = settings.max_member_bytes
+  depth = media.read_npy(path.with_suffix(".depth.npy"), limit)
+  arrays = media.read_npz(
+    path.with_suffix(".tracks.npz"), limit, required=_KEYS
+  )
+  frames = min(len(video), len(depth), len(arrays["tracks"]))
+  size = tuple(map(int, arrays.get("tracks_size", video.shape[1:3])))
+  if arrays["tracks"].ndim == 4:
+    size = arrays["tracks"].shape[1:3]
+  if depth.ndim != 3:
+    raise scene_lib.Refused(f"depth is {depth.shape}; expected [T H W]")
+  maps = media.nearest(depth[:frames], size).astype(np.float64)
+  names = ("tracks", "visible", "world_from_camera")
+  cut = {
+    name: array[:frames] if name in names else array
+    for name, array in arrays.items()
+  }
+  lifted = {
+    **cut,
+    "tracks": _lifted(cut, maps, size),
+    "tracks_2d": cut["tracks"],
+    "axes": np.array("each_camera"),
+    "depth": maps,
+  }
+  film = media.resized(video[:frames], size)
+  fps = float(arrays.get("fps", fps or settings.fps))
+  return plain.scene_of(path, name, lifted, film, fps)
+
+
+def _lifted(
+  arrays: Mapping[str, np.ndarray], maps: np.ndarray, size: tuple[int, int]
+) -> np.ndarray:
+  """Positions in each frame's camera, the shape of `tracks` with 3."""
+  tracks, visible = arrays["tracks"], arrays["visible"].astype(bool)
+  if tracks.shape[-1] != 2 or visible.shape != tracks.shape[:-1]:
+    raise scene_lib.Refused(
+      f"tracks is {tracks.shape} and visible {visible.shape}; expected pixels "
+      f"[T N 2] or [T H W 2] and the same without 2"
+    )
+  centre = float(arrays.get("pixel_centre", 0.5))
+  positions = tracks.reshape(len(tracks), -1, 2) + (0.5 - centre)
+  seen = visible.reshape(len(tracks), -1)
+  depth = _sampled(maps, positions, seen, size)
+  if tracks.ndim == 4:
+    depth = _bridged(depth)
+  intrinsics = plain.intrinsics_of(arrays["intrinsics"], centre, len(tracks))
+  points = geometry.unproject(positions, depth, intrinsics)
+  return points.reshape(*tracks.shape[:-1], 3)
+
+
+def _sampled(
+  maps: np.ndarray, positions: np.ndarray, seen: np.ndarray, size: tuple
+) -> np.ndarray:
+  """Depth [T N] of the pixel each point falls into; NaN where unknown."""
+  finite = np.isfinite(positions).all(-1)
+  cell = np.floor(np.where(finite[..., None], positions, -1)).astype(int)
+  inside = ((cell >= 0) & (cell < [size[1], size[0]])).all(-1)
+  cell = np.where((inside & seen)[..., None], cell, 0)
+  frames = np.arange(len(maps))[:, None]
+  depth = maps[frames, cell[..., 1], cell[..., 0]]
+  return np.where(inside & seen & (depth > 0), depth, np.nan)
+
+
+def _bridged(depth: np.ndarray) -> np.ndarray:
+  """Fills the gaps of each point's depth linearly in time."""
+  times = np.arange(len(depth))
+  filled = depth.copy()
+  for point in np.flatnonzero(np.isnan(depth).any(0)):
+    known = np.isfinite(depth[:, point])
+    if known.any():
+      filled[:, point] = np.interp(times, times[known], depth[known, point])
+  return filled
