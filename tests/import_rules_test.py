@@ -13,6 +13,7 @@ LIBRARY = ROOT / "more4d_jax"
 # Room -> rooms of ours it may import, besides itself and `errors`.
 RULES = {
   "errors": (),
+  "pickles": (),
   "rng": (),
   "partitioning": (),
   "kernels": (),
@@ -20,7 +21,7 @@ RULES = {
   "data": (),
   "viewing": (),
   "models": ("partitioning", "kernels", "geometry"),
-  "checkpoints": ("partitioning", "models", "geometry"),
+  "checkpoints": ("pickles", "partitioning", "models", "geometry"),
   "training": ("rng", "partitioning", "geometry", "models", "checkpoints"),
   "sampling": ("rng", "partitioning", "geometry", "models"),
   "rendering": ("kernels", "geometry"),
@@ -32,7 +33,7 @@ RULES = {
 JOINERS = {"experiment", "pipeline", "loaded", "evaluate_bundle", "cli"}
 # Rooms without these at their top level: a loader worker or a viewer never
 # touches a device.
-WITHOUT_JAX = ("data", "viewing", "inputs", "errors")
+WITHOUT_JAX = ("data", "viewing", "inputs", "errors", "pickles")
 OFFLINE = ("data_pipelines", "configs", "colab")
 # Top-level imports that are slow or heavy have no place in the library.
 FORBIDDEN = ("tensorflow", "torch")
