@@ -46,6 +46,7 @@ class ImportOptions:
     frames: longest clip, 4k + 1.
     split: its name in the data set.
     settings: what the files do not say, and limits.
+    encode: how exactly the records are kept.
     processes: None takes one per core; 1 works without worker processes.
     progress: whether to show how far it is.
   """
@@ -58,6 +59,7 @@ class ImportOptions:
   settings: scene_lib.Settings = dataclasses.field(
     default_factory=scene_lib.Settings
   )
+  encode: records.EncodeOptions = records.REAL
   processes: int | None = None
   progress: bool = True
 
@@ -116,6 +118,7 @@ def _identity(
       "units": len(units),
       "source_digest": names.hexdigest(),
       **settings,
+      **dataclasses.asdict(options.encode),
     },
     "split": options.split,
   }
@@ -130,7 +133,7 @@ def _read_units(
 ) -> None:
   settings = dataclasses.replace(options.settings, scratch=str(parts))
   tasks = [
-    (str(parts), number, unit, options.kind, options.frames, settings)
+    (str(parts), number, unit, dataclasses.replace(options, settings=settings))
     for number, unit in enumerate(units)
     if not (parts / f"{number:06d}.unit").exists()
   ]
@@ -149,16 +152,15 @@ def _read_unit(
   folder: str,
   number: int,
   unit: tuple[str, ...],
-  kind: str,
-  frames: int,
-  settings: scene_lib.Settings,
+  options: ImportOptions,
 ) -> None:
   """Leaves parts and outcomes of every scene of a unit."""
   parts = pathlib.Path(folder)
-  for place, found in enumerate(kinds.module(kind).found(unit, settings)):
+  scenes = kinds.module(options.kind).found(unit, options.settings)
+  for place, found in enumerate(scenes):
     outcome = parts / f"{number:06d}-{place:06d}.outcome"
     if not outcome.exists():
-      entries = _take(parts, outcome.stem, kind, found, frames)
+      entries = _take(parts, outcome.stem, found, options)
       shards.write_file(outcome, json.dumps(entries).encode())
   shards.write_file(parts / f"{number:06d}.unit", b"")
 
@@ -166,15 +168,14 @@ def _read_unit(
 def _take(
   parts: pathlib.Path,
   stem: str,
-  kind: str,
   found: scene_lib.Found,
-  frames: int,
+  options: ImportOptions,
 ) -> list[dict[str, Any]]:
   """Writes the parts of a scene; returns what became of each clip."""
   try:
     clips = [
-      (clip, _encoded(kind, clip))
-      for clip in conversion.clips(found.read(), frames)
+      (clip, _encoded(clip, options))
+      for clip in conversion.clips(found.read(), options.frames)
     ]
   except scene_lib.Refused as reason:
     return [_entry(found.name, None, 0, [str(reason)])]
@@ -192,11 +193,12 @@ def _take(
   return entries
 
 
-def _encoded(kind: str, clip: conversion.Clip) -> bytes | None:
+def _encoded(clip: conversion.Clip, options: ImportOptions) -> bytes | None:
   if clip.record is None:
     return None
-  record = dataclasses.replace(clip.record, id=f"{kind}-{clip.record.id}")
-  return source.serialise(records.encode(record, records.REAL))
+  name = f"{options.kind}-{clip.record.id}"
+  record = dataclasses.replace(clip.record, id=name)
+  return source.serialise(records.encode(record, options.encode))
 
 
 def _entry(

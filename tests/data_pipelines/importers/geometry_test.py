@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.importers import run
-from more4d_jax.data import source
+from more4d_jax.data import records, source
 from tests.data_pipelines.importers import layouts, worlds
 
 WIDE = (worlds.WIDTH / 2) / math.tan(math.radians(30))
@@ -49,8 +49,11 @@ SPARSE = {
 }
 
 
+EXACT = records.EncodeOptions(tracks_tolerance=None, depth_tolerance=None)
+
+
 def imported(kind, folder, **options):
-  """Runs the import; its records and its report."""
+  """Runs the import; its records, kept to the bit, and its report."""
   made = run.import_records(
     run.ImportOptions(
       kind=kind,
@@ -58,7 +61,7 @@ def imported(kind, folder, **options):
       out=str(folder.parent / "out"),
       processes=1,
       progress=False,
-      **options,
+      **{"encode": EXACT, **options},
     )
   )
   opened = source.open_records(folder.parent / "out")

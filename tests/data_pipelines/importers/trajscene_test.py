@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.importers import ray_grid, run, scene
-from more4d_jax.data import codec
+from more4d_jax.data import codec, records
 from tests.data_pipelines.importers import geometry_test
 
 GRID = (6, 8)
@@ -82,7 +82,10 @@ def archive(path, content, more=()):
 
 def imported(path, **settings):
   return geometry_test.imported(
-    "trajscene", path.parent, settings=scene.Settings(**settings)
+    "trajscene",
+    path.parent,
+    settings=scene.Settings(**settings),
+    encode=records.REAL,
   )
 
 
