@@ -2,6 +2,8 @@
 #   make demo        records, five short trainings, a 4D scene of a photograph
 #   make train-tiny  the same five trainings, longer (resumable)
 #   make test        every test but the exhaustive ones
+#   make reference   installs PyTorch, diffusers and transformers, so that
+#                    make test compares the networks with theirs too
 #   make test-aot    compiles the TPU kernels for real TPUs, without one
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,11 +13,12 @@ AOT_PYTHON ?= PYENV_VERSION=3.12 python3.12
 AOT_VENV ?= .venv-aot
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+REFERENCE := $(VENV)/.reference
 # One process for each of two cores; the tests of a file stay together.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: install demo train-tiny test test-fast test-long test-aot lint \
-  format clean
+.PHONY: install reference demo train-tiny test test-fast test-long test-aot \
+  lint format clean
 
 install: $(STAMP)
 
@@ -26,6 +29,13 @@ $(STAMP): setup.py pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable '.[demo,test]'
+	touch $@
+
+reference: $(REFERENCE)
+
+$(REFERENCE): $(STAMP)
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --editable '.[reference]'
 	touch $@
 
 demo: $(STAMP)

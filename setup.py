@@ -53,6 +53,9 @@ _TEST = [
   "scikit-image>=0.25",
   "scipy>=1.13",
 ]
+# What the networks are compared with; torch==2.13.0 goes before it, see the
+# Makefile.
+_REFERENCE = ["diffusers==0.42.1", "transformers==5.24.0"]
 
 setuptools.setup(
   name="more4d_jax",
@@ -68,6 +71,7 @@ setuptools.setup(
     "view": _VIEW,
     "demo": [*_VIEW, "scikit-image>=0.25"],
     "test": _TEST + _VIEW,
+    "reference": _REFERENCE,
     "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
     "tpu": ["jax[tpu]>=0.10.2,<0.13"],
   },
