@@ -1,4 +1,4 @@
-"""A user's picture and depth file, brought to a model's size.
+"""A user's picture and its depth, brought to a model's size.
 
 NumPy and Pillow only. Every mistake is a `UserError` of one line, so that a
 command can check all its inputs before it loads a model.
@@ -8,14 +8,13 @@ import dataclasses
 import math
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 
-from more4d_jax import errors
+from more4d_jax import depth_sources, errors
 
 MIN_SIDE = 16
 DEFAULT_FOV = 60.0
@@ -48,12 +47,15 @@ class Prepared:
     image: colours.
     intrinsics: (fx, fy, cx, cy) in pixels of `image`.
     depth: metres, finite and positive, or None.
-    invalid_depth: values of the depth file that were replaced by its median.
+    valid: True where the source knew the depth, elsewhere it is the median of
+      the known ones; None without depth.
+    invalid_depth: values of the source that were replaced by the median.
   """
 
   image: UInt8[np.ndarray, "H W 3"]
   intrinsics: Float[np.ndarray, "4"]
   depth: Float[np.ndarray, "H W"] | None = None
+  valid: Bool[np.ndarray, "H W"] | None = None
   invalid_depth: int = 0
 
 
@@ -163,75 +165,9 @@ def _focal_pixels(
   return focal_35mm * diagonal / _DIAGONAL_35MM
 
 
-def load_depth(path: PathLike) -> Float[np.ndarray, "H W"]:
-  """Reads a depth map in metres: .npy, .npz, or a 16-bit PNG in millimetres.
-
-  An .npz file holds one array, or one named `depth`. Invalid values stay as
-  they are; zero means invalid.
-
-  Raises:
-    UserError: if the file is missing, unreadable or no single depth map.
-  """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise errors.UserError(
-      f"expected a depth map at {path}, found no such file: check --depth"
-    )
-  try:
-    values = _read_depth(path)
-  except (OSError, SyntaxError, ValueError, EOFError, zipfile.BadZipFile) as e:
-    if isinstance(e, errors.UserError):
-      raise
-    raise errors.UserError(
-      f"expected a depth map in {path}, found a file that cannot be read: "
-      "give .npy or .npz in metres, or a 16-bit .png in millimetres"
-    ) from e
-  return depth_from_array(values, str(path))
-
-
-def depth_from_array(
-  values: Shaped[np.ndarray, "..."], name: str = "depth"
-) -> Float[np.ndarray, "H W"]:
-  """Takes a depth map as an array, dropping axes of length 1.
-
-  Raises:
-    UserError: if it is not one map of numbers.
-  """
-  values = np.asarray(values)
-  squeezed = np.squeeze(values)
-  number = np.issubdtype(values.dtype, np.number)
-  if squeezed.ndim != 2 or not number or np.iscomplexobj(values):
-    raise errors.UserError(
-      f"expected one depth map [H, W] of numbers in {name}, found shape "
-      f"{list(values.shape)} of {values.dtype}: store a single map in metres"
-    )
-  return squeezed.astype(np.float32)
-
-
-def _read_depth(path: pathlib.Path) -> Shaped[np.ndarray, "..."]:
-  if path.suffix == ".npy":
-    return np.load(path, allow_pickle=False)
-  if path.suffix == ".npz":
-    with np.load(path, allow_pickle=False) as archive:
-      names = archive.files
-      if "depth" not in names and len(names) != 1:
-        raise errors.UserError(
-          f"expected an array named 'depth' in {path}, found "
-          f"{', '.join(names) or 'none'}: name it depth"
-        )
-      return archive["depth" if "depth" in names else names[0]]
-  with PIL.Image.open(path) as image:
-    if not image.mode.startswith("I"):
-      raise errors.UserError(
-        f"expected a 16-bit grey depth picture in {path}, found mode "
-        f"{image.mode}: store millimetres as 16-bit PNG, or metres as .npy"
-      )
-    return np.asarray(image).astype(np.float32) / 1000.0
-
-
 def prepare(
   picture: Picture,
-  depth: Float[np.ndarray, "h w"] | None,
+  depth: depth_sources.DepthMap | None,
   size: tuple[int, int],
   fov: float | None = None,
 ) -> Prepared:
@@ -239,16 +175,16 @@ def prepare(
 
   Args:
     picture: any size.
-    depth: of the whole picture, in metres; its resolution may differ from
-      the picture's, its aspect may not. Sampled without blending. NaN,
-      infinite and non-positive values become the median of the others.
+    depth: of the whole picture; its resolution may differ from the
+      picture's, its aspect may not. Sampled without blending. Unknown values
+      become the median of the others.
     size: (H, W) of the model.
     fov: horizontal angle of view of the whole picture in degrees; otherwise
-      from the picture's focal length, otherwise 60.
+      the camera is that of the depth map, if it knows one, otherwise from the
+      picture's focal length, otherwise 60 degrees.
 
   Raises:
-    UserError: for a depth map of another aspect or without any valid value,
-      or an impossible angle.
+    UserError: for a depth map of another aspect, or an impossible angle.
   """
   rows, cols = picture.pixels.shape[:2]
   left, top, right, bottom = _centre_crop((rows, cols), size)
@@ -258,20 +194,32 @@ def prepare(
     PIL.Image.Resampling.LANCZOS,
     box=(left, top, right, bottom),
   )
-  focal = focal_length(picture, fov)
   sx, sy = width / (right - left), height / (bottom - top)
-  intrinsics = (
-    focal * sx,
-    focal * sy,
-    (cols / 2 - left) * sx,
-    (rows / 2 - top) * sy,
-  )
+  fx, fy, cx, cy = _camera(picture, depth, fov)
+  intrinsics = (fx * sx, fy * sy, (cx - left) * sx, (cy - top) * sy)
   prepared = Prepared(np.array(image), np.array(intrinsics, np.float32))
   if depth is None:
     return prepared
-  cleaned, invalid = clean_depth(depth)
-  sampled = _sample_depth(cleaned, (rows, cols), size)
-  return dataclasses.replace(prepared, depth=sampled, invalid_depth=invalid)
+  places = _sample_places(depth.depth.shape, (rows, cols), size)
+  return dataclasses.replace(
+    prepared,
+    depth=depth.filled()[places],
+    valid=depth.valid[places],
+    invalid_depth=depth.invalid_count,
+  )
+
+
+def _camera(
+  picture: Picture, depth: depth_sources.DepthMap | None, fov: float | None
+) -> tuple[float, float, float, float]:
+  """(fx, fy, cx, cy) in pixels of the whole picture."""
+  rows, cols = picture.pixels.shape[:2]
+  if fov is None and depth is not None and depth.intrinsics is not None:
+    fx, fy, cx, cy = depth.intrinsics.tolist()
+    sx, sy = cols / depth.depth.shape[1], rows / depth.depth.shape[0]
+    return fx * sx, fy * sy, cx * sx, cy * sy
+  focal = focal_length(picture, fov)
+  return focal, focal, cols / 2, rows / 2
 
 
 def focal_length(picture: Picture, fov: float | None) -> float:
@@ -291,26 +239,6 @@ def focal_length(picture: Picture, fov: float | None) -> float:
   return picture.pixels.shape[1] / (2 * math.tan(math.radians(angle) / 2))
 
 
-def clean_depth(
-  depth: Float[np.ndarray, "H W"],
-) -> tuple[Float[np.ndarray, "H W"], int]:
-  """Replaces invalid values by the median of the valid ones.
-
-  Returns: the cleaned map and the number of values replaced.
-
-  Raises:
-    UserError: if no value is valid.
-  """
-  valid = np.isfinite(depth) & (depth > 0)
-  if not valid.any():
-    raise errors.UserError(
-      "expected a depth map with positive, finite values, found none: give "
-      "depth in metres, or leave --depth out"
-    )
-  median = np.median(depth[valid])
-  return np.where(valid, depth, median).astype(np.float32), int((~valid).sum())
-
-
 def _centre_crop(
   source: tuple[int, int], size: tuple[int, int]
 ) -> tuple[float, float, float, float]:
@@ -326,12 +254,11 @@ def _centre_crop(
   )
 
 
-def _sample_depth(
-  depth: Float[np.ndarray, "h w"],
-  source: tuple[int, int],
-  size: tuple[int, int],
-) -> Float[np.ndarray, "H W"]:
-  rows, cols = depth.shape
+def _sample_places(
+  shape: tuple[int, int], source: tuple[int, int], size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+  """Rows [H 1] and columns [1 W] of a depth map that the model's pixels see."""
+  rows, cols = shape
   if abs(cols / rows * source[0] / source[1] - 1) > 0.02:
     raise errors.UserError(
       f"expected a depth map of the picture's aspect "
@@ -343,4 +270,4 @@ def _sample_depth(
   x = left + (np.arange(size[1]) + 0.5) * (right - left) / size[1]
   y = np.clip(y.astype(np.int64), 0, rows - 1)
   x = np.clip(x.astype(np.int64), 0, cols - 1)
-  return depth[y[:, None], x[None, :]]
+  return y[:, None], x[None, :]

@@ -12,14 +12,13 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Array, Bool, Float, UInt8
 
-from more4d_jax import errors, inputs, loaded, rng
+from more4d_jax import depth_sources, errors, inputs, loaded, rng
 from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import store
 from more4d_jax.geometry import camera_paths, visibility
 from more4d_jax.sampling import networks, sample_strag, sample_vism
 
 ImageLike = str | os.PathLike[str] | np.ndarray | PIL.Image.Image
-DepthLike = str | os.PathLike[str] | np.ndarray
 
 _sample_tracks = jax.jit(
   sample_strag.sample_tracks,
@@ -100,7 +99,7 @@ class Pipeline:
     self,
     image: ImageLike,
     prompt: str,
-    depth: DepthLike | None = None,
+    depth: depth_sources.DepthLike | None = None,
     seed: int = 0,
     *,
     fov: float | None = None,
@@ -111,11 +110,14 @@ class Pipeline:
       image: a file, an array (uint8, or float in [0, 1]), or a Pillow image;
         cropped to the model's aspect around its centre and resized.
       prompt: what moves and how.
-      depth: of the whole picture, in metres; the checkpoint's depth network
-        estimates it when left out.
+      depth: of the whole picture: a file or an array in metres, a
+        `depth_sources.DepthMap`, or a function that is called with the
+        picture's colours; the checkpoint's depth network estimates it when
+        left out.
       seed: of the noise.
-      fov: horizontal angle of view of the whole picture in degrees; from the
-        file's focal length, or 60, when left out.
+      fov: horizontal angle of view of the whole picture in degrees; when left
+        out, the camera that comes with the depth, else from the file's focal
+        length, else 60.
 
     Raises:
       UserError: if the picture or its depth cannot be used.
@@ -126,7 +128,7 @@ class Pipeline:
   def prepare(
     self,
     image: ImageLike,
-    depth: DepthLike | None = None,
+    depth: depth_sources.DepthLike | None = None,
     fov: float | None = None,
   ) -> inputs.Prepared:
     """Brings a picture and its depth to the model's size."""
@@ -136,13 +138,10 @@ class Pipeline:
       picture = inputs.picture_from_array(image)
     else:
       picture = inputs.load_picture(image)
-    if depth is None:
-      values = None
-    elif isinstance(depth, np.ndarray):
-      values = inputs.depth_from_array(depth)
-    else:
-      values = inputs.load_depth(depth)
-    return inputs.prepare(picture, values, self.size[1:], fov)
+    found = None
+    if depth is not None:
+      found = depth_sources.find(depth, picture.pixels)
+    return inputs.prepare(picture, found, self.size[1:], fov)
 
   def scene(
     self, prepared: inputs.Prepared, prompt: str, seed: int = 0
@@ -189,9 +188,31 @@ class Pipeline:
   def estimate_depth(
     self, images: UInt8[np.ndarray, "B H W 3"]
   ) -> Float[np.ndarray, "B H W"]:
-    """Depth in metres from the checkpoint's depth network."""
+    """Depth in metres from the checkpoint's depth network.
+
+    Raises:
+      UserError: if that network gives relative depth.
+    """
+    network = self.networks.bound("depth")
+    if network.module.config.output == "relu":
+      raise errors.UserError(
+        "expected a depth network that gives metres, found one of relative "
+        f"depth in {self.networks.name}: bundle a metric one, or give --depth"
+      )
     unit = jnp.asarray(images, jnp.float32) / 255.0
-    return np.asarray(_apply(self.networks.bound("depth"), unit))
+    return np.asarray(_apply(network, unit))
+
+  def depth_map(
+    self, pixels: UInt8[np.ndarray, "H W 3"]
+  ) -> depth_sources.DepthMap:
+    """Depth of one picture of any size from the checkpoint's depth network.
+
+    Raises:
+      UserError: as `estimate_depth`, or if no pixel's depth is usable.
+    """
+    depth = self.estimate_depth(pixels[None])[0]
+    name = f"what the depth network of {self.networks.name} gave"
+    return depth_sources.from_array(depth, name=name)
 
   def tracks(
     self, batch: PictureBatch, seed: int = 0, first: int = 0

@@ -26,14 +26,22 @@ RULES = {
   "sampling": ("rng", "partitioning", "geometry", "models"),
   "rendering": ("kernels", "geometry"),
   "evaluation": ("geometry",),
-  "inputs": (),
+  "depth_sources": (),
+  "inputs": ("depth_sources",),
   "scene": ("geometry", "rendering"),
 }
 # These join rooms and may import any of them; no room imports them.
 JOINERS = {"experiment", "pipeline", "loaded", "evaluate_bundle", "cli"}
 # Rooms without these at their top level: a loader worker or a viewer never
 # touches a device.
-WITHOUT_JAX = ("data", "viewing", "inputs", "errors", "pickles")
+WITHOUT_JAX = (
+  "data",
+  "viewing",
+  "inputs",
+  "depth_sources",
+  "errors",
+  "pickles",
+)
 OFFLINE = ("data_pipelines", "configs", "colab")
 # Top-level imports that are slow or heavy have no place in the library.
 FORBIDDEN = ("tensorflow", "torch")

@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from more4d_jax import errors, inputs
+from more4d_jax import depth_sources, errors, inputs
 
 
 def _save(path, array, **kwargs):
@@ -90,45 +90,35 @@ def test_crop_keeps_the_centre_and_the_rays():
   assert prepared.image[16, 23:25].mean() == pytest.approx(127.5, abs=1.5)
 
 
-def test_depth_is_sampled_where_the_picture_is(tmp_path):
+def test_depth_is_sampled_where_the_picture_is():
   columns = np.tile(np.arange(1, 41, dtype=np.float32), (20, 1))
-  np.savez(tmp_path / "d.npz", depth=columns)
-  depth = inputs.load_depth(tmp_path / "d.npz")
+  columns[:, 12] = np.nan
+  depth = depth_sources.from_array(columns)
   picture = inputs.picture_from_array(_gradient(200, 400))
   prepared = inputs.prepare(picture, depth, (20, 20))
-  np.testing.assert_array_equal(prepared.depth[3], np.arange(11, 31))
+  expected = np.arange(11.0, 31.0)
+  expected[2] = 21  # The median of the other 39 columns.
+  np.testing.assert_array_equal(prepared.depth[3], expected)
+  np.testing.assert_array_equal(prepared.valid[3], np.arange(20) != 2)
+  assert prepared.invalid_depth == 20
 
 
-def test_depth_formats_agree(tmp_path):
-  metres = np.linspace(0.5, 3.0, 400, dtype=np.float32).reshape(20, 20)
-  np.save(tmp_path / "d.npy", metres)
-  _save(tmp_path / "d.png", np.round(metres * 1000).astype(np.uint16))
-  png = inputs.load_depth(tmp_path / "d.png")
-  np.testing.assert_allclose(
-    png, inputs.load_depth(tmp_path / "d.npy"), atol=5.1e-4
+def test_the_camera_of_the_depth_is_used_and_fov_goes_before_it():
+  # The map has half the resolution of the picture, which is cut at the sides.
+  depth = depth_sources.from_array(
+    np.ones((50, 100)), intrinsics=np.array([60.0, 50.0, 45.0, 30.0])
   )
+  picture = inputs.picture_from_array(_gradient(100, 200))
+  found = inputs.prepare(picture, depth, (50, 50)).intrinsics
+  np.testing.assert_allclose(found, [60, 50, 45 - 25, 30])
+  found = inputs.prepare(picture, depth, (50, 50), fov=90.0).intrinsics
+  np.testing.assert_allclose(found, [50, 50, 25, 25])
 
 
-def test_invalid_depth_becomes_the_median():
-  depth = np.full((4, 4), 2.0, np.float32)
-  depth[0] = [np.nan, np.inf, 0, -1]
-  cleaned, count = inputs.clean_depth(depth)
-  assert count == 4 and (cleaned == 2).all()
-
-
-def test_bad_depth(tmp_path):
-  np.save(tmp_path / "three.npy", np.zeros((2, 3, 4)))
-  np.save(tmp_path / "object.npy", np.array([{}], object), allow_pickle=True)
-  (tmp_path / "broken.npz").write_bytes(b"PK not a zip")
-  np.savez(tmp_path / "two.npz", a=np.ones((2, 2)), b=np.ones((2, 2)))
-  _save(tmp_path / "rgb.png", np.zeros((8, 8, 3), np.uint8))
-  for name in ("three.npy", "object.npy", "broken.npz", "two.npz", "rgb.png"):
-    with pytest.raises(errors.UserError):
-      inputs.load_depth(tmp_path / name)
-  with pytest.raises(errors.UserError, match="found none"):
-    inputs.clean_depth(np.full((4, 4), np.nan, np.float32))
+def test_bad_preparation():
   picture = inputs.picture_from_array(_gradient(100, 100))
+  depth = depth_sources.from_array(np.ones((50, 80)))
   with pytest.raises(errors.UserError, match="aspect"):
-    inputs.prepare(picture, np.ones((50, 80), np.float32), (32, 48))
+    inputs.prepare(picture, depth, (32, 48))
   with pytest.raises(errors.UserError, match="--fov"):
     inputs.prepare(picture, None, (32, 48), fov=0.0)

@@ -1,5 +1,8 @@
 """The chain at size nano with random weights."""
 
+import dataclasses
+from unittest import mock
+
 import numpy as np
 import pytest
 
@@ -7,6 +10,7 @@ import more4d_jax
 from more4d_jax import errors, loaded, pipeline
 from more4d_jax.checkpoints import store
 from more4d_jax.evaluation import scene_checks
+from more4d_jax.models.encoders import depth as depth_network
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +51,36 @@ def test_seed_prompt_and_given_depth_matter(loaded_pipeline, picture):
   np.testing.assert_array_equal(one, tracks("left", 0))
   assert np.abs(one - tracks("left", 1)).max() > 1e-3
   assert np.abs(one - tracks("right", 0)).max() > 1e-6
+
+
+@pytest.mark.slow
+def test_depth_may_come_from_a_network_or_a_function(loaded_pipeline, picture):
+  found = loaded_pipeline.depth_map(picture)
+  assert found.depth.shape == (70, 90) and found.valid.all()
+
+  def estimate(pixels):
+    np.testing.assert_array_equal(pixels, picture)
+    return loaded_pipeline.depth_map(pixels)
+
+  for depth in (estimate, found, found.depth):
+    prepared = loaded_pipeline.prepare(picture, depth)
+    np.testing.assert_array_equal(
+      prepared.depth, loaded_pipeline.prepare(picture, estimate).depth
+    )
+  with pytest.raises(errors.UserError, match="lambda"):
+    loaded_pipeline.prepare(picture, lambda pixels: pixels)
+
+
+def test_relative_depth_is_no_depth_in_metres(nano_checkpoint):
+  found = pipeline.load(nano_checkpoint)
+  network = found.networks.bound("depth")
+  module = depth_network.DepthNetwork(
+    dataclasses.replace(network.module.config, output="relu")
+  )
+  found.networks = mock.Mock(spec_set=["bound", "name"])
+  found.networks.bound.return_value = network.replace(module=module)
+  with pytest.raises(errors.UserError, match="relative depth"):
+    found.estimate_depth(np.zeros((1, 32, 48, 3), np.uint8))
 
 
 def test_noise_depends_on_seed_and_number_alone():

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from more4d_jax import errors, inputs, pipeline
+from more4d_jax import depth_sources, errors, inputs, pipeline
 from more4d_jax import scene as scene_lib
 from more4d_jax.cli import jobs as jobs_lib
 from more4d_jax.cli import sampling_flags
@@ -51,12 +51,13 @@ def generate(
     checkpoint: directory made by `more4d bundle`.
     out: directory for the results; it appears when all of them are there.
     prompt: what moves and how.
-    depth: depth of the whole picture: .npy or .npz in metres, 16-bit .png in
+    depth: depth of the whole picture: .npy or .npz in metres (an .npz may
+      hold `intrinsics` and a mask `valid` beside `depth`), 16-bit .png in
       millimetres; a folder of them if --image is one. The checkpoint's depth
       network estimates it when left out.
     camera: names of camera paths or camera files, separated by commas.
-    fov: horizontal angle of view of the whole picture in degrees; from its
-      EXIF data, or 60, when left out.
+    fov: horizontal angle of view of the whole picture in degrees; when left
+      out, the camera in the depth file, else from EXIF data, else 60.
     seed: of the noise.
     sampling: how latents are drawn.
   """
@@ -154,10 +155,8 @@ def _film(
 
 def _read(
   job: jobs_lib.Job,
-) -> tuple[inputs.Picture, np.ndarray | None]:
-  depth = None if job.depth is None else inputs.load_depth(job.depth)
-  if depth is not None:
-    inputs.clean_depth(depth)
+) -> tuple[inputs.Picture, depth_sources.DepthMap | None]:
+  depth = None if job.depth is None else depth_sources.from_file(job.depth)
   return inputs.load_picture(job.image), depth
 
 

@@ -6,9 +6,9 @@ import jax
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="compares with PyTorch: see .ci/run")
+pytest.importorskip("torch", reason="needs PyTorch: make reference")
 transformers = pytest.importorskip(
-  "transformers", reason="compares with transformers: see .ci/run"
+  "transformers", reason="needs transformers: make reference"
 )
 
 import torch

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="compares with PyTorch: see .ci/run")
+pytest.importorskip("torch", reason="needs PyTorch: make reference")
 diffusers = pytest.importorskip(
-  "diffusers", reason="compares with diffusers: see .ci/run"
+  "diffusers", reason="needs diffusers: make reference"
 )
 
 import torch
