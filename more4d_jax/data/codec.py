@@ -113,6 +113,9 @@ def encode_video(
     stream.codec_context.options = {
       "crf": str(crf),
       "preset": "veryfast",
+      # The macroblock tree of x264 looks at memory beyond small pictures, so
+      # that the same film came out in different bytes.
+      "x264-params": "no-mbtree=1:b-adapt=0",
       "flags": "+bitexact",
     }
     for index in range(frames):

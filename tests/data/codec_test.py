@@ -88,6 +88,23 @@ def test_video_of_any_size_is_close(shape):
   np.testing.assert_array_equal(first, found[:1])
 
 
+def test_a_small_film_is_encoded_to_the_same_bytes_whatever_lies_in_memory():
+  """A disc moves over stripes; x264 once looked beyond small pictures."""
+  rows, columns = np.mgrid[:48, :64]
+  film = np.full((9, 48, 64, 3), 120.0) + 20 * np.sin(columns / 9)[..., None]
+  for t in range(9):
+    disc = np.hypot(rows - 24, columns - 20 - 2.5 * t) < 12
+    stripes = 128 + 100 * np.sin(columns / 2 + rows / 3 - t)
+    film[t, disc] = stripes[disc][:, None]
+  film, rng, found = film.astype(np.uint8), np.random.default_rng(0), set()
+  for number in range(20):
+    sizes = (1000 * (number % 7 + 1), 77_777, 30_011 * (number % 5 + 1))
+    noise = [rng.integers(0, 255, size, np.uint8) for size in sizes]
+    found.add(codec.encode_video(film, 8.0))
+    del noise
+  assert len(found) == 1
+
+
 def test_threads_may_decode_together():
   blob = codec.encode_floats(scenes.record(frames=9).tracks)
   expected = codec.decode_array(blob).tobytes()
