@@ -23,6 +23,7 @@ _CORE = [
   "optax>=0.2.5",
   "orbax-checkpoint>=0.11.30",
   "Pillow>=11",
+  "safetensors>=0.5",
   "tqdm>=4.66",
   "tyro>=0.9",
 ]
@@ -49,7 +50,6 @@ _TEST = [
   "pytest>=8.2",
   "pytest-xdist>=3.6",
   "ruff==0.14.*",
-  "safetensors>=0.5",
   "scikit-image>=0.25",
   "scipy>=1.13",
 ]

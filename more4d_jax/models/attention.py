@@ -28,13 +28,13 @@ class AttentionConfig:
     return self.width // self.num_heads
 
 
-def _project(config: AttentionConfig, name: str) -> nn.Dense:
+def _project(config: AttentionConfig, name: str) -> layers.Dense:
   return layers.dense(
     config.width, ("embed", "heads"), dtype=config.dtype, name=name
   )
 
 
-def _output(config: AttentionConfig) -> nn.Dense:
+def _output(config: AttentionConfig) -> layers.Dense:
   return layers.dense(
     config.width, ("heads", "embed"), dtype=config.dtype, name="o"
   )

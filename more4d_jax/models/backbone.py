@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
 from more4d_jax.models import attention as attention_layers
-from more4d_jax.models import blocks, layers, motion_perception
+from more4d_jax.models import blocks, layers, lora, motion_perception
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +145,7 @@ class WanDiT(nn.Module):
       block = nn.remat(block, prevent_cse=False)
     self.blocks = nn.scan(
       block,
-      variable_axes={"params": 0},
+      variable_axes={"params": 0, lora.COLLECTION: 0},
       split_rngs={"params": True},
       in_axes=nn.broadcast,
       length=config.num_layers,

@@ -21,6 +21,40 @@ XAVIER_INIT = nn.initializers.xavier_uniform()
 Axes = tuple[str | None, ...]
 
 
+class Dense(nn.Module):
+  """A linear map, and beside it the low-rank one that `models.lora` gives.
+
+  Attributes:
+    features: size of the output.
+    axes: logical axes of input and output.
+    dtype: of the products.
+    kernel_init: of the matrix.
+    use_bias: whether there is a bias; it starts at zero.
+  """
+
+  features: int
+  axes: Axes
+  dtype: str
+  kernel_init: Callable = XAVIER_INIT
+  use_bias: bool = True
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "*B D"]) -> Float[Array, "*B E"]:
+    """Returns the product; with a collection "lora" the sum of both."""
+    dtype = jnp.dtype(self.dtype)
+    x = x.astype(dtype)
+    init = partitioning.param(self.kernel_init, self.axes)
+    kernel = self.param("kernel", init, (x.shape[-1], self.features))
+    out = x @ kernel.astype(dtype)
+    if self.use_bias:
+      zeros = partitioning.param(nn.initializers.zeros, self.axes[1:])
+      out = out + self.param("bias", zeros, (self.features,)).astype(dtype)
+    if self.has_variable("lora", "down"):
+      down, up = (self.get_variable("lora", n) for n in ("down", "up"))
+      out = out + (x @ down.astype(dtype)) @ up.astype(dtype)
+    return out
+
+
 def dense(
   features: int,
   axes: Axes,
@@ -29,16 +63,9 @@ def dense(
   kernel_init: Callable = XAVIER_INIT,
   use_bias: bool = True,
   name: str | None = None,
-) -> nn.Dense:
+) -> Dense:
   """A linear map with float32 parameters and logical axes (input, output)."""
-  return nn.Dense(
-    features,
-    use_bias=use_bias,
-    dtype=jnp.dtype(dtype),
-    kernel_init=partitioning.param(kernel_init, axes),
-    bias_init=partitioning.param(nn.initializers.zeros, axes[1:]),
-    name=name,
-  )
+  return Dense(features, axes, dtype, kernel_init, use_bias, name=name)
 
 
 def normal(stddev: float) -> Callable:

@@ -83,7 +83,7 @@ class Block(nn.Module):
     )
     return x + out.astype(jnp.float32), None
 
-  def _dense(self, name: str, features: int, axes, stddev=None) -> nn.Dense:
+  def _dense(self, name: str, features: int, axes, stddev=None) -> layers.Dense:
     if stddev is None:
       init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
     else:

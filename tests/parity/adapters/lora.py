@@ -1,0 +1,54 @@
+"""LoRA beside the dense products and merged, on the transformer next door."""
+
+import pathlib
+
+import numpy as np
+
+from more4d_jax.checkpoints import lora_formats
+from more4d_jax.models import backbone, lora
+from tests.parity.adapters import transformer3d_inp, wan_weights
+
+_PREFIX = "lora/"
+
+
+def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
+  """Every required key of the folder."""
+  info, stored, tensors = wan_weights.read(folder)
+  network, io, weights = wan_weights.read(folder.parent / "transformer3d_inp")
+  config = wan_weights.dit_config(network["constructor"], weights)
+  params = wan_weights.dit_params(weights)
+  inputs = transformer3d_inp._inputs(io, config)
+  found = lora_formats.read(
+    {
+      key.removeprefix(_PREFIX): value
+      for key, value in tensors.items()
+      if key.startswith(_PREFIX)
+    }
+  )
+  changed = len(info["transformer_keys_changed_by_merge"])
+  if len(found.lora.modules) != changed:
+    raise ValueError(f"expected {changed} modules, found {found.lora.modules}")
+  model = backbone.WanDiT(config)
+
+  def out(params: dict, **collections: dict) -> np.ndarray:
+    variables = {"params": params, **collections}
+    return wan_weights.channels_first(model.apply(variables, **inputs))
+
+  def beside(weight: float) -> np.ndarray:
+    chosen = [lora.Weighted(found.lora, weight)]
+    return out(params, lora=lora.variables(params, chosen))
+
+  part = lora.Weighted(found.lora, info["multiplier"])
+  merged, _ = lora.merge(params, [part])
+  prefix = "merged.transformer."
+  return {
+    "out.transformer_before": out(params),
+    "out.transformer_with_lora_layers": beside(1.0),
+    "out.transformer_with_lora_layers_multiplier": beside(part.weight),
+    "out.transformer_merged": out(merged),
+    **{
+      key: wan_weights.dit_gradient(merged, key.removeprefix(prefix), like)
+      for key, like in stored.items()
+      if key.startswith(prefix)
+    },
+  }
