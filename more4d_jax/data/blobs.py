@@ -6,6 +6,7 @@ own.
 """
 
 import enum
+import math
 import struct
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -150,27 +151,46 @@ def encode_whole(
   return pack(Coding.WHOLE, numbers, join(parts))
 
 
+class WholeNumbers:
+  """What was given to `encode_whole`, unpacked as far as it is asked for."""
+
+  def __init__(self, blob: bytes):
+    """Unpacks the bytes.
+
+    Raises:
+      DamagedError: they are cut, altered or of another coding.
+    """
+    head = unpack(blob)
+    parts = split(head.body)
+    if head.coding != Coding.WHOLE or len(parts) not in (1, 2, 4):
+      raise DamagedError("no whole numbers")
+    self.shape = head.shape
+    self._row = math.prod(head.shape[1:])
+    size = math.prod(head.shape)
+    self._parts = [decompress(part, size) for part in parts]
+
+  def rows(self, start: int, stop: int) -> Int32[np.ndarray, "n ..."]:
+    """Numbers `start` to `stop` along the first axis."""
+    part = slice(start * self._row, stop * self._row)
+    numbers = np.frombuffer(self._parts[0], np.uint8)[part].astype(np.int32)
+    for index, plane in enumerate(self._parts[1:], 1):
+      last = index == len(self._parts) - 1  # It carries the sign.
+      values = np.frombuffer(plane, np.int8 if last else np.uint8)[part]
+      places = np.flatnonzero(values)
+      numbers[places] += values[places].astype(np.int32) << (8 * index)
+    numbers += np.int32(_SMALLEST)
+    return numbers.reshape(stop - start, *self.shape[1:])
+
+
 def decode_whole(blob: bytes) -> Int32[np.ndarray, "..."]:
-  """What was given to `encode_whole`.
+  """All numbers that were given to `encode_whole`.
 
   Raises:
     DamagedError: the bytes are cut, altered or of another coding.
   """
-  head = unpack(blob)
-  parts = split(head.body)
-  if head.coding != Coding.WHOLE or len(parts) not in (1, 2, 4):
-    raise DamagedError("no whole numbers")
-  size = int(np.prod(head.shape, dtype=np.int64))
-  numbers = np.frombuffer(decompress(parts[0], size), np.uint8).astype(np.int32)
-  for index, part in enumerate(parts[1:], 1):
-    last = index == len(parts) - 1  # It carries the sign.
-    values = np.frombuffer(
-      decompress(part, size), np.int8 if last else np.uint8
-    )
-    places = np.flatnonzero(values)
-    numbers[places] += values[places].astype(np.int32) << (8 * index)
-  numbers += np.int32(_SMALLEST)
-  return numbers.reshape(head.shape)
+  whole = WholeNumbers(blob)
+  size = whole.shape[0] if whole.shape else 1
+  return whole.rows(0, size).reshape(whole.shape)
 
 
 def _fits(shifted: Int32[np.ndarray, "..."], width: int) -> bool:

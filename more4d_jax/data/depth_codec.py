@@ -52,7 +52,8 @@ def encode(
   for v in range(len(depth)):
     part = slice(v, v + 1)
     misses[part], found[part] = interpolation.encode(units[part], known[v])
-  decoded = _depth_of(found, step)
+  decoded = interpolation.scaled(found, step)
+  np.exp(decoded, out=decoded)
   with np.errstate(all="ignore"):
     error = np.abs(decoded.astype(np.float64) / depth - 1)
   missed = np.flatnonzero(known & ~(error <= tolerance - _ROUNDING))
@@ -88,10 +89,15 @@ def decode(
     (step,) = _STEP.unpack(step_bytes)
   except (ValueError, struct.error) as error:
     raise DamagedError("depth without all its parts") from error
-  misses = np.concatenate([blobs.decode_whole(part) for part in whole[:frames]])
-  if misses.shape != (frames, height * width):
-    raise DamagedError(f"depth of {misses.shape}, expected {head.shape}")
-  depth = _depth_of(interpolation.decode(misses, height, width), step)
+  depth = np.concatenate(
+    [
+      interpolation.decode(blobs.WholeNumbers(part), height, width, step)
+      for part in whole[: 1 if first_only else None]
+    ]
+  )
+  if len(depth) != frames:
+    raise DamagedError(f"{len(depth)} frames of depth, expected {frames}")
+  np.exp(depth, out=depth)
   places = codec.decode_array(missed)
   places = places[places < depth.size]
   depth.reshape(-1)[places] = codec.decode_array(values)[: len(places)]
@@ -103,9 +109,3 @@ def decode(
 def known_depth(depth: Float32[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
   """True where a depth is finite and positive."""
   return np.isfinite(depth) & (depth > 0)
-
-
-def _depth_of(units: np.ndarray, step: float) -> Float32[np.ndarray, "V H W"]:
-  logarithm = units.astype(np.float32)
-  logarithm *= np.float32(step / interpolation.FINE)
-  return np.exp(logarithm, out=logarithm)

@@ -70,11 +70,9 @@ def decode(blob: bytes) -> Float32[np.ndarray, "H W 3"]:
   height, width = depth.shape
   slopes = _rays(tuple(pinhole), height, width).astype(np.float32)
   if parts[2]:
-    misses = blobs.decode_whole(parts[2])
-    if misses.shape != (2, height * width):
-      raise DamagedError("deviations of another shape")
-    units = interpolation.decode(misses, height, width)
-    off = units.astype(np.float32) * np.float32(step / interpolation.FINE)
+    off = interpolation.decode(
+      blobs.WholeNumbers(parts[2]), height, width, step
+    )
     slopes = slopes + np.moveaxis(off, 0, 2)
   first = np.empty((height, width, 3), np.float32)
   np.multiply(slopes, depth[:, :, None], out=first[:, :, :2])

@@ -12,11 +12,14 @@ step; thus every machine decodes the same bits. Pixels whose value does not
 matter are given their prediction.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int32
+from jaxtyping import Bool, Float, Float32, Int32
+
+from more4d_jax.data import blobs
 
 FINE = 64
 LIMIT = 2**29
@@ -24,7 +27,7 @@ LIMIT = 2**29
 
 _SHIFT = 6  # FINE = 2 ** _SHIFT.
 _COARSEST = 32  # Pixels between those that are coded first.
-_CHUNK = 1 << 17  # Values worked on at a time; they stay in a core's cache.
+_CHUNK = 1 << 16  # Values worked on at a time; they stay in a core's cache.
 
 
 class _Level(NamedTuple):
@@ -83,23 +86,56 @@ def encode(
 
 
 def decode(
+  misses: blobs.WholeNumbers, height: int, width: int, step: float
+) -> Float32[np.ndarray, "C H W"]:
+  """Maps, of misses [C H * W] that `encode` returned.
+
+  Args:
+    misses: coarse to fine.
+    height: of the maps.
+    width: of the maps.
+    step: that `quantise` was given.
+
+  Raises:
+    blobs.DamagedError: misses of another size.
+  """
+  if misses.shape[1:] != (height * width,):
+    raise blobs.DamagedError(
+      f"maps of {misses.shape[1:]} values, expected {height * width}"
+    )
+  count = misses.shape[0]
+  maps = np.empty((count, height, width), np.float32)
+  for chunk in _chunks(count, height * width):
+    coded = misses.rows(*chunk.indices(count)[:2])
+    scaled(_sum_up(coded, height, width), step, maps[chunk])
+  return maps
+
+
+def scaled(
+  units: Int32[np.ndarray, "C H W"],
+  step: float,
+  out: Float32[np.ndarray, "C H W"] | None = None,
+) -> Float32[np.ndarray, "C H W"]:
+  """Units as the values that `decode` makes of them."""
+  factor = np.float32(step / FINE)
+  return np.multiply(units, factor, out=out, dtype=np.float32, casting="unsafe")
+
+
+def _sum_up(
   misses: Int32[np.ndarray, "C N"], height: int, width: int
 ) -> Int32[np.ndarray, "C H W"]:
-  """Units of the maps, of misses that `encode` returned."""
-  count = len(misses)
-  found = np.empty((count, height, width), np.int32)
-  for chunk in _chunks(count, height * width):
-    known, coded = found[chunk], misses[chunk]
-    coarse = known[:, ::_COARSEST, ::_COARSEST]
-    end = coarse[0].size
-    whole = coded[:, :end].reshape(coarse.shape).cumsum(axis=1, dtype=np.int32)
-    coarse[...] = whole.cumsum(axis=2, dtype=np.int32) << _SHIFT
-    for level in _levels(height, width):
-      start, end = end, end + level.shape[0] * level.shape[1]
-      value = _predict(known, level)
-      value += coded[:, start:end].reshape(value.shape) << _SHIFT
-      known[:, *level.targets] = value
-  return found
+  """Units of the maps."""
+  known = np.empty((len(misses), height, width), np.int32)
+  coarse = known[:, ::_COARSEST, ::_COARSEST]
+  end = coarse[0].size
+  whole = misses[:, :end].reshape(coarse.shape).cumsum(axis=1, dtype=np.int32)
+  coarse[...] = whole.cumsum(axis=2, dtype=np.int32) << _SHIFT
+  for level in _levels(height, width):
+    start, end = end, end + level.shape[0] * level.shape[1]
+    value = _predict(known, level)
+    value += misses[:, start:end].reshape(value.shape) << _SHIFT
+    known[:, *level.targets] = value
+  return known
 
 
 def _chunks(count: int, size: int) -> Iterator[slice]:
@@ -116,15 +152,18 @@ def _differences(
   return np.diff(rows, axis=2, prepend=np.int32(0))
 
 
-def _levels(height: int, width: int) -> Iterator[_Level]:
-  spacing = _COARSEST
+@functools.lru_cache(maxsize=16)
+def _levels(height: int, width: int) -> tuple[_Level, ...]:
+  """From coarse to fine, each first along rows, then along columns."""
+  levels, spacing = [], _COARSEST
   while spacing > 1:
     half = spacing // 2
     rows, columns = slice(0, None, spacing), slice(half, None, spacing)
-    yield _level(height, width, rows, columns, axis=1)
+    levels.append(_level(height, width, rows, columns, axis=1))
     rows, columns = columns, slice(0, None, half)
-    yield _level(height, width, rows, columns, axis=0)
+    levels.append(_level(height, width, rows, columns, axis=0))
     spacing = half
+  return tuple(levels)
 
 
 def _level(

@@ -149,13 +149,15 @@ def decode_planes(blob: bytes) -> track_planes.TrackPlanes:
   except struct.error as error:
     raise DamagedError("tracks without their steps") from error
   basis = codec.decode_array(parts[2]).astype(np.float32) / track_basis.ROUND
-  misses = blobs.decode_whole(parts[3])
+  planes = interpolation.decode(
+    blobs.WholeNumbers(parts[3]), height, width, step
+  )
   whole = blobs.decode_whole(parts[5])
-  if misses.shape != (3 * basis.shape[1], height * width):
-    raise DamagedError(f"planes of {misses.shape}, expected {head.shape}")
+  if len(planes) != 3 * basis.shape[1]:
+    raise DamagedError(f"{len(planes)} planes of {basis.shape[1]} motions")
   found = track_planes.TrackPlanes(
     basis=np.pad(basis, ((1, 0), (0, 0))),
-    planes=_planes(interpolation.decode(misses, height, width), step),
+    planes=_by_axis(planes),
     first=first_points.decode(parts[1]),
     corrected=_decode_numbers(parts[4]),
     corrections=_corrections(whole, correction_step),
@@ -257,15 +259,13 @@ def _encode_planes(
     coefficients.reshape(3 * basis.shape[1], height, width), step
   )
   misses, found = interpolation.encode(units, coded)
-  return misses, _planes(found, step)
+  return misses, _by_axis(interpolation.scaled(found, step))
 
 
-def _planes(
-  units: Int32[np.ndarray, "N H W"], step: float
+def _by_axis(
+  planes: Float32[np.ndarray, "N H W"],
 ) -> Float32[np.ndarray, "K 3 H W"]:
-  planes = units.astype(np.float32)
-  planes *= np.float32(step / interpolation.FINE)
-  return planes.reshape(len(planes) // 3, 3, *units.shape[1:])
+  return planes.reshape(len(planes) // 3, 3, *planes.shape[1:])
 
 
 def _corrections(
