@@ -64,6 +64,9 @@ def data() -> ml_collections.ConfigDict:
   section.held_out = ""  # Directories for evaluation; empty: the last records
   section.num_held_out = 0  # of `records`, this many, which are not trained on.
   section.limit = 0  # Train on the first so many records; 0 means all.
+  section.weights = ""  # Shares of the directories in `records`, as "3,1";
+  # empty: all their records alike.
+  section.max_damaged = 0  # Unreadable records that others may stand in for.
   section.shuffle = True
   section.workers = 0  # Processes that read; 0 reads in this one.
   section.threads = 4

@@ -7,3 +7,7 @@ class UserError(ValueError):
   The command line prints it as `error: <line>` without a traceback and exits
   with status 2; in Python it is an ordinary `ValueError`.
   """
+
+
+class DamagedRecordError(UserError):
+  """A record cannot be read; a loader may go on without it, and counts it."""

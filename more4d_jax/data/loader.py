@@ -4,35 +4,40 @@ The order of examples is a function of (seed, number of examples) alone. Batch
 s holds the places s*G to (s+1)*G - 1 of that order (G: global batch); process p
 of n takes every n-th of them from p on. The position is therefore one number,
 valid for any number of processes, threads and workers.
+
+With `parts` the order mixes several data sets in given shares: each part is
+shuffled and repeated by itself, and which part the next example comes from
+follows from the shares and the place in the order alone.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent import futures
-from typing import Any, Protocol, runtime_checkable
 
 import grain
 import numpy as np
-from absl import flags
+from absl import flags, logging
 
 from more4d_jax import errors
-from more4d_jax.data import processes
+from more4d_jax.data import reading
 
 POSITION = "global_next_index"
 
 
-@runtime_checkable
-class Source(Protocol):
-  """Whatever has a length and gives an item for a number."""
-
-  def __len__(self) -> int: ...
-  def __getitem__(self, index: int) -> Any: ...
+Source, Example, Transform = reading.Source, reading.Example, reading.Transform
 
 
-Example = Mapping[str, Any]
-Transform = Callable[[Any], Example] | grain.transforms.RandomMap
-"""A function of an item, or an object whose `random_map(item, rng)` also gets
-a `np.random.Generator` that depends on (seed, place in the order) alone."""
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """A data set within a source.
+
+  Attributes:
+    size: number of its records; the parts follow each other in the source.
+    weight: its share of the examples, relative to the other parts.
+  """
+
+  size: int
+  weight: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +55,11 @@ class LoaderConfig:
     workers: processes that read for this one; 0 reads in threads.
     threads: reading threads, in each worker if there are any.
     prefetch: batches read ahead.
+    parts: data sets to mix; together they are the source. Empty: one data set.
+      A source with several examples a record has them in a row.
+    max_damaged: records of this process that may be unreadable before it gives
+      up; another example stands in for each. They are counted from the start
+      of the process.
   """
 
   global_batch: int
@@ -61,12 +71,22 @@ class LoaderConfig:
   workers: int = 0
   threads: int = 4
   prefetch: int = 4
+  parts: tuple[Part, ...] = ()
+  max_damaged: int = 0
 
 
 class Loader:
-  """Iterates over this process's part of each global batch."""
+  """Iterates over this process's part of each global batch.
 
-  def __init__(self, elastic: grain.experimental.ElasticIterator):
+  Attributes:
+    damaged: how many unreadable records others have stood in for.
+  """
+
+  def __init__(
+    self, elastic: grain.experimental.ElasticIterator, max_damaged: int
+  ):
+    self.damaged = 0
+    self._max_damaged = max_damaged
     self._elastic = elastic
     self._iterator = iter(elastic)
 
@@ -74,7 +94,22 @@ class Loader:
     return self
 
   def __next__(self) -> dict[str, np.ndarray]:
-    return next(self._iterator)
+    batch = dict(next(self._iterator))
+    for note in filter(None, batch.pop(reading.NOTE).tolist()):
+      self._count(note.decode(errors="replace"))
+    return batch
+
+  def _count(self, note: str) -> None:
+    self.damaged += 1
+    if self.damaged <= self._max_damaged:
+      logging.warning("%s; another record stands in for it", note)
+      return
+    raise errors.DamagedRecordError(
+      note
+      if not self._max_damaged
+      else f"{self.damaged} records could not be read, more than the "
+      f"{self._max_damaged} allowed by max_damaged; the last: {note}"
+    )
 
   def get_state(self) -> dict[str, int]:
     """The position, ready for JSON; the same in every process."""
@@ -105,14 +140,8 @@ def make_loader(
       than one batch and not repeated.
   """
   _check(source, config)
-  dataset = grain.MapDataset.source(source).seed(config.seed)
-  if config.shuffle:
-    dataset = dataset.shuffle()
-  dataset = dataset.repeat(config.num_epochs)
-  if isinstance(transform, grain.transforms.RandomMap):
-    dataset = dataset.random_map(_Watched(transform))
-  else:
-    dataset = dataset.map(_Watched(transform))
+  dataset = _order(len(source), config)
+  dataset = dataset.random_map(reading.Reader(source, transform))
   multiprocessing_options = None
   if config.workers:
     if not flags.FLAGS.is_parsed():
@@ -133,7 +162,8 @@ def make_loader(
         prefetch_buffer_size=max(1, config.prefetch * per_process),
       ),
       multiprocessing_options=multiprocessing_options,
-    )
+    ),
+    config.max_damaged,
   )
 
 
@@ -149,10 +179,8 @@ def batches_in_order(
     raise errors.UserError(f"batch is {batch}; expected at least 1")
 
   def example(index: int) -> Example:
-    item = source[index]
-    if isinstance(transform, grain.transforms.RandomMap):
-      return transform.random_map(item, np.random.default_rng(index))
-    return transform(item)
+    rng = np.random.default_rng(index)
+    return reading.apply(transform, source[index], rng)
 
   with futures.ThreadPoolExecutor(threads) as pool:
     starts = range(0, len(source), batch)
@@ -188,7 +216,13 @@ def _check(source: Source, config: LoaderConfig) -> None:
     )
   if not len(source):
     raise errors.UserError("the source holds no examples")
-  if config.num_epochs is not None:
+  if config.max_damaged < 0:
+    raise errors.UserError(
+      f"max_damaged is {config.max_damaged}; expected at least 0"
+    )
+  if config.parts:
+    _check_parts(len(source), config)
+  elif config.num_epochs is not None:
     total = len(source) * config.num_epochs
     if total < config.global_batch:
       raise errors.UserError(
@@ -197,16 +231,46 @@ def _check(source: Source, config: LoaderConfig) -> None:
       )
 
 
-class _Watched(grain.transforms.RandomMap):
-  """The transform; a worker that runs it ends when its parent does."""
+def _check_parts(count: int, config: LoaderConfig) -> None:
+  sizes = [part.size for part in config.parts]
+  if min(sizes) < 1 or count % sum(sizes):
+    raise errors.UserError(
+      f"parts of {sizes} records do not make up a source of {count} examples"
+    )
+  weights = [part.weight for part in config.parts]
+  if not all(0 < weight < np.inf for weight in weights):
+    raise errors.UserError(
+      f"weights of the data sets are {weights}; expected positive numbers"
+    )
+  if config.num_epochs is not None:
+    raise errors.UserError(
+      f"a mixture of data sets has no epochs, num_epochs is "
+      f"{config.num_epochs}; leave it out"
+    )
 
-  def __init__(self, transform: Transform):
-    self._transform = transform
 
-  def __call__(self, item: Any) -> Example:
-    processes.exit_with_parent()
-    return self._transform(item)
+def _order(count: int, config: LoaderConfig) -> grain.MapDataset:
+  """Numbers of items in the order of examples."""
+  if not config.parts:
+    return _shuffled(range(count), config, config.seed)
+  per_record = count // sum(part.size for part in config.parts)
+  sets, start = [], 0
+  for number, part in enumerate(config.parts):
+    stop = start + part.size * per_record
+    seed = int(
+      np.random.SeedSequence([config.seed, number]).generate_state(1)[0]
+    )
+    sets.append(_shuffled(range(start, stop), config, seed))
+    start = stop
+  weights = [part.weight for part in config.parts]
+  mixed = grain.MapDataset.mix(sets, [w / sum(weights) for w in weights])
+  return mixed.seed(config.seed)
 
-  def random_map(self, item: Any, rng: np.random.Generator) -> Example:
-    processes.exit_with_parent()
-    return self._transform.random_map(item, rng)
+
+def _shuffled(
+  numbers: range, config: LoaderConfig, seed: int
+) -> grain.MapDataset:
+  dataset = grain.MapDataset.source(numbers).seed(seed)
+  if config.shuffle:
+    dataset = dataset.shuffle()
+  return dataset.repeat(config.num_epochs)

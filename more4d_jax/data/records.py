@@ -142,7 +142,7 @@ class EncodedRecord:
         f"{self.where} has {error}; make or import these records again"
       ) from error
     except codec.DamagedError as error:
-      raise errors.UserError(
+      raise errors.DamagedRecordError(
         f"{self.where} is damaged ({error}); copy or make that file again"
       ) from error
 

@@ -61,7 +61,7 @@ class RecordSource:
       fields = deserialise(raw)
     except _READ_ERRORS as error:
       reason = str(error).splitlines()[0][:120] if str(error) else "unreadable"
-      raise errors.UserError(
+      raise errors.DamagedRecordError(
         f"{where} is damaged ({reason}); copy or make that file again"
       ) from error
     return records.EncodedRecord(fields, where)

@@ -170,6 +170,8 @@ def _loader_config(config: ml_collections.ConfigDict) -> loaders.LoaderConfig:
     process_count=jax.process_count(),
     workers=config.data.workers,
     threads=config.data.threads,
+    parts=sources.parts(config.data),
+    max_damaged=config.data.max_damaged,
   )
 
 

@@ -3,6 +3,7 @@
 import bisect
 import hashlib
 import itertools
+import math
 import os
 import pathlib
 from collections.abc import Sequence
@@ -92,6 +93,45 @@ def open_sets(
   if config.num_held_out:
     return training, Selected(records, range(kept, count))
   return training, training
+
+
+def parts(config: ml_collections.ConfigDict) -> tuple[loader.Part, ...]:
+  """The data sets to mix, where the config gives them weights.
+
+  They hold what `open_sets` trains on: records left out by `limit` and
+  `num_held_out` are the last of the last data sets.
+
+  Args:
+    config: the section `data`.
+
+  Raises:
+    UserError: not one positive weight for each directory, or a directory none
+      of whose records are trained on.
+  """
+  if not config.weights:
+    return ()
+  names = directories(config.records)
+  try:
+    weights = [float(word) for word in config.weights.split(",")]
+  except ValueError:
+    weights = []
+  if len(weights) != len(names) or not all(0 < w < math.inf for w in weights):
+    raise errors.UserError(
+      f"data.weights is {config.weights!r}; expected {len(names)} positive "
+      f"numbers separated by commas, one for each directory in data.records"
+    )
+  left = len(open_sets(config)[0])
+  found = []
+  for name, weight in zip(names, weights):
+    size = min(len(source.open_records(name)), left)
+    if not size:
+      raise errors.UserError(
+        f"no record of {name} is trained on, data.limit and data.num_held_out "
+        f"leave none; name its directory first, or raise the limit"
+      )
+    found.append(loader.Part(size, weight))
+    left -= size
+  return tuple(found)
 
 
 def fingerprint(names: Sequence[str | os.PathLike[str]]) -> str:

@@ -1,6 +1,11 @@
 """The loader's order against one process, and its position after a restart."""
 
 import collections
+import os
+import pathlib
+import subprocess
+import sys
+import time
 
 import grain
 import numpy as np
@@ -97,13 +102,73 @@ def test_set_state_works_in_the_middle():
   made.close()
 
 
+def joined(parts):
+  """Global batches, of the parts of several processes."""
+  count = len(parts)
+  found = []
+  for batches in zip(*parts):
+    batch = {}
+    for name in batches[0]:
+      batch[name] = np.empty(BATCH, batches[0][name].dtype)
+      for p in range(count):
+        batch[name][p::count] = batches[p][name]
+    found.append(batch)
+  return found
+
+
 @pytest.mark.slow
-def test_workers_give_the_same_order():
-  expected, _ = load()
-  found, state = load(workers=2)
-  assert_same(found, expected)
-  _, state = load(steps=4, workers=2)
-  assert_same(load(steps=5, state=state, workers=1)[0], expected[4:])
+@pytest.mark.parametrize(
+  "count",
+  [
+    2,
+    pytest.param(1, marks=pytest.mark.long),
+    pytest.param(3, marks=pytest.mark.long),
+  ],
+)
+def test_workers_give_the_same_order(count):
+  expected, state = load(steps=6)
+  parts = [
+    load(steps=6, workers=2, process_index=p, process_count=count)
+    for p in range(count)
+  ]
+  assert all(part_state == state for _, part_state in parts)
+  assert_same(joined([batches for batches, _ in parts]), expected)
+  # What workers have read goes on without any, in another process.
+  rest, _ = load(steps=3, state=parts[0][1])
+  assert_same(rest, load(steps=9)[0][6:])
+
+
+MIXED = (loader.Part(12, 3.0), loader.Part(8, 1.0))
+
+
+def test_data_sets_are_mixed_in_their_shares():
+  batches, _ = load(steps=20, parts=MIXED)
+  order = np.concatenate([batch["item"] for batch in batches])
+  first, second = order[order < 12], order[order >= 12]
+  for place in range(8, len(order) + 1, 8):  # Evenly, not only in the end.
+    assert abs((order[:place] < 12).sum() - 0.75 * place) <= 1
+  for part, numbers in ((first, range(12)), (second, range(12, 20))):
+    for start in range(0, len(part) - len(numbers) + 1, len(numbers)):
+      assert sorted(part[start : start + len(numbers)]) == list(numbers)
+  assert list(first[:12]) != list(first[12:24])
+
+
+def test_mixtures_share_one_order_and_continue():
+  expected, _ = load(parts=MIXED)
+  _, state = load(steps=4, parts=MIXED, process_index=1, process_count=2)
+  parts = [
+    load(steps=5, state=state, parts=MIXED, process_index=p, process_count=3)[0]
+    for p in range(3)
+  ]
+  assert_same(joined(parts), expected[4:])
+
+
+def test_a_part_counts_records_not_examples():
+  # Ten records of two examples each.
+  parts = (loader.Part(6, 1.0), loader.Part(4, 1.0))
+  batches, _ = load(steps=20, parts=parts)
+  order = np.concatenate([batch["item"] for batch in batches])
+  assert (order < 12).sum() == len(order) / 2
 
 
 def test_epochs_end():
@@ -144,6 +209,18 @@ def test_random_transforms_in_order_repeat_themselves():
     (range(8), {"global_batch": 2, "process_index": 3}, "process_index is 3"),
     (range(0), {"global_batch": 2}, "no examples"),
     (range(8), {"global_batch": 9, "num_epochs": 1}, "do not fill one batch"),
+    (range(8), {"global_batch": 2, "max_damaged": -1}, "max_damaged is -1"),
+    (range(8), {"global_batch": 2, "parts": MIXED}, "do not make up a source"),
+    (
+      range(8),
+      {"global_batch": 2, "parts": (loader.Part(8, -1.0),)},
+      "expected positive numbers",
+    ),
+    (
+      range(8),
+      {"global_batch": 2, "parts": (loader.Part(8, 1.0),), "num_epochs": 1},
+      "has no epochs",
+    ),
   ],
 )
 def test_bad_settings_are_refused(source, options, message):
@@ -152,13 +229,117 @@ def test_bad_settings_are_refused(source, options, message):
 
 
 def refuse(item):
-  raise errors.UserError(f"record {item} is damaged")
+  raise errors.UserError(f"record {item} is sparse")
 
 
-def test_errors_of_a_record_arrive():
-  made = loader.make_loader(range(4), refuse, loader.LoaderConfig(2))
-  with pytest.raises(errors.UserError, match="is damaged"):
+def test_errors_of_a_task_arrive():
+  config = loader.LoaderConfig(2, max_damaged=100)
+  made = loader.make_loader(range(4), refuse, config)
+  with pytest.raises(errors.UserError, match="is sparse"):
     next(made)
   made.close()
-  with pytest.raises(errors.UserError, match="record 0 is damaged"):
+  with pytest.raises(errors.UserError, match="record 0 is sparse"):
     next(loader.batches_in_order(range(4), refuse, 2))
+
+
+class Damaged(Draw):
+  """Some items cannot be read."""
+
+  def __init__(self, numbers):
+    self.numbers = numbers
+
+  def random_map(self, item, rng):
+    if item in self.numbers:
+      raise errors.DamagedRecordError(f"record {item} is damaged")
+    return super().random_map(item, rng)
+
+
+def test_damaged_records_are_replaced_and_counted():
+  whole, _ = load()
+  made = loader.make_loader(
+    range(COUNT),
+    Damaged({3, 7}),
+    loader.LoaderConfig(BATCH, seed=3, max_damaged=6),
+  )
+  found = [next(made) for _ in range(STEPS)]
+  made.close()
+  bad = 0
+  for one, other in zip(found, whole):
+    for here, there in zip(one["item"], other["item"]):
+      bad += int(there in (3, 7))
+      assert here == there or (there in (3, 7) and here not in (3, 7))
+    np.testing.assert_array_equal(one["draw"], other["draw"])
+  assert made.damaged == bad > 2
+  assert set(found[0]) == {"item", "draw"}
+
+
+@pytest.mark.parametrize(
+  ("limit", "message"),
+  [(0, "^record 3 is damaged$"), (2, "3 records could not be read, more than")],
+)
+def test_too_many_damaged_records_end_it(limit, message):
+  made = loader.make_loader(
+    range(COUNT),
+    Damaged({3}),
+    loader.LoaderConfig(BATCH, seed=3, max_damaged=limit),
+  )
+  with pytest.raises(errors.DamagedRecordError, match=message):
+    for _ in range(100):
+      next(made)
+  assert made.damaged == limit + 1
+  made.close()
+
+
+def test_when_all_is_damaged_no_example_is_made_up():
+  made = loader.make_loader(
+    range(COUNT),
+    Damaged(set(range(COUNT))),
+    loader.LoaderConfig(BATCH, max_damaged=1000),
+  )
+  with pytest.raises(errors.DamagedRecordError, match="20 records tried"):
+    next(made)
+  made.close()
+
+
+_FAMILY = """
+import multiprocessing, sys, time
+from more4d_jax.data import loader
+from tests.data import loader_test
+
+if __name__ == "__main__":
+  config = loader.LoaderConfig(2, workers=2)
+  made = loader.make_loader(range(1000), loader_test.number, config)
+  next(made)
+  print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+  time.sleep(600)
+"""
+
+
+def _alive(process):
+  try:
+    os.kill(process, 0)
+  except ProcessLookupError:
+    return False
+  status = pathlib.Path(f"/proc/{process}/stat")
+  return not status.exists() or status.read_text().rsplit(")")[1][1] != "Z"
+
+
+@pytest.mark.slow
+def test_a_killed_process_leaves_no_workers(tmp_path):
+  script = tmp_path / "family.py"
+  script.write_text(_FAMILY)
+  root = pathlib.Path(__file__).parents[2]
+  parent = subprocess.Popen(
+    [sys.executable, str(script)],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.DEVNULL,
+    env={**os.environ, "PYTHONPATH": str(root)},
+  )
+  children = [int(word) for word in parent.stdout.readline().split()]
+  assert len(children) == 2 and all(map(_alive, children))
+  parent.kill()
+  parent.wait()
+  until = time.monotonic() + 30
+  while any(map(_alive, children)) and time.monotonic() < until:
+    time.sleep(0.1)
+  assert not any(map(_alive, children))

@@ -1,12 +1,14 @@
 """Directories of records, whole and damaged."""
 
+import dataclasses
 import json
 import pickle
 
+import numpy as np
 import pytest
 
 from more4d_jax import errors
-from more4d_jax.data import records, source
+from more4d_jax.data import loader, records, source, transforms
 from tests.data import scenes
 
 LENGTHS = {"train": [3, 2], "test": [1]}
@@ -74,6 +76,27 @@ def test_damage_names_file_and_record(directory, damage):
   message = str(caught.value)
   assert "is damaged" in message and str(path) in message
   assert message.startswith(("record 3", "record 4")) and "\n" not in message
+
+
+def test_a_shard_damaged_in_the_middle_of_training(directory):
+  opened = source.open_records(directory, "train")
+  config = loader.LoaderConfig(2, max_damaged=0, prefetch=1, threads=1)
+  made = loader.make_loader(opened, transforms.motion_example, config)
+  next(made)
+  path = source.shard_paths(directory, "train", 2)[1]
+  raw = path.read_bytes()
+  path.write_bytes(raw[:300] + bytes(len(raw) - 300))
+  with pytest.raises(errors.DamagedRecordError) as caught:
+    for _ in range(20):
+      next(made)
+  assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+  made.close()
+  config = dataclasses.replace(config, max_damaged=100)
+  made = loader.make_loader(opened, transforms.motion_example, config)
+  for _ in range(5):  # Two epochs: both damaged records were met twice.
+    assert np.isfinite(next(made)["tracks"]).all()
+  assert made.damaged == 4
+  made.close()
 
 
 def test_what_is_not_there_is_said(directory, tmp_path):

@@ -67,6 +67,25 @@ def test_fewer_than_no_records_cannot_be_held_out(monkeypatch):
     sources.open_sets(config.data)
 
 
+def test_weights_of_data_sets_are_parts_of_the_order(monkeypatch):
+  sizes = {"a": [0] * 5, "b": [0] * 4}
+  monkeypatch.setattr(sources.source, "open_records", sizes.get)
+  base = {"data.records": "a,b"}
+  assert sources.parts(_config("depth", **base).data) == ()
+  weighed = _config("depth", **base, **{"data.weights": "3,1"})
+  found = sources.parts(weighed.data)
+  assert [(part.size, part.weight) for part in found] == [(5, 3.0), (4, 1.0)]
+  weighed.data.num_held_out = 3
+  assert [part.size for part in sources.parts(weighed.data)] == [5, 1]
+  weighed.data.limit = 5
+  with pytest.raises(errors.UserError, match="no record of b is trained on"):
+    sources.parts(weighed.data)
+  for text in ("3", "3,x", "3,-1"):
+    weighed.data.weights = text
+    with pytest.raises(errors.UserError, match="expected 2 positive numbers"):
+      sources.parts(weighed.data)
+
+
 class _Task(depth.DepthTask):
   """A depth network that pretends to have statistics and a base."""
 
