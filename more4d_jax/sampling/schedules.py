@@ -86,7 +86,9 @@ def noise_levels(
     raise ValueError(f"a sampler needs at least 1 step, found {num_steps}")
   start, whole = 1.0, False
   if schedule == "compat":
-    start = 1 - 1 / TRAIN_LEVELS if sampler == "unipc" else 1.0
+    # As the original keeps it: its rounding decides some integer parts.
+    first = float(np.float32(1 - 1 / TRAIN_LEVELS))
+    start = first if sampler == "unipc" else 1.0
     whole = sampler != "euler"
   plain = np.linspace(start, 0.0, num_steps + 1)[:-1]
   if schedule == "compat" and sampler == "euler":
