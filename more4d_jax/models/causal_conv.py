@@ -83,7 +83,7 @@ def _taps(
   )
   out = out.reshape(batch, frames, height, width, kt, channels_out)
   total = out[..., kt - 1, :]
-  for k in range(max(kt - frames, 0), kt - 1):
+  for k in range(kt - 1):
     total = total + _shift(out[..., k, :], sign * (kt - 1 - k))
   return total
 
@@ -123,10 +123,7 @@ def _kernel_gradient(
   pad_h, pad_w = (kh // 2, kh // 2), (kw // 2, kw // 2)
   padded = jnp.pad(x, ((0, 0), (0, 0), pad_h, pad_w, (0, 0)))
   # What frame s of x adds to is the gradient at s + (kt-1-k) for tap k.
-  taps = [
-    _shift(grad, -(kt - 1 - k)) if kt - 1 - k < frames else jnp.zeros_like(grad)
-    for k in range(kt)
-  ]
+  taps = [_shift(grad, -(kt - 1 - k)) for k in range(kt)]
   shifted = jnp.concatenate(taps, axis=-1)  # [B T H W kt*O]
 
   def step(total: Array, index: Array) -> tuple[Array, None]:
@@ -192,7 +189,8 @@ def causal_conv(
   if form == "auto":
     form = "frames" if jax.default_backend() == "cpu" else "volume"
   if form == "frames":
-    return _conv_frames(x, kernel)
+    # Taps beyond the clip's first frame would meet zeros only.
+    return _conv_frames(x, kernel[max(kernel.shape[0] - x.shape[1], 0) :])
   kt, kh, kw = kernel.shape[:3]
   return lax.conv_general_dilated(
     x,
