@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import grain
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Bool, Float32, UInt8
 
 from more4d_jax import errors
 from more4d_jax.data import framing as framing_lib
@@ -289,9 +289,16 @@ def _known_segments(
   unknown = segmentation == schema.UNKNOWN_SEGMENT
   if not unknown.any():
     return segmentation
-  farthest = np.linalg.norm(tracks - tracks[0], axis=-1).max(axis=0)
-  moving = farthest > _MOVING * tracks[0, :, :, 2]  # False where NaN.
+  moving = moving_pixels(tracks)
   return np.where(unknown, moving, segmentation).astype(np.uint8)
+
+
+def moving_pixels(
+  tracks: Float32[np.ndarray, "T H W 3"],
+) -> Bool[np.ndarray, "H W"]:
+  """Pixels whose point ever leaves its place by 1 % of its depth."""
+  farthest = np.linalg.norm(tracks - tracks[0], axis=-1).max(axis=0)
+  return farthest > _MOVING * tracks[0, :, :, 2]  # False where NaN.
 
 
 def _framing(

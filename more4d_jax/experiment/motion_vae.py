@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from more4d_jax import errors
 from more4d_jax.checkpoints import store
-from more4d_jax.data import transforms
+from more4d_jax.data import transforms, windows
 from more4d_jax.evaluation import linear_code
 from more4d_jax.experiment import settings, start
 from more4d_jax.experiment import task as tasks
@@ -59,15 +60,29 @@ class MotionVAETask(tasks.Task):
     self._video_vae = start.load(self.config, "video_vae", needed=True)
 
   def loaded(self) -> Mapping[str, Any]:
-    """The video VAE's parameters."""
-    return {"vae": self._video_vae.params}
+    """All parameters of a motion VAE to go on from, or the video VAE's.
+
+    Raises:
+      UserError: if that motion VAE holds another video VAE.
+    """
+    before = start.load(self.config, "motion_vae", needed=False)
+    if before is None:
+      return {"vae": self._video_vae.params}
+    if before.metadata.get("trained_on") != self.trained_on:
+      raise errors.UserError(
+        "the motion VAE in init_from.motion_vae was trained on another video "
+        "VAE than the one in init_from.video_vae: name the one it started from"
+      )
+    return super().loaded()
 
   def train_set(self) -> tasks.DataSet:
-    """Tracks, mirrored at random."""
+    """Tracks, or windows of them, mirrored at random."""
     options = self.options(**self.config.augment.to_dict())
+    function = transforms.motion_example
+    if self.config.window:
+      function = windows.MotionWindow(self.config.window)
     return tasks.DataSet(
-      self.records[0],
-      tasks.random_example(transforms.motion_example, options),
+      self.records[0], tasks.random_example(function, options)
     )
 
   def held_out(self) -> tasks.DataSet:
@@ -85,10 +100,10 @@ class MotionVAETask(tasks.Task):
     task = self.objective
     decode = jax.jit(functools.partial(_decode, task, params))
     found = tasks.apply_in_batches(decode, inputs)
-    errors = linear_code.MotionError()
+    error = linear_code.MotionError()
     for number, example in enumerate(examples):
       predicted, true, moving, tracks = np.split(found[number], [3, 6, 7], -1)
-      errors.add(predicted, true, moving[0, ..., 0] > 0)
+      error.add(predicted, true, moving[0, ..., 0] > 0)
       self.save(
         folder,
         step,
@@ -97,7 +112,7 @@ class MotionVAETask(tasks.Task):
           example["image"], tracks, example["tracks"], example["intrinsics"]
         ),
       )
-    return {"moving_error": errors.relative}
+    return {"moving_error": error.relative}
 
   @property
   def trained_on(self) -> dict[str, str]:
@@ -110,7 +125,9 @@ class MotionVAETask(tasks.Task):
     network = task.network
 
     def encode(batch: Mapping[str, Any]) -> Any:
-      moved, _ = objective.normalised_motion(batch, task.normalisation)
+      moved, _ = objective.normalised_motion(
+        batch, task.normalisation, task.video_size[1:]
+      )
       return network.apply({"params": params}, moved, method="encode")
 
     transform = tasks.FixedExample(transforms.motion_example, self.options())
@@ -139,7 +156,9 @@ def _decode(
 ) -> Any:
   """Decoded motion, true motion, moving mask and decoded tracks, [.. 10]."""
   variables, tracks = {"params": params}, batch["tracks"]
-  moved, valid = objective.normalised_motion(batch, task.normalisation)
+  moved, valid = objective.normalised_motion(
+    batch, task.normalisation, task.video_size[1:]
+  )
   decoded = task.network.apply(variables, moved)
   moving = objective.moving_mask(moved, valid)
   alpha = task.normalisation.alpha(batch["intrinsics"], *tracks.shape[2:4])

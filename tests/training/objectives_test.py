@@ -131,12 +131,44 @@ def test_moving_pixels_count_by_themselves():
   assert half == pytest.approx((alone + none) / 2, rel=1e-5)
 
 
+def test_jerk_of_the_error_counts_third_differences():
+  tracks = nano_batches.motion_batch(1)["tracks"]
+  time = np.arange(nano_batches.SIZE[0], dtype=np.float32)
+  trembling = jnp.asarray(0.01 * time**3)[None, :, None, None, None]
+
+  def decoded(wave):
+    """The motion of the batch plus a wave along time, in every channel."""
+    shift = jnp.broadcast_to(wave, (1, *nano_batches.SIZE, 3))
+    return lambda z: motion_x(tracks) + shift
+
+  def motion_x(tracks):
+    moved = (tracks[..., :1] - tracks[:, :1, ..., :1]) / tracks[:, :1, ..., 2:]
+    across = moved * (40 / 48)
+    return jnp.concatenate([across, 0 * across, 0 * across], axis=-1)
+
+  def loss(wave, jerk):
+    objective = _with(
+      nano_batches.motion_objective(scale="mean", kl=0.0, jerk=jerk),
+      encode=lambda m: (jnp.zeros((1, 2, 2, 2, 4)),) * 2,
+      decode=decoded(wave),
+    )
+    batch = _device(nano_batches.motion_batch(1))
+    return float(objective.loss({}, batch, KEYS)[0])
+
+  # The third difference of 0.01 t^3 is 0.06; that of a parabola is nothing.
+  added = loss(trembling, 1.0) - loss(trembling, 0.0)
+  assert added == pytest.approx(0.06, rel=1e-3)
+  parabola = jnp.asarray(0.01 * time**2)[None, :, None, None, None]
+  assert loss(parabola, 1.0) == pytest.approx(loss(parabola, 0.0), abs=1e-5)
+
+
 def test_motion_follows_the_normalisation():
   batch = _device(nano_batches.motion_batch(2))
   fixed = motion.MotionNormalisation("depth", (2.0, 1.0))
   own = motion.MotionNormalisation("depth")
-  doubled, valid = motion_vae.normalised_motion(batch, fixed)
-  plain, _ = motion_vae.normalised_motion(batch, own)
+  size = nano_batches.SIZE[1:]
+  doubled, valid = motion_vae.normalised_motion(batch, fixed, size)
+  plain, _ = motion_vae.normalised_motion(batch, own, size)
   np.testing.assert_allclose(
     doubled[..., 0] / 2.0, plain[..., 0] / (40 / 48), rtol=1e-5
   )

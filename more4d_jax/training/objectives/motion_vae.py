@@ -34,6 +34,8 @@ class MotionLoss:
     l2: of the squared error beside the absolute one.
     moving: share of the loss that counts moving pixels only; the rest counts
       all valid pixels alike.
+    jerk: of the absolute third difference of the error along time, so that
+      decoded points do not tremble; clips of three frames have none.
     scale: the mean error is multiplied by the number of values of a sample
       (3 T H W) where this is "sum", so that published rates and clip values
       keep their meaning, and by 1 where it is "mean".
@@ -44,6 +46,7 @@ class MotionLoss:
   kl: float = 1e-6
   l2: float = 0.0
   moving: float = 0.0
+  jerk: float = 0.0
   scale: str = "sum"
   train_encoder: bool = True
 
@@ -55,11 +58,20 @@ class MotionLoss:
 
 
 def normalised_motion(
-  batch: Mapping[str, Array], normalisation: motion_geometry.MotionNormalisation
+  batch: Mapping[str, Array],
+  normalisation: motion_geometry.MotionNormalisation,
+  picture_size: tuple[int, int],
 ) -> tuple[Float[Array, "B T H W 3"], Bool[Array, "B H W"]]:
-  """Motion and validity of a batch of tracks [B T H W 3] and intrinsics."""
+  """Motion and validity of tracks, of whole pictures or of windows.
+
+  Args:
+    batch: `tracks` [B T H W 3] and `intrinsics` [B 4].
+    normalisation: of the motion.
+    picture_size: height and width of the whole picture, which the camera
+      factors refer to also where `tracks` are those of a window.
+  """
   tracks = batch["tracks"]
-  alpha = normalisation.alpha(batch["intrinsics"], *tracks.shape[2:4])
+  alpha = normalisation.alpha(batch["intrinsics"], *picture_size)
   motion, valid, _ = motion_geometry.normalise(
     tracks, alpha, normalisation.mode
   )
@@ -72,6 +84,15 @@ def moving_mask(
   """Valid pixels whose point ever moves by more than MOVING."""
   length = jnp.max(jnp.linalg.norm(motion, axis=-1), axis=1)
   return valid & (length > MOVING)
+
+
+def _jerk(
+  error: Float[Array, "B T H W 3"], valid: Bool[Array, "B H W"]
+) -> Float[Array, ""]:
+  """Mean absolute third difference along time over valid pixels."""
+  jerk = jnp.abs(jnp.diff(error, n=3, axis=1))
+  mask = jnp.broadcast_to(valid[:, None, ..., None], jerk.shape)
+  return base.masked_mean(jerk, mask)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +117,9 @@ class MotionVAEObjective:
     self, params: Any, batch: Mapping[str, Array], keys: steps.Keys
   ) -> tuple[Float[Array, ""], steps.Metrics]:
     """Returns the loss of a batch of tracks."""
-    motion, valid = normalised_motion(batch, self.normalisation)
+    motion, valid = normalised_motion(
+      batch, self.normalisation, self.video_size[1:]
+    )
     variables = {"params": params}
     mean, logvar = self.network.apply(variables, motion, method="encode")
     if not self.weights.train_encoder:
@@ -109,6 +132,8 @@ class MotionVAEObjective:
     value = (1 - self.weights.moving) * self._error(error, valid)
     if self.weights.moving:
       value += self.weights.moving * self._error(error, moving)
+    if self.weights.jerk:
+      value += self.weights.jerk * _jerk(error, valid)
     divergence = video_vae.kl_divergence(mean, logvar)
     divergence = jnp.sum(divergence) / motion.shape[0]
     factor = size if self.weights.scale == "sum" else 1

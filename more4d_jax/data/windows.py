@@ -1,0 +1,68 @@
+"""Windows of records: a small square of pixels with all its frames."""
+
+import dataclasses
+
+import numpy as np
+from jaxtyping import Float32
+
+from more4d_jax import errors
+from more4d_jax.data import transforms
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionWindow:
+  """`transforms.motion_example` cut to a square window, mostly where something moves.
+
+  A convolutional network learns moving pixels from windows several times
+  faster than from whole pictures, most of whose pixels keep still.
+
+  Attributes:
+    side: of the window, pixels.
+    anywhere: share of the windows that lie anywhere; each of the others holds
+      a pixel that moves, if there is one.
+  """
+
+  side: int
+  anywhere: float = 0.1
+
+  def __call__(
+    self,
+    item: transforms.Item,
+    options: transforms.ExampleOptions | None,
+    rng: np.random.Generator,
+  ) -> dict[str, np.ndarray]:
+    """`tracks` [T side side 3], `intrinsics` [4] of the window's pixels.
+
+    Raises:
+      UserError: the window is larger than the picture.
+    """
+    whole = transforms.motion_example(item, options, rng)
+    tracks = whole["tracks"]
+    size = tracks.shape[1:3]
+    if self.side > min(size):
+      raise errors.UserError(
+        f"a window of {self.side} pixels does not fit pictures of {size[0]} x "
+        f"{size[1]}: choose a smaller one, or 0 for whole pictures"
+      )
+    top, left = self._corner(tracks, rng)
+    rows, columns = slice(top, top + self.side), slice(left, left + self.side)
+    shift = np.array([0, 0, left, top], np.float32)
+    return {
+      "tracks": np.ascontiguousarray(tracks[:, rows, columns]),
+      "intrinsics": whole["intrinsics"] - shift,
+    }
+
+  def _corner(
+    self, tracks: Float32[np.ndarray, "T H W 3"], rng: np.random.Generator
+  ) -> tuple[int, int]:
+    """First row and column, drawn."""
+    limits = np.array(tracks.shape[1:3]) - self.side
+    anywhere = rng.random() < self.anywhere
+    moving = np.argwhere(transforms.moving_pixels(tracks))
+    if anywhere or not len(moving):
+      row, column = rng.integers(limits + 1)
+      return int(row), int(column)
+    inside = moving[rng.integers(len(moving))]
+    corner = inside - rng.integers(self.side, size=2)
+    row, column = np.clip(corner, 0, limits)
+    return int(row), int(column)
