@@ -165,14 +165,18 @@ def evaluate_motion_vae(
       them.
 
   Returns: `relative`, root mean square error over valid moving pixels over
-    their root mean square motion; `linear_relative`, the linear code's;
-    `over_linear`, their quotient.
+    their root mean square motion; `linear_relative`, that of principal
+    components of whole clips; `over_linear`, their quotient;
+    `block_linear_relative` and `over_block_linear`, the same for principal
+    components of blocks of 8 x 8 pixels.
   """
-  frames, _, _ = pipe.size
-  coefficients = 16 * ((frames - 1) // 4 + 1)
+  frames, height, width = pipe.size
+  per_cell = 16 * ((frames - 1) // 4 + 1)
   normalised = functools.partial(_normalised, pipe.networks.normalisation)
-  code = linear_code.fit((normalised(e)[0] for e in training), coefficients)
-  ours, linear = linear_code.MotionError(), linear_code.MotionError()
+  clips = [normalised(example)[0] for example in training]
+  blocks = linear_code.fit(clips, per_cell)
+  whole = linear_code.ClipCode.fit(clips, per_cell * height * width // 64)
+  ours, linear, block = (linear_code.MotionError() for _ in range(3))
   model = pipe.networks.bound("motion_vae")
   for example in examples:
     moved, valid = normalised(example)
@@ -180,12 +184,16 @@ def evaluate_motion_vae(
     mask = valid & (length > _MOVING)
     decoded = np.asarray(_reconstruct(model, jnp.asarray(moved[None])))[0]
     ours.add(decoded, moved, mask)
-    linear.add(linear_code.reconstruct(code, moved), moved, mask)
+    linear.add(whole.reconstruct(moved), moved, mask)
+    block.add(linear_code.reconstruct(blocks, moved), moved, mask)
   return {
     "scenes": float(len(examples)),
+    "linear_code_scenes": float(len(clips)),
     "relative": ours.relative,
     "linear_relative": linear.relative,
     "over_linear": ours.relative / linear.relative,
+    "block_linear_relative": block.relative,
+    "over_block_linear": ours.relative / block.relative,
   }
 
 

@@ -136,3 +136,5 @@ def test_motion_vae_against_the_linear_code(monkeypatch):
   # Five clips of two patterns per block: the code is nearly exact.
   assert found["linear_relative"] < 0.1
   assert found["over_linear"] > 1
+  assert found["block_linear_relative"] < 0.1
+  assert found["over_block_linear"] > 1

@@ -17,6 +17,7 @@ from more4d_jax.data import transforms
 Figures = dict[str, float]
 
 _OTHER_MOTION = 1_000_000_000  # Added to a seed for its oracle.
+_CODE_SCENES, _CODE_BYTES = 3000, 1 << 30  # Of clips that fit linear codes.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +57,7 @@ def evaluate(
   videos: pathlib.Path | None = None,
   scenes: int = 64,
   kind_scenes: int = 16,
-  training_scenes: int = 400,
+  training_scenes: int | None = None,
   batch: int = 16,
   seed: int = 0,
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
@@ -71,7 +72,8 @@ def evaluate(
     videos: directory for videos of predicted and true trajectories.
     scenes: at most so many scenes of a split.
     kind_scenes: scenes of each other kind.
-    training_scenes: training scenes that the linear motion code is fitted to.
+    training_scenes: training scenes that the linear motion codes are fitted
+      to; when left out 3000, or as many as 1 GiB holds.
     batch: samples drawn at once.
     seed: of the noise.
     sampling: how latents are drawn.
@@ -81,7 +83,8 @@ def evaluate(
       f"expected a split of all, motion64 or unseen, found {split!r}: choose "
       "one of them"
     )
-  counts = (scenes, kind_scenes, training_scenes, batch)
+  given = (scenes, kind_scenes, training_scenes, batch)
+  counts = [count for count in given if count is not None]
   if min(counts) < 1:
     raise errors.UserError(
       f"expected counts of at least 1, found {min(counts)}: check --scenes, "
@@ -94,6 +97,8 @@ def evaluate(
   pipe = pipeline.load(checkpoint, sampling.overrides())
   options = evaluate_bundle.Options(seed, batch)
   run = _Run(pipe, options, videos)
+  if training_scenes is None:
+    training_scenes = _fitting_scenes(pipe.size)
   groups: dict[str, Figures] = {}
   if split in ("all", "motion64"):
     groups["motion64"] = _show("motion64", run.tracks("motion64", scenes))
@@ -112,6 +117,12 @@ def evaluate(
     print(line)
   if out is not None:
     _write(out, report)
+
+
+def _fitting_scenes(size: tuple[int, int, int]) -> int:
+  """Training scenes for the linear codes: more than a tiny clip's latents."""
+  clip_bytes = 3 * 4 * math.prod(size)
+  return max(1, min(_CODE_SCENES, _CODE_BYTES // clip_bytes))
 
 
 class _Run:

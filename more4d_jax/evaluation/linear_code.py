@@ -1,13 +1,15 @@
-"""A linear code of motion: what a motion autoencoder has to beat.
+"""Linear codes of motion: what a motion autoencoder has to beat.
 
-A clip of normalised motion is cut into blocks of 8 x 8 pixels and all frames;
-each block is replaced by as many coefficients as the autoencoder spends on it
-(16 channels for each of its t latent frames), along the directions of largest
-variance of training clips.
+Both replace a clip of normalised motion by as many coefficients as the
+autoencoder has latent values, along the directions of largest variance of
+training clips (principal components). `LinearCode` cuts a clip into blocks of
+8 x 8 pixels and all frames, and spends on each what the autoencoder spends
+there (16 channels for each of its t latent frames). `ClipCode` takes a clip as
+one vector.
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -80,6 +82,70 @@ def reconstruct(
   decoded = centred @ code.basis @ code.basis.T + code.mean
   clip = from_blocks(decoded, motion.shape[:3])
   return clip.astype(np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipCode:
+  """Principal components of whole clips, as combinations of training clips.
+
+  Attributes:
+    mean: clip mean, [T * H * W * 3].
+    centred: training clips less their mean, in rows.
+    weights: of the training clips in each component, [clips, coefficients].
+  """
+
+  mean: Float[np.ndarray, "D"]
+  centred: Float[np.ndarray, "N D"]
+  weights: Float[np.ndarray, "N K"]
+
+  @classmethod
+  def fit(
+    cls, clips: Sequence[Float[np.ndarray, "T H W 3"]], coefficients: int
+  ) -> "ClipCode":
+    """Fits the code through the clips' inner products, N x N.
+
+    Args:
+      clips: normalised motion of N training scenes, invalid pixels zero. They
+        stay in memory, as float32.
+      coefficients: K, more than N - 1 of which there cannot be.
+
+    Raises:
+      ValueError: without any clip.
+    """
+    if not len(clips):
+      raise ValueError("a linear code needs at least one training clip")
+    rows = np.stack([clip.reshape(-1) for clip in clips]).astype(np.float32)
+    mean = rows.mean(axis=0)
+    rows -= mean
+    values, vectors = np.linalg.eigh(_inner_products(rows))
+    # Directions that only rounding spans have no length to divide by.
+    kept = values > values[-1] * 1e-9
+    values, vectors = values[kept][::-1], vectors[:, kept][:, ::-1]
+    weights = vectors[:, :coefficients] / np.sqrt(values[:coefficients])
+    return cls(mean, rows, weights.astype(np.float32))
+
+  def reconstruct(
+    self, motion: Float[np.ndarray, "T H W 3"]
+  ) -> Float[np.ndarray, "T H W 3"]:
+    """Encodes and decodes one clip; float32."""
+    centred = motion.reshape(-1) - self.mean
+    coefficients = self.weights.T @ (self.centred @ centred)
+    decoded = self.mean + (self.weights @ coefficients) @ self.centred
+    return decoded.reshape(motion.shape).astype(np.float32)
+
+
+def _inner_products(
+  rows: Float[np.ndarray, "N D"], columns: int = 8192
+) -> Float[np.ndarray, "N N"]:
+  """Float64 inner products of float32 rows, some columns at a time.
+
+  In float32 their rounding would drown the smaller half of the components.
+  """
+  total = np.zeros((len(rows), len(rows)))
+  for first in range(0, rows.shape[1], columns):
+    part = rows[:, first : first + columns].astype(np.float64)
+    total += part @ part.T
+  return total
 
 
 @dataclasses.dataclass

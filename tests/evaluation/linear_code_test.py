@@ -44,7 +44,29 @@ def test_enough_coefficients_lose_nothing():
     np.testing.assert_allclose(found, clip, atol=1e-5)
 
 
+def test_clip_code_is_that_of_the_singular_values():
+  clips = _clips()
+  code = linear_code.ClipCode.fit(list(clips), coefficients=7)
+  rows = clips.reshape(len(clips), -1).astype(np.float64)
+  mean = rows.mean(axis=0)
+  _, _, axes = np.linalg.svd(rows - mean, full_matrices=False)
+  new = _clips(13)[12]
+  centred = new.reshape(-1) - mean
+  known = (mean + axes[:7].T @ (axes[:7] @ centred)).reshape(new.shape)
+  np.testing.assert_allclose(code.reconstruct(new), known, atol=1e-4)
+
+
+def test_clip_code_loses_nothing_of_its_own_clips():
+  clips = _clips(5)
+  code = linear_code.ClipCode.fit(list(clips), coefficients=100)
+  assert code.weights.shape == (5, 4)  # The mean takes one away.
+  for clip in clips:
+    np.testing.assert_allclose(code.reconstruct(clip), clip, atol=1e-4)
+
+
 def test_no_clips_is_an_error():
+  with pytest.raises(ValueError, match="at least one"):
+    linear_code.ClipCode.fit([], coefficients=3)
   with pytest.raises(ValueError, match="at least one"):
     linear_code.fit([], coefficients=3)
 
