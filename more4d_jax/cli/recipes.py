@@ -1,5 +1,6 @@
 """Recipes: which records are made and how long each network trains."""
 
+import collections
 import dataclasses
 from collections.abc import Mapping
 
@@ -67,95 +68,107 @@ def _records(light: int, full: int, held_out: int) -> dict[str, RecordSet]:
   }
 
 
-def _stages(
-  pictures: int, steps: Mapping[str, int], **fields: str
-) -> tuple[Stage, ...]:
-  """The five tasks; the video VAE learns `pictures` steps of pictures first.
+def _stages(steps: Mapping[str, int], **fields: str) -> tuple[Stage, ...]:
+  """The five tasks; two of them learn something easier first.
+
+  The video VAE learns single pictures before clips, the motion VAE windows
+  around what moves before whole pictures.
 
   Args:
-    pictures: steps on single pictures.
-    steps: task -> steps.
+    steps: name of the stage -> steps.
     **fields: config fields of every stage.
   """
+
+  def stage(
+    name: str,
+    records: str,
+    init_from: Mapping[str, str] | None = None,
+    task: str | None = None,
+    **changes: str,
+  ) -> Stage:
+    changes = {key.replace("__", "."): v for key, v in changes.items()}
+    return Stage(
+      name,
+      task or name,
+      steps[name],
+      records,
+      init_from or {},
+      {**changes, **fields},
+    )
+
   return (
-    Stage(
+    stage(
       "video_vae_pictures",
-      "video_vae",
-      pictures,
       "light",
-      fields={
-        "batch_size": "16",
-        "clip_frames": "1",
-        "loss.motion_share": "0",
-        "optimizer.learning_rate": "0.003",
-        **fields,
-      },
+      task="video_vae",
+      batch_size="16",
+      clip_frames="1",
+      loss__motion_share="0",
+      optimizer__learning_rate="0.003",
     ),
-    Stage(
+    stage(
       "video_vae",
-      "video_vae",
-      steps["video_vae"],
       "full",
       {"video_vae": "video_vae_pictures"},
       # A higher rate undoes what the pictures taught.
-      {"optimizer.learning_rate": "0.0003", **fields},
+      optimizer__learning_rate="0.0003",
     ),
-    Stage("depth", "depth", steps["depth"], "light", fields=fields),
-    Stage(
-      "motion_vae",
-      "motion_vae",
-      steps["motion_vae"],
+    stage("depth", "light"),
+    stage(
+      "motion_vae_windows",
       "light",
       {"video_vae": "video_vae"},
-      fields,
+      task="motion_vae",
     ),
-    Stage(
-      "strag",
-      "strag",
-      steps["strag"],
+    stage(
+      "motion_vae",
       "light",
-      {"motion_vae": "motion_vae"},
-      fields,
+      {"video_vae": "video_vae", "motion_vae": "motion_vae_windows"},
+      window="0",
+      optimizer__learning_rate="0.0003",
     ),
-    Stage(
-      "vism", "vism", steps["vism"], "full", {"video_vae": "video_vae"}, fields
-    ),
+    stage("strag", "light", {"motion_vae": "motion_vae"}),
+    stage("vism", "full", {"video_vae": "video_vae"}),
   )
 
+
+STAGES = tuple(stage.name for stage in _stages(collections.defaultdict(int)))
 
 RECIPES: Mapping[str, Recipe] = {
   "nano": Recipe(
     size="nano",
     records=_records(light=8, full=8, held_out=4),
-    stages=_stages(2, dict.fromkeys(TASKS, 2), batch_size="4"),
+    stages=_stages(dict.fromkeys(STAGES, 2), batch_size="4"),
     generate=("--camera", "static", "--steps", "2"),
   ),
   "demo": Recipe(
     size="tiny",
     records=_records(light=2_000, full=300, held_out=32),
     stages=_stages(
-      300,
       {
+        "video_vae_pictures": 300,
         "video_vae": 60,
         "depth": 250,
-        "motion_vae": 250,
+        "motion_vae_windows": 200,
+        "motion_vae": 30,
         "strag": 600,
         "vism": 150,
-      },
+      }
     ),
   ),
   "tiny": Recipe(
     size="tiny",
     records=_records(light=8_000, full=1_000, held_out=64),
     stages=_stages(
-      4_000,
       {
-        "video_vae": 800,
-        "depth": 3_000,
-        "motion_vae": 3_000,
-        "strag": 5_000,
-        "vism": 1_500,
-      },
+        "video_vae_pictures": 2_500,
+        "video_vae": 200,
+        "depth": 2_000,
+        "motion_vae_windows": 800,
+        "motion_vae": 100,
+        "strag": 4_000,
+        "vism": 1_200,
+      }
     ),
   ),
 }
