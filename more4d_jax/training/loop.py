@@ -6,6 +6,7 @@ import math
 import os
 import pathlib
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -108,7 +109,8 @@ class _Log:
       unit="step",
       disable=not self._main,
       dynamic_ncols=True,
-      mininterval=1.0,
+      # A log file that nobody watches is not filled with bars.
+      mininterval=1.0 if sys.stderr.isatty() else 30.0,
     )
     self._time = time.monotonic()
     self._skipped_in_a_row = 0
