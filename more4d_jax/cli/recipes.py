@@ -68,7 +68,9 @@ def _records(light: int, full: int, held_out: int) -> dict[str, RecordSet]:
   }
 
 
-def _stages(steps: Mapping[str, int], **fields: str) -> tuple[Stage, ...]:
+def _stages(
+  steps: Mapping[str, int], strag_scenes: int = 0, **fields: str
+) -> tuple[Stage, ...]:
   """The five tasks; two of them learn something easier first.
 
   The video VAE learns single pictures before clips, the motion VAE windows
@@ -76,6 +78,8 @@ def _stages(steps: Mapping[str, int], **fields: str) -> tuple[Stage, ...]:
 
   Args:
     steps: name of the stage -> steps.
+    strag_scenes: STraG trains on so many of the scenes, whose latents are
+      made first; 0 means all.
     **fields: config fields of every stage.
   """
 
@@ -127,7 +131,12 @@ def _stages(steps: Mapping[str, int], **fields: str) -> tuple[Stage, ...]:
       window="0",
       optimizer__learning_rate="0.0003",
     ),
-    stage("strag", "light", {"motion_vae": "motion_vae"}),
+    stage(
+      "strag",
+      "light",
+      {"motion_vae": "motion_vae"},
+      data__limit=str(strag_scenes),
+    ),
     stage("vism", "full", {"video_vae": "video_vae"}),
   )
 
@@ -164,11 +173,12 @@ RECIPES: Mapping[str, Recipe] = {
         "video_vae_pictures": 2_500,
         "video_vae": 200,
         "depth": 2_000,
-        "motion_vae_windows": 800,
-        "motion_vae": 100,
-        "strag": 4_000,
+        "motion_vae_windows": 600,
+        "motion_vae": 40,
+        "strag": 3_000,
         "vism": 1_200,
-      }
+      },
+      strag_scenes=3_000,
     ),
   ),
 }
