@@ -11,7 +11,7 @@ from more4d_jax.data import transforms
 
 @dataclasses.dataclass(frozen=True)
 class MotionWindow:
-  """`transforms.motion_example` cut to a square window, mostly where something moves.
+  """A `motion_example` cut to a square window, mostly where something moves.
 
   A convolutional network learns moving pixels from windows several times
   faster than from whole pictures, most of whose pixels keep still.
