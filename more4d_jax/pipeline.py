@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 
 from more4d_jax import depth_sources, errors, inputs, loaded, rng
 from more4d_jax import scene as scene_lib
-from more4d_jax.checkpoints import store
+from more4d_jax.checkpoints import lora_files, store
 from more4d_jax.geometry import camera_paths, visibility
 from more4d_jax.sampling import networks, sample_strag, sample_vism
 
@@ -318,18 +318,21 @@ class Pipeline:
 
 
 def load(
-  checkpoint: str | os.PathLike[str], overrides: loaded.Overrides | None = None
+  checkpoint: str | os.PathLike[str],
+  overrides: loaded.Overrides | None = None,
+  loras: Sequence[lora_files.Request] = (),
 ) -> Pipeline:
   """Reads a checkpoint directory made by `more4d bundle`.
 
   Args:
     checkpoint: the directory with `model.json`.
     overrides: sampler settings that differ from the checkpoint's.
+    loras: merged into its transformers; `lora_files.parse` reads them.
 
   Raises:
-    UserError: if it is no bundle, or a damaged one.
+    UserError: if it is no bundle, or a damaged one, or a LoRA does not fit.
   """
-  found = store.load_bundle(checkpoint)
+  found = lora_files.apply(store.load_bundle(checkpoint), loras)
   return Pipeline(found, pathlib.Path(checkpoint).name, overrides)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from more4d_jax import depth_sources, errors, inputs, pipeline
 from more4d_jax import scene as scene_lib
+from more4d_jax.checkpoints import lora_files
 from more4d_jax.cli import jobs as jobs_lib
 from more4d_jax.cli import sampling_flags
 from more4d_jax.evaluation import scene_checks
@@ -35,6 +36,7 @@ def generate(
   camera: str = CAMERAS,
   fov: float | None = None,
   seed: int = 0,
+  lora: str | None = None,
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Makes a 4D scene and its videos of a picture.
@@ -59,6 +61,9 @@ def generate(
     fov: horizontal angle of view of the whole picture in degrees; when left
       out, the camera in the depth file, else from EXIF data, else 60.
     seed: of the noise.
+    lora: LoRA files that change the view completion, as FILE or FILE:WEIGHT
+      (the weight is 1 when left out; the release runs its own at 0.55),
+      separated by commas; strag=FILE changes the trajectory generator.
     sampling: how latents are drawn.
   """
   cameras = _cameras(camera)
@@ -68,7 +73,10 @@ def generate(
   _check_out(out)
   for job in jobs:  # Every mistake is found before a network is read.
     _read(job)
-  loaded = pipeline.load(checkpoint, changes)
+  loras = [] if lora is None else lora_files.parse(lora)
+  for request in loras:
+    print(lora_files.describe(request), flush=True)
+  loaded = pipeline.load(checkpoint, changes, loras)
   kinds = ["video_vae", "motion_vae", "strag", "vism"]
   for kind in [*kinds, *(["depth"] if any(not j.depth for j in jobs) else [])]:
     loaded.networks.network(kind)
@@ -127,6 +135,10 @@ def _make(
     "size": list(scene.size),
     "fps": scene.fps,
     "coverage": coverage,
+    "loras": {
+      kind: loaded.networks.network(kind).metadata.get("loras", [])
+      for kind in lora_files.KINDS
+    },
     **{name: scene.metadata[name] for name in _FROM_SCENE},
     "seconds": round(time.monotonic() - started, 2),
   }

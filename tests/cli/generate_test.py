@@ -5,10 +5,13 @@ import json
 import numpy as np
 import PIL.Image
 import pytest
+from safetensors import numpy as safetensors_numpy
 
 from more4d_jax import scene as scene_lib
+from more4d_jax.checkpoints import lora_formats, store
 from more4d_jax.cli import main
 from more4d_jax.viewing import video
+from tests.checkpoints import lora_files_test
 
 
 @pytest.fixture
@@ -34,10 +37,14 @@ def test_one_picture_end_to_end(nano_checkpoint, photo, tmp_path, capsys):
   depth = np.full((60, 80), 2.0, np.float32)
   depth[0, :4] = np.nan
   np.save(tmp_path / "depth.npy", depth)
+  dit = store.load_network(nano_checkpoint / "vism").params["dit"]
+  made = lora_files_test.random_lora(dit)
+  lora_formats.save(tmp_path / "l.safetensors", made, "comfyui")
   status = _generate(
     nano_checkpoint, out, photo,
     "--prompt", "a ball rolls to the left", "--camera", "static,x_moving",
     "--depth", tmp_path / "depth.npy", "--seed", 3,
+    "--lora", f"{tmp_path}/l.safetensors:0.1",
   )  # fmt: skip
   printed = capsys.readouterr()
   assert status == 0, printed.err
@@ -50,6 +57,7 @@ def test_one_picture_end_to_end(nano_checkpoint, photo, tmp_path, capsys):
   assert summary["finite"] and summary["reprojection_error"] < 1e-3
   assert 0 <= summary["moving_share"] <= 1 and summary["seed"] == 3
   assert summary["median_depth"] == 2 and summary["invalid_depth_values"] == 4
+  assert summary["loras"]["vism"][0]["modules"] == len(made.modules)
   scene = scene_lib.Scene.load(out / "scene.npz")
   assert scene.tracks.shape == (5, 32, 48, 3)
   frames, _ = video.read_video(out / "x_moving.mp4")
@@ -113,6 +121,18 @@ def _small(tmp_path):
   return tmp_path / "one.png"
 
 
+def _lora(tmp_path, width):
+  """A file whose only module has another width than the network."""
+  path = tmp_path / "lora.safetensors"
+  name = "lora_unet__blocks_0_ffn_2"
+  tensors = {
+    f"{name}.lora_down.weight": np.zeros((2, width), np.float32),
+    f"{name}.lora_up.weight": np.zeros((width, 2), np.float32),
+  }
+  safetensors_numpy.save_file(tensors, path)
+  return "--lora", f"{path}:0.5"
+
+
 def _text(tmp_path):
   (tmp_path / "text.png").write_text("no picture")
   return tmp_path / "text.png"
@@ -144,6 +164,10 @@ _BAD = {
   "cfg_skip": (lambda t: (None, ("--cfg-skip", "2")), "--cfg-skip of 0 to 1"),
   "teacache": (lambda t: (None, ("--teacache", "nan")), "--teacache"),
   "riflex": (lambda t: (None, ("--riflex", "99")), "riflex of 0 to 4"),
+  "no LoRA": (lambda t: (None, ("--lora", str(t / "l"))), "found no"),
+  "LoRA of another network": (
+    lambda t: (None, _lora(t, 7)), "1 of its 1 modules do not fit"
+  ),
   "fov": (lambda t: (None, ("--fov", "200")), "--fov"),
   "checkpoint": (
     lambda t: (None, ("--checkpoint", str(t / "none"))), "more4d bundle"
