@@ -193,15 +193,15 @@ def encode_scenes(
   frames = tracks.shape[1]
   alpha = normalisation.alpha(batch["intrinsics"], *tracks.shape[2:4])
   moved, _, _ = motion.normalise(tracks, alpha, normalisation.mode)
-  mean, logvar = motion_vae(moved, method="encode")
+  mean, logvar = networks.posterior(motion_vae, moved)
   picture = picture.astype(jnp.float32) / 127.5 - 1.0
-  control = networks.encode_still(video_vae, picture, frames)
-  still = depth_geometry.depth_image(batch["depth"])
+  stills = [picture, depth_geometry.depth_image(batch["depth"])]
+  control, depth = networks.encode_stills(video_vae, stills, frames)
   return {
     "motion_mean": mean,
     "motion_logvar": logvar,
     "control": control,
-    "depth": networks.encode_still(video_vae, still, frames),
+    "depth": depth,
     "reference": control[:, 0],
     "image": batch["image"],
     "text": batch["text"],

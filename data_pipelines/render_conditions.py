@@ -120,7 +120,7 @@ def encode_films(
   """
   rendering, coverage = render_batch(batch)
   target = batch["target_video"].astype(jnp.float32) / 127.5 - 1.0
-  mean, logvar = video_vae(target, method="encode")
+  mean, logvar = networks.posterior(video_vae, target)
   masked = sample_vism.masked_video(rendering, coverage)
   return {
     "target_mean": mean,

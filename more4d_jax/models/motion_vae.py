@@ -63,6 +63,11 @@ class MotionVAEConfig:
   )
   gain: float = 1.0
 
+  @property
+  def temporal_factor(self) -> int:
+    """Frames after the first that one latent frame stands for."""
+    return self.vae.temporal_factor
+
 
 class _Norm(nn.Module):
   """Group norm in float32, of every frame on its own."""
@@ -201,6 +206,12 @@ class MotionVAE(nn.Module):
   ) -> tuple[Float[Array, "B t h w C"], Float[Array, "B t h w C"]]:
     """Returns the raw posterior's mean and log-variance."""
     return self.vae.encode(self.motion_video(motion))
+
+  def encode_chunk(
+    self, motion: Float[Array, "B T H W 3"]
+  ) -> tuple[Float[Array, "B t h w C"], Float[Array, "B t h w C"]]:
+    """As `encode`, for frames that continue those kept in "stream"."""
+    return self.vae.encode_chunk(self.motion_video(motion))
 
   def decode(
     self, latents: Float[Array, "B t h w C"]

@@ -1,23 +1,34 @@
-"""Encoding and decoding chunk by chunk, with memory independent of length."""
+"""Encoding and decoding chunk by chunk, with memory independent of length.
+
+`lax.scan` carries what the blocks keep of the chunk before, and the result,
+into which every chunk is written: beside input and result, memory holds one
+chunk's activations.
+"""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
-from more4d_jax.models import vae_blocks, video_vae
+from more4d_jax.models import motion_vae, vae_blocks, video_vae
+
+Autoencoder = video_vae.VideoVAE | motion_vae.MotionVAE
 
 
-def _step(vae: video_vae.VideoVAE, method: str, cut: bool):
+def _step(
+  module: Autoencoder, method: str, *, cut: bool
+) -> Callable[[Any, Any, Array], tuple[Any, Any]]:
   """Returns (params, kept, chunk) -> (outputs, kept)."""
 
   @functools.partial(jax.checkpoint, prevent_cse=False)
   def step(params: Any, kept: Any, chunk: Array) -> tuple[Any, Any]:
     if cut:
-      kept = jax.lax.stop_gradient(kept)
-    outputs, changed = vae.apply(
+      kept = lax.stop_gradient(kept)
+    outputs, changed = module.apply(
       {"params": params, vae_blocks.STREAM: kept},
       chunk,
       method=method,
@@ -28,66 +39,83 @@ def _step(vae: video_vae.VideoVAE, method: str, cut: bool):
   return step
 
 
-def _run(step: Any, params: Any, first: Array, rest: Array) -> Any:
-  """Applies `step` to the first chunk, then scans over [n B c H W C]."""
-  outputs, kept = step(params, {}, first)
-  if not rest.shape[0]:
+def _write(whole: Array, part: Array, start: Array | int) -> Array:
+  return lax.dynamic_update_slice_in_dim(whole, part, start, axis=1)
+
+
+def _run(
+  step: Callable[[Any, Any, Array], tuple[Any, Any]],
+  params: Any,
+  x: Float[Array, "B T H W C"],
+  size: int,
+) -> Any:
+  """Applies `step` to the first frame, then to chunks of `size` frames.
+
+  The first frame's outputs have one frame, those of a chunk some.
+  """
+  outputs, kept = step(params, {}, x[:, :1])
+  count = (x.shape[1] - 1) // size
+  if not count:
     return outputs
+  later, _ = jax.eval_shape(step, params, kept, x[:, 1 : 1 + size])
 
-  def body(kept: Any, chunk: Array) -> tuple[Any, Any]:
+  def start(first: Array, chunk: jax.ShapeDtypeStruct) -> Array:
+    batch, _, *shape = first.shape
+    whole = (batch, 1 + count * chunk.shape[1], *shape)
+    return _write(jnp.zeros(whole, first.dtype), first, 0)
+
+  def body(carry: tuple[Any, Any], index: Array) -> tuple[Any, None]:
+    kept, whole = carry
+    chunk = lax.dynamic_slice_in_dim(x, 1 + index * size, size, axis=1)
     outputs, kept = step(params, kept, chunk)
-    return kept, outputs
+    whole = jax.tree.map(
+      lambda w, part: _write(w, part, 1 + index * part.shape[1]), whole, outputs
+    )
+    return (kept, whole), None
 
-  _, scanned = jax.lax.scan(body, kept, rest)
-
-  def join(start: Array, later: Array) -> Array:
-    later = jnp.moveaxis(later, 0, 1)  # [B n c h w C]
-    later = later.reshape(later.shape[0], -1, *later.shape[3:])
-    return jnp.concatenate([start, later], axis=1)
-
-  return jax.tree.map(join, outputs, scanned)
-
-
-def _chunks(x: Float[Array, "B T H W C"], frames: int) -> Array:
-  """Splits all but the first frame into [n B frames H W C]."""
-  count = (x.shape[1] - 1) // frames
-  rest = x[:, 1:].reshape(x.shape[0], count, frames, *x.shape[2:])
-  return jnp.moveaxis(rest, 1, 0)
+  whole = jax.tree.map(start, outputs, later)
+  (_, whole), _ = lax.scan(body, (kept, whole), jnp.arange(count))
+  return whole
 
 
 def encode(
-  vae: video_vae.VideoVAE, params: Any, video: Float[Array, "B T H W 3"]
+  module: Autoencoder, params: Any, video: Float[Array, "B T H W 3"]
 ) -> tuple[Float[Array, "B t h w C"], Float[Array, "B t h w C"]]:
-  """As `VideoVAE.encode`, in chunks of one frame and then of four.
+  """As the module's `encode`, in chunks of one frame and then of four.
+
+  Args:
+    module: the video autoencoder, or that of motion.
+    params: its parameters.
+    video: what `encode` takes.
 
   Raises:
     ValueError: if the number of frames is not 1 + 4 k (for a temporal factor
       of 4).
   """
-  factor = vae.config.temporal_factor
+  factor = module.config.temporal_factor
   if (video.shape[1] - 1) % factor:
     raise ValueError(
       f"video of {video.shape[1]} frames: expected 1 + a multiple of {factor}"
     )
-  step = _step(vae, "encode_chunk", cut=False)
-  return _run(step, params, video[:, :1], _chunks(video, factor))
+  step = _step(module, "encode_chunk", cut=False)
+  return _run(step, params, video, factor)
 
 
 def decode(
-  vae: video_vae.VideoVAE,
+  module: Autoencoder,
   params: Any,
   latents: Float[Array, "B t h w C"],
   *,
   truncate_gradient: bool = False,
 ) -> Float[Array, "B T H W 3"]:
-  """As `VideoVAE.decode`, one latent frame at a time.
+  """As the module's `decode`, one latent frame at a time.
 
   Args:
-    vae: the module.
+    module: the video autoencoder, or that of motion.
     params: its parameters.
     latents: not normalised.
     truncate_gradient: let no gradient pass from a chunk to the one before, as
       the original's memory-saving training does.
   """
-  step = _step(vae, "decode", cut=truncate_gradient)
-  return _run(step, params, latents[:, :1], _chunks(latents, 1))
+  step = _step(module, "decode", cut=truncate_gradient)
+  return _run(step, params, latents, 1)

@@ -8,10 +8,14 @@ import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from more4d_jax.models import latent_stats
+from more4d_jax.models import latent_stats, vae_streaming
 
 IMAGE_CONTEXTS = ("picture", "grey", "zeros")
 GREY = 127 / 255  # Of the picture the original shows its image encoder.
+
+# Clips up to this length are encoded and decoded whole, which compiles sooner;
+# longer ones chunk by chunk, which needs no more memory for more frames.
+_FRAMES_AT_ONCE = 17
 
 
 @flax.struct.dataclass
@@ -33,6 +37,34 @@ class Bound:
     return self.module.apply({"params": self.params}, *args, method=method)
 
 
+def posterior(
+  autoencoder: Bound, video: Float[Array, "B T H W 3"]
+) -> tuple[Float[Array, "B t h w C"], Float[Array, "B t h w C"]]:
+  """Mean and log-variance of raw latents.
+
+  Args:
+    autoencoder: of videos or of motion.
+    video: what it encodes. Beyond 17 frames it goes chunk by chunk.
+  """
+  if video.shape[1] <= _FRAMES_AT_ONCE:
+    return autoencoder(video, method="encode")
+  return vae_streaming.encode(autoencoder.module, autoencoder.params, video)
+
+
+def decode(
+  autoencoder: Bound, latents: Float[Array, "B t h w C"]
+) -> Float[Array, "B T H W 3"]:
+  """What raw latents stand for, chunk by chunk beyond 17 frames.
+
+  Args:
+    autoencoder: of videos or of motion.
+    latents: not normalised.
+  """
+  if 4 * latents.shape[1] - 3 <= _FRAMES_AT_ONCE:
+    return autoencoder(latents, method="decode")
+  return vae_streaming.decode(autoencoder.module, autoencoder.params, latents)
+
+
 def encode_video(
   video_vae: Bound, video: Float[Array, "B T H W 3"]
 ) -> Float[Array, "B t h w C"]:
@@ -42,16 +74,23 @@ def encode_video(
     video_vae: with its statistics.
     video: in [-1, 1].
   """
-  mean, _ = video_vae(video, method="encode")
+  mean, _ = posterior(video_vae, video)
   return video_vae.stats.normalise(mean)
 
 
-def encode_still(
-  video_vae: Bound, picture: Float[Array, "B H W 3"], frames: int
-) -> Float[Array, "B t h w C"]:
-  """Normalised latents of a picture in [-1, 1] that stands for all frames."""
-  video = jnp.repeat(picture[:, None], frames, axis=1)
-  return encode_video(video_vae, video)
+def encode_stills(
+  video_vae: Bound, pictures: Sequence[Float[Array, "B H W 3"]], frames: int
+) -> list[Float[Array, "B t h w C"]]:
+  """Normalised latents of pictures that stand for all frames.
+
+  Args:
+    video_vae: with its statistics.
+    pictures: of one size, in [-1, 1]; all are encoded in one batch.
+    frames: of the clips.
+  """
+  together = jnp.concatenate(pictures)
+  video = jnp.repeat(together[:, None], frames, axis=1)
+  return jnp.split(encode_video(video_vae, video), len(pictures))
 
 
 def image_context(
@@ -87,5 +126,5 @@ def decode_video(
   video_vae: Bound, latents: Float[Array, "B t h w C"]
 ) -> Float[Array, "B T H W 3"]:
   """Video in [0, 1] of normalised latents."""
-  video = video_vae(video_vae.stats.denormalise(latents), method="decode")
+  video = decode(video_vae, video_vae.stats.denormalise(latents))
   return jnp.clip(video / 2 + 0.5, 0.0, 1.0)

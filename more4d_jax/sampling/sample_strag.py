@@ -89,12 +89,10 @@ def encode_conditions(
   """
   config = nets.strag.module.config
   picture = inputs.image * 2 - 1
-  control = networks.encode_still(nets.video_vae, picture, frames)
-  depth_latents = None
+  stills = [picture]
   if config.use_depth_latents:
-    depth_latents = networks.encode_still(
-      nets.video_vae, depth.depth_image(inputs.depth), frames
-    )
+    stills.append(depth.depth_image(inputs.depth))
+  control, *others = networks.encode_stills(nets.video_vae, stills, frames)
   reference = None
   if config.dit.reference:
     reference = control[:, 0]
@@ -103,7 +101,7 @@ def encode_conditions(
   return strag.STraGConditions(
     text_context=nets.strag(inputs.tokens, method="text_context"),
     control=control,
-    depth=depth_latents,
+    depth=others[0] if others else None,
     reference=reference,
     image_context=networks.image_context(
       nets.strag, inputs.image, choices.image_context
@@ -129,7 +127,7 @@ def decode_tracks(
     normalisation: what the networks were trained with.
   """
   raw = motion_vae.stats.denormalise(latents)
-  moved = motion_vae(raw, method="decode")
+  moved = networks.decode(motion_vae, raw)
   height, width = first_points.shape[1:3]
   alpha = normalisation.alpha(intrinsics, height, width)
   mode = normalisation.mode

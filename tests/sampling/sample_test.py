@@ -93,6 +93,37 @@ def test_conditions_are_normalised_modes():
   np.testing.assert_allclose(found.depth[1, 0, 0, 1], expected, atol=1e-5)
 
 
+def test_picture_and_depth_are_encoded_in_one_batch():
+  shapes = []
+
+  class Recording(_VAE):
+    def encode(self, video):
+      shapes.append(video.shape)
+      return super().encode(video)
+
+  nets = _nets().replace(video_vae=_bound(Recording(), _STATS))
+  sample_strag.encode_conditions(nets, _inputs(), frames=5)
+  assert shapes == [(4, 5, 16, 32, 3)]
+
+
+def test_long_clips_pass_through_chunk_by_chunk(monkeypatch):
+  calls = []
+
+  def record(module, params, x):
+    calls.append(x.shape[1])
+    method = "encode" if x.shape[-1] == 3 else "decode"
+    return module.apply({"params": params}, x, method=method)
+
+  monkeypatch.setattr(networks.vae_streaming, "encode", record)
+  monkeypatch.setattr(networks.vae_streaming, "decode", record)
+  vae = _bound(_VAE(), _STATS)
+  for frames in (17, 21):
+    video = jnp.zeros((1, frames, 8, 16, 3))
+    mean, _ = networks.posterior(vae, video)
+    np.testing.assert_allclose(networks.decode(vae, mean), video)
+  assert calls == [21, 6]
+
+
 def test_choices_of_released_weights():
   nets, inputs = _nets(), _inputs()
   choices = sample_strag.STraGChoices("grey", "zeros")
