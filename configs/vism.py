@@ -17,10 +17,13 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.batch_size = common.by_size(size, 16, 32)
   config.num_steps = 1000
   config.init_from.video_vae = ""  # Needed.
-  config.init_from.vism = ""  # Optional: weights to go on from.
+  config.init_from.vism = ""  # Weights to go on from; a LoRA needs them.
   config.data.cache = ""  # Directory for latents; empty: in the workdir.
   config.flow = common.flow()
   config.model = common.transformer(size)
+  # Above 0 a LoRA of this rank is trained instead of the network.
+  config.model.lora_rank = common.by_size(size, 0, 128)
+  config.model.lora_alpha = 64.0
   config.dropout = ml_collections.ConfigDict()  # Shares of samples.
   config.dropout.text = 0.1
   config.dropout.image = 0.1

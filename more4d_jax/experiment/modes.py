@@ -208,7 +208,8 @@ def _evaluators(
   def look(
     state: states.TrainState, step: int, folder: pathlib.Path
   ) -> Mapping[str, float]:
-    return task.look(_host(state.ema, frozen), step, folder)
+    params = task.assembled(_host(state.ema, frozen))
+    return task.look(params, step, folder)
 
   return [losses, look]
 
@@ -271,7 +272,8 @@ def finish(
 ) -> None:
   """Writes the averaged network with what sampling must know."""
   print(f"writing {directory}", file=sys.stderr)
-  params = _host(state.ema, training.frozen)
+  trained = _host(state.ema, training.frozen)
+  params = task.assembled(trained)
   metadata = {
     **task.size,
     **task.metadata(params),
@@ -281,4 +283,5 @@ def finish(
   facts = {**metadata, "config": dataclasses.asdict(task.network)}
   metadata["identity"] = store.fingerprint(params, facts)
   metadata["steps"] = int(state.step)
+  task.write_beside(trained, directory.parent)
   store.save_network(directory, params, task.network, metadata)

@@ -111,6 +111,13 @@ class Task(abc.ABC):
     del params, step, folder
     return {}
 
+  def assembled(self, params: Any) -> Any:
+    """The network's own parameters, of those that the objective has."""
+    return params
+
+  def write_beside(self, params: Any, workdir: pathlib.Path) -> None:  # noqa: B027 (most tasks write nothing more)
+    """Writes files beside the finished network, of the objective's params."""
+
   def metadata(self, params: Any) -> dict[str, Any]:
     """What sampling must know, besides the size."""
     del params

@@ -1,6 +1,7 @@
 """Task `vism` (stage C)."""
 
 import functools
+import math
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,16 +9,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from more4d_jax import pipeline
-from more4d_jax.checkpoints import store
+from more4d_jax import errors, pipeline
+from more4d_jax.checkpoints import lora_formats, store
 from more4d_jax.data import loader
 from more4d_jax.evaluation import video_metrics
 from more4d_jax.experiment import settings, sources, start
 from more4d_jax.experiment import task as tasks
 from more4d_jax.models import latent_stats, video_vae, vism
+from more4d_jax.models import lora as lora_model
 from more4d_jax.sampling import networks
 from more4d_jax.training.objectives import vism as objective
 from more4d_jax.viewing import panels
+
+_LORA_FILE = "lora.safetensors"
 
 
 class ViSMTask(tasks.Task):
@@ -56,11 +60,29 @@ class ViSMTask(tasks.Task):
       grid=variant.latent_grid,
       image_size=(variant.height, variant.width),
       empty_text=self.tokenizer([""])[0],
+      lora=self.lora,
     )
 
   @property
+  def lora(self) -> lora_model.LoRAConfig | None:
+    """What is trained instead of the network, if anything.
+
+    Raises:
+      UserError: for a negative rank, or an alpha that is no positive number.
+    """
+    rank, alpha = self.config.model.lora_rank, self.config.model.lora_alpha
+    if rank < 0 or not (math.isfinite(alpha) and alpha > 0):
+      raise errors.UserError(
+        f"model.lora_rank is {rank} and model.lora_alpha {alpha}: expected a "
+        "rank of 0 (no LoRA) or more, and a positive alpha"
+      )
+    return lora_model.LoRAConfig(rank, alpha) if rank else None
+
+  @property
   def trainable(self) -> Sequence[str]:
-    """The transformer, and encoders as the config says."""
+    """The LoRA, or else the transformer, and encoders as the config says."""
+    if self.lora is not None:
+      return [f"{lora_model.COLLECTION}/.*"]
     network, switches = self.network, self.config.model
     return [
       "dit/.*",
@@ -76,10 +98,36 @@ class ViSMTask(tasks.Task):
     """Loads the video VAE.
 
     Raises:
-      UserError: if there is none, or the section `sampling` makes no sense.
+      UserError: if there is none, the section `sampling` makes no sense, or
+        there is a LoRA but no network for it to change.
     """
+    if self.lora is not None and not self.config.init_from.vism:
+      raise errors.UserError(
+        f"model.lora_rank is {self.lora.rank}, but there is no network for the "
+        "LoRA to change: set init_from.vism, or model.lora_rank to 0"
+      )
     settings.sampling(self.config, self.network.dit)
     self._video_vae = start.load(self.config, "video_vae", needed=True)
+
+  def _trained_lora(self, params: Any) -> lora_model.LoRA:
+    return lora_model.from_trained(
+      _LORA_FILE, params[lora_model.COLLECTION], self.lora.alpha
+    )
+
+  def assembled(self, params: Any) -> Any:
+    """The network with the LoRA merged into it, if there is one."""
+    if self.lora is None:
+      return params
+    network = {k: v for k, v in params.items() if k != lora_model.COLLECTION}
+    weighted = lora_model.Weighted(self._trained_lora(params))
+    network["dit"], _ = lora_model.merge(network["dit"], [weighted])
+    return network
+
+  def write_beside(self, params: Any, workdir: pathlib.Path) -> None:
+    """Writes the LoRA with the original's names."""
+    if self.lora is not None and jax.process_index() == 0:
+      found = self._trained_lora(params)
+      lora_formats.save(workdir / _LORA_FILE, found, "original")
 
   def _stats(self) -> latent_stats.LatentStats:
     found = self._video_vae.metadata["latent_stats"]

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 from jaxtyping import Array, Float, Key
@@ -62,6 +61,19 @@ class LoRA:
 
   name: str
   modules: Mapping[Place, LowRank]
+
+
+@dataclasses.dataclass(frozen=True)
+class LoRAConfig:
+  """A LoRA to train.
+
+  Attributes:
+    rank: of every module.
+    alpha: see `LowRank`.
+  """
+
+  rank: int
+  alpha: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,25 +230,43 @@ def init(
 
   Args:
     key: of the draws.
-    params: a transformer's parameters or shapes, boxed or not.
+    params: a transformer's boxed parameters or their shapes.
     rank: of every module.
 
-  Returns: nested "down" U(-1/sqrt(D), 1/sqrt(D)) and "up" 0, float32.
+  Returns: boxed nested "down" U(-1/sqrt(D), 1/sqrt(D)) and "up" 0, float32,
+    which lie on a mesh as the kernels' inputs and outputs do.
 
   Source: spec 07 section 7.
   """
+  boxes = traverse_util.flatten_dict(
+    params, sep="/", is_leaf=lambda _, leaf: partitioning.is_box(leaf)
+  )
   flat = {}
   kernels = sorted(linear_maps(partitioning.unbox(params)).items())
   for number, (path, kernel) in enumerate(kernels):
     *stack, width, features = kernel.shape
-    flat[f"{path}/down"] = jax.random.uniform(
-      jax.random.fold_in(key, number),
-      (*stack, width, rank),
-      minval=-(width**-0.5),
-      maxval=width**-0.5,
-    )
-    flat[f"{path}/up"] = jnp.zeros((*stack, rank, features))
+    *above, inner, outer = boxes[f"{path}/kernel"].names
+    down = partitioning.param(_uniform, (*above, inner, None))
+    up = partitioning.param(jax.nn.initializers.zeros, (*above, None, outer))
+    mine = jax.random.fold_in(key, number)
+    flat[f"{path}/down"] = down(mine, (*stack, width, rank))
+    flat[f"{path}/up"] = up(mine, (*stack, rank, features))
   return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def _uniform(key: Key[Array, ""], shape: tuple[int, ...]) -> Array:
+  bound = shape[-2] ** -0.5
+  return jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+
+
+def scaled(tree: Mapping[str, Any], config: LoRAConfig) -> Mapping[str, Any]:
+  """The collection that applies a LoRA in training: ups times alpha / rank."""
+  flat = traverse_util.flatten_dict(tree, sep="/")
+  factor = config.alpha / config.rank
+  return traverse_util.unflatten_dict(
+    {k: v * factor if k.endswith("/up") else v for k, v in flat.items()},
+    sep="/",
+  )
 
 
 def from_trained(name: str, tree: Mapping[str, Any], alpha: float) -> LoRA:
@@ -244,8 +274,7 @@ def from_trained(name: str, tree: Mapping[str, Any], alpha: float) -> LoRA:
 
   Args:
     name: for messages.
-    tree: as `init` made it; its ups were multiplied with alpha / rank when
-      they were applied.
+    tree: as `init` made it, without boxes; `scaled` applied it.
     alpha: see `LowRank`.
   """
   flat = traverse_util.flatten_dict(tree, sep="/")

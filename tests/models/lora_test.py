@@ -49,23 +49,34 @@ def _apply(params, config=_CONFIG, **collections):
   )
 
 
+def _initialise():
+  inputs = _inputs()
+  return backbone.WanDiT(_CONFIG).init(
+    jax.random.key(0),
+    inputs["latents"],
+    jnp.asarray([300.0]),
+    inputs["text"],
+    image_context=inputs["image"],
+  )["params"]
+
+
 @pytest.fixture(scope="module")
 def params():
-  inputs = _inputs()
-  made = jax.eval_shape(
-    lambda: backbone.WanDiT(_CONFIG).init(
-      jax.random.key(0),
-      inputs["latents"],
-      jnp.asarray([300.0]),
-      inputs["text"],
-      image_context=inputs["image"],
-    )
-  )["params"]
+  made = jax.eval_shape(_initialise)
   rng = np.random.default_rng(1)  # Maps that start at zero would hide changes.
   return jax.tree.map(
     lambda x: rng.normal(size=x.shape, scale=0.2).astype(np.float32),
     partitioning.unbox(made),
   )
+
+
+@pytest.fixture(scope="module")
+def boxed():
+  return jax.eval_shape(_initialise)
+
+
+def _fresh(boxed):
+  return partitioning.unbox(lora.init(jax.random.key(3), boxed, rank=4))
 
 
 def _random(params, name, rank, seed, keep=lambda path, layer: True):
@@ -151,8 +162,8 @@ def test_each_kernel_is_rounded_once(params):
     np.testing.assert_array_equal(ours, theirs.astype(ml_dtypes.bfloat16))
 
 
-def test_fresh_lora_changes_nothing_and_learns(params):
-  tree = lora.init(jax.random.key(3), params, rank=4)
+def test_fresh_lora_changes_nothing_and_learns(params, boxed):
+  tree = _fresh(boxed)
   np.testing.assert_array_equal(_apply(params, lora=tree), _apply(params))
   down = np.asarray(tree["head"]["linear"]["down"])
   assert 0.15 < np.abs(down).max() <= 16**-0.5
@@ -166,18 +177,28 @@ def test_fresh_lora_changes_nothing_and_learns(params):
   assert ups["blocks/ffn/fc1/up"].shape == (3, 4, 24)
 
 
-def test_trained_tree_becomes_a_file_of_layers(params):
-  tree = jax.tree.map(
-    lambda x: x + 0.1, lora.init(jax.random.key(3), params, rank=4)
-  )
+def test_trained_tree_becomes_a_file_of_layers(params, boxed):
+  tree = jax.tree.map(lambda x: x + 0.1, _fresh(boxed))
   found = lora.from_trained("mine", tree, alpha=2.0)
   assert len(found.modules) == _MODULES_OUTSIDE + 36
   again = lora.variables(params, [lora.Weighted(found)])
   # Alpha 2 of rank 4: the scale is part of the up matrices.
+  applied = lora.scaled(tree, lora.LoRAConfig(rank=4, alpha=2.0))
+  applied = traverse_util.flatten_dict(applied, sep="/")
   flat = traverse_util.flatten_dict(tree, sep="/")
   for path, value in traverse_util.flatten_dict(again, sep="/").items():
     factor = 0.5 if path.endswith("/up") else 1.0
     np.testing.assert_allclose(value, factor * flat[path], rtol=1e-6)
+    np.testing.assert_allclose(value, applied[path], rtol=1e-6)
+
+
+def test_a_fresh_lora_lies_as_its_kernels_do(boxed):
+  tree = jax.eval_shape(lambda: lora.init(jax.random.key(3), boxed, rank=4))
+  kernel = boxed["blocks"]["ffn"]["fc1"]["kernel"].names
+  pair = tree["blocks"]["ffn"]["fc1"]
+  assert pair["down"].names == (*kernel[:2], None)
+  assert pair["up"].names == (kernel[0], None, kernel[2])
+  assert pair["up"].value.shape == (3, 4, 24)
 
 
 def test_a_lora_for_another_base_lists_everything(params):

@@ -64,7 +64,7 @@ def strag_batch(count, seed=0):
   }
 
 
-def vism_objective(dropout=None):
+def vism_objective(dropout=None, lora=None):
   """With its usual dropout unless told."""
   return vism.ViSMObjective(
     config=VARIANT.vism,
@@ -74,6 +74,7 @@ def vism_objective(dropout=None):
     grid=VARIANT.latent_grid,
     image_size=SIZE[1:],
     empty_text=_tokens([""], VARIANT.vism.text.length)[0],
+    lora=lora,
   )
 
 

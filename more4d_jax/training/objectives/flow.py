@@ -101,6 +101,10 @@ class LatentObjective(abc.ABC):
       method="everything",
     )["params"]
 
+  def variables(self, params: Any) -> dict[str, Any]:
+    """What the network is applied with, of parameters as `init` makes them."""
+    return {"params": params}
+
   def keep(
     self, name: str, batch: Mapping[str, Array], keys: steps.Keys
   ) -> Bool[Array, "B"]:
@@ -127,8 +131,9 @@ class LatentObjective(abc.ABC):
     moments = (batch[f"{self.target}_mean"], batch[f"{self.target}_logvar"])
     latents = posterior_sample(*moments, self.stats, keys)
     conditions = self.conditions(params, batch, keys)
+    variables = self.variables(params)
 
     def velocity(noisy: Array, timestep: Array) -> Array:
-      return self.network.apply({"params": params}, noisy, timestep, conditions)
+      return self.network.apply(variables, noisy, timestep, conditions)
 
     return flow_loss(velocity, latents, self.flow, keys)

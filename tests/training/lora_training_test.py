@@ -1,0 +1,89 @@
+"""ViSM with a LoRA: what is trained, what it computes, what it leaves."""
+
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import traverse_util
+
+from more4d_jax import errors
+from more4d_jax.checkpoints import lora_formats
+from more4d_jax.experiment import modes
+from more4d_jax.models import lora
+from more4d_jax.training import paths
+from more4d_jax.training import step as steps
+from tests.training import nano_batches
+
+_RANK, _ALPHA = 3, 1.5
+
+
+def _task(**model):
+  config = importlib.import_module("configs.vism").get_config("size=nano")
+  config.model.lora_rank, config.model.lora_alpha = _RANK, _ALPHA
+  config.model.update(model)
+  config.lock()
+  return modes.make_task(config, None)
+
+
+def test_only_the_lora_is_trained_and_it_acts_as_if_merged(tmp_path):
+  task = _task()
+  objective = nano_batches.vism_objective(lora=task.lora)
+  params = nano_batches.random_params(objective)
+  trained, frozen = paths.split(params, task.trainable)
+  assert set(trained) == {"lora"}
+  assert set(frozen) == {"dit", "text_encoder", "image_encoder"} & set(params)
+  batch = jax.tree.map(jnp.asarray, nano_batches.vism_batch(2))
+  keys = steps.Keys(0, 0)
+
+  @jax.jit
+  def loss(tree):
+    return objective.loss(paths.merge(tree, frozen), batch, keys)[0]
+
+  value, grads = jax.value_and_grad(loss)(trained)
+  flat = traverse_util.flatten_dict(grads, sep="/")
+  assert len(flat) == 2 * len(lora.linear_maps(params["dit"]))
+  # The text's and the image's paths end in both kinds of attention.
+  assert all(np.abs(g).max() > 0 for g in flat.values())
+
+  plain = nano_batches.vism_objective()
+  merged = task.assembled(jax.device_get(params))
+  assert "lora" not in merged
+  again = jax.jit(lambda p: plain.loss(p, batch, keys)[0])(merged)
+  # Two orders of the same float32 sums.
+  assert float(again) == pytest.approx(float(value), rel=1e-4)
+  without = jax.jit(lambda p: plain.loss(p, batch, keys)[0])(frozen)
+  assert abs(float(without) - float(value)) > 1e-2 * float(value)
+
+  task.write_beside(jax.device_get(params), tmp_path)
+  found = lora_formats.load(tmp_path / "lora.safetensors")
+  assert found.style == "original"
+  weighted = [lora.Weighted(found.lora)]
+  ours, _ = lora.merge(jax.device_get(frozen["dit"]), weighted)
+  jax.tree.map(np.testing.assert_array_equal, ours, merged["dit"])
+  assert {pair.scale for pair in found.lora.modules.values()} == {
+    _ALPHA / _RANK
+  }
+
+
+@pytest.mark.parametrize(
+  ("model", "words"),
+  [
+    ({"lora_rank": -1}, "model.lora_rank is -1"),
+    ({"lora_alpha": 0.0}, "a positive alpha"),
+    ({}, "set init_from.vism"),
+  ],
+)
+def test_mistakes_of_the_config_are_one_line(model, words):
+  with pytest.raises(errors.UserError, match=words) as caught:
+    _task(**model).prepare()
+  assert "\n" not in str(caught.value)
+
+
+def test_without_a_rank_the_network_itself_is_trained():
+  task = _task(lora_rank=0)
+  assert task.lora is None
+  assert "dit/.*" in task.trainable
+  params = {"dit": {"x": np.ones(2)}}
+  assert task.assembled(params) is params
