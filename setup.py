@@ -70,6 +70,7 @@ setuptools.setup(
   extras_require={
     "view": _VIEW,
     "demo": [*_VIEW, "scikit-image>=0.25"],
+    "beam": ["apache-beam>=2.60"],
     "test": _TEST + _VIEW,
     "reference": _REFERENCE,
     "gpu": ["jax[cuda13]>=0.10.2,<0.13"],

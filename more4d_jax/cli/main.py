@@ -43,7 +43,9 @@ COMMANDS: Mapping[str, Command] = {
   "view": Command("view", "view", "look at a scene in the browser"),
   "export": Command("export", "export", "a scene to files of other programs"),
   "data": Command(
-    "data", "commands", "records: make, import, validate, stats, show"
+    "data",
+    "commands",
+    "records: make, import, curate, ask, validate, stats, show",
   ),
   "train-all": Command(
     "train_all", "train_all", "records, five trainings, a bundle and a scene"

@@ -221,6 +221,20 @@ def decode(
   }
 
 
+def with_caption(fields: Mapping[str, bytes], caption: str) -> dict[str, bytes]:
+  """The byte strings of the same record under another caption.
+
+  Raises:
+    codec.DamagedError: no header, or one of another schema version.
+  """
+  header = read_header(fields)
+  blob = caption.encode()
+  header["crc32"]["caption"] = zlib.crc32(blob)
+  text = json.dumps(header, sort_keys=True).encode()
+  header_blob = text + b"\n" + _checksum(text)
+  return {**fields, "caption": blob, "header": header_blob}
+
+
 def read_header(fields: Mapping[str, bytes]) -> dict[str, Any]:
   """Versions, shape and checksums of an encoded record.
 
