@@ -14,6 +14,7 @@ _ON_GRID = 1e-3  # Pixels; what float32 rounding leaves of an exact point.
 _NEAR_GRID = 1.0  # Pixels; further off a point is not the pixel's.
 _OFF_GRID_SHARE = 0.05
 _CHECK_MEDIAN = 1.0  # Pixels between imported and the source's 2D tracks.
+_CHECK_BEHIND = 0.01  # Of the visible points; sources have a few wrong ones.
 _ZOOM = 1.0  # Pixels that a changing camera matrix may move a corner.
 
 
@@ -87,12 +88,14 @@ def _record(
   tracks, poses, frame = _first_camera(scene, part)
   own = _own_camera(tracks, poses, frame)
   visible = scene.visible[part].astype(bool)
-  _compare_positions(scene, part, own, visible, intrinsics)
+  pixels = geometry.project(own, intrinsics)
+  _compare_positions(scene, part, own, pixels, visible)
+  visible = _inside_only(visible, own, pixels, scene.size, notes)
   video, source_size = _video(scene, span)
   depth = _depth(scene, span, len(video))
   fields = {"tracks": None, "visible": None}
   if scene.grid is None:
-    points = _points(tracks, own, visible, intrinsics, scene.size)
+    points = _points(tracks, own, visible, pixels, scene.size)
     fields["points"] = points
     _points_depth(depth, points)
   else:
@@ -176,22 +179,39 @@ def _compare_positions(
   scene: scene_lib.Scene,
   part: slice,
   own: np.ndarray,
+  found: np.ndarray,
   visible: np.ndarray,
-  intrinsics: np.ndarray,
 ) -> None:
   if scene.positions is None:
     return
   wanted = scene.positions[part]
-  found = geometry.project(own, intrinsics)
   known = visible & np.isfinite(wanted).all(-1) & np.isfinite(found).all(-1)
   if not known.any():
     return
   error = np.linalg.norm(found - wanted, axis=-1)[known]
-  if not np.median(error) <= _CHECK_MEDIAN or (own[..., 2][known] <= 0).any():
+  behind = (own[..., 2][known] <= 0).mean()
+  if not np.median(error) <= _CHECK_MEDIAN or behind > _CHECK_BEHIND:
     raise scene_lib.Refused(
       f"its tracks land {np.median(error):.1f} pixels (median) off the "
       f"source's own 2D tracks; the file follows another convention"
     )
+
+
+def _inside_only(
+  visible: np.ndarray,
+  own: np.ndarray,
+  pixels: np.ndarray,
+  size: tuple[int, int],
+  notes: list[str],
+) -> np.ndarray:
+  """Hides what is behind the camera or outside the picture."""
+  with np.errstate(invalid="ignore"):
+    inside = ((pixels >= 0) & (pixels <= [size[1], size[0]])).all(-1)
+    wrong = visible & np.isfinite(own).all(-1) & ~(inside & (own[..., 2] > 0))
+  if wrong.any():
+    share = 100 * wrong.sum() / visible.sum()
+    notes.append(f"{share:.2g} % of what is visible lies outside: hidden")
+  return visible & ~wrong
 
 
 def _video(
@@ -279,12 +299,11 @@ def _points(
   tracks: np.ndarray,
   own: np.ndarray,
   visible: np.ndarray,
-  intrinsics: np.ndarray,
+  pixels: np.ndarray,
   size: tuple[int, int],
 ) -> schema.Points:
   """Points that are seen at least once, asked for where that is first."""
   known = np.isfinite(tracks).all(-1)
-  pixels = geometry.project(own, intrinsics)
   inside = (pixels >= 0) & (pixels < [size[1], size[0]])
   seen = visible & known
   usable = seen & inside.all(-1) & (own[..., 2] > 0)

@@ -50,7 +50,7 @@ def _read(
   video, caption = None, None
   film = _video(path, settings.videos)
   if film is not None:
-    video = media.read_video(film, settings.max_video_values)
+    video = functools.partial(media.read_video, film, settings.max_video_values)
     caption = sources.caption(film.with_suffix(".txt"))
   return dense_pickle.scene_of(
     content,

@@ -8,7 +8,7 @@ found from the first frame (`ray_grid`).
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,14 +29,15 @@ class Source:
     source: data set and place.
     licence: of the content.
     caption: None if it is missing.
-    video: [F H W 3] uint8 and frames a second; None if there is none.
+    video: largest number of frames -> [F H W 3] uint8 and frames a second;
+      None if there is none.
   """
 
   name: str
   source: str
   licence: str
   caption: str | None
-  video: tuple[np.ndarray, float] | None
+  video: Callable[[int], tuple[np.ndarray, float]] | None
   fps: float
 
 
@@ -57,7 +58,8 @@ def scene_of(content: Any, source: Source) -> scene_lib.Scene:
   if source.video is None:
     notes.append("no video: the first frame is made of the file's colours")
   else:
-    film, fps = source.video[0], source.video[1] or source.fps
+    film, rate = source.video(max(2 * len(coords), _LONG_VIDEO + 1))
+    fps = rate or source.fps
     if len(film) > _LONG_VIDEO:
       numbers, film = numbers * 2, film[::2]
     usable = min(len(film), len(coords))

@@ -38,7 +38,7 @@ def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
     sequences = defaultdict(list)
     for entry in _entries(path):
       if entry.get("camera_name", "left") == "left":
-        sequences[entry["sequence_name"]].append(entry)
+        sequences[str(entry.get("sequence_name"))].append(entry)
     units += [
       (str(path), name, json.dumps(frames))
       for name, frames in sorted(sequences.items())
@@ -59,7 +59,8 @@ def found(
 
 def _entries(path: pathlib.Path) -> list[dict[str, Any]]:
   try:
-    return list(json.loads(sources.read_gzip(path, _MAX_ANNOTATIONS)))
+    entries = json.loads(sources.read_gzip(path, _MAX_ANNOTATIONS))
+    return [dict(entry) for entry in entries]
   except (ValueError, TypeError) as error:
     raise errors.UserError(f"{path} is no gzipped JSON ({error})") from error
 
@@ -70,7 +71,7 @@ def _read(
   frames: list[dict[str, Any]],
   settings: scene_lib.Settings,
 ) -> scene_lib.Scene:
-  frames = sorted(frames, key=lambda entry: entry["frame_number"])
+  frames = sorted(frames, key=lambda entry: int(entry["frame_number"]))
   split = annotations.stem.removeprefix("frame_annotations_")
   find = functools.partial(_find, annotations.parent, split)
   try:

@@ -22,9 +22,16 @@ _BROKEN = (av.FFmpegError, OSError, EOFError, ValueError, zipfile.BadZipFile)
 
 
 def read_video(
-  file: str | os.PathLike[str] | IO[bytes], max_values: int
+  file: str | os.PathLike[str] | IO[bytes],
+  max_values: int,
+  max_frames: int | None = None,
 ) -> tuple[np.ndarray, float]:
-  """All frames [F H W 3] uint8 of a video, and its frames a second.
+  """The frames [F H W 3] uint8 of a video, and its frames a second.
+
+  Args:
+    file: its path or content.
+    max_values: frames times pixels that may be read.
+    max_frames: read no more than so many; None reads all.
 
   Raises:
     Refused: it cannot be decoded, is empty or larger than `max_values`
@@ -46,6 +53,8 @@ def read_video(
             f"the video has more than {max_values} pixels in all its frames"
           )
         frames.append(frame.to_ndarray(format="rgb24"))
+        if len(frames) == max_frames:
+          break
   except _BROKEN as error:
     raise scene_lib.Refused(f"the video cannot be decoded ({error})") from error
   if not frames:

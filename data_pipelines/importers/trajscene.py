@@ -131,7 +131,9 @@ def _read(
     if "caption" in parts:
       caption = parts["caption"].read().decode(errors="replace").strip()
     content = sources.unpickled(parts["tracks"].name)
-    video = media.read_video(parts["video"], settings.max_video_values)
+    video = functools.partial(
+      media.read_video, parts["video"], settings.max_video_values
+    )
     return dense_pickle.scene_of(
       content,
       dense_pickle.Source(

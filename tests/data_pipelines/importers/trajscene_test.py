@@ -28,16 +28,19 @@ def scene_arrays(frames=9, grid=GRID, seed=0):
   focal, cx, cy = source[1], source[1] // 2, source[0] // 2
   drift = rng.uniform(-2, 2, (2, height, width))
   depth = 2 + rng.random((height, width))
-  coords = []
+  coords, inside = [], []
   for t in range(frames):
     u, v = columns + t * drift[0] * (t > 0), rows + t * drift[1] * (t > 0)
     z = depth * (1 + 0.01 * t)
+    across, down = u / SCALE + 0.5, v / SCALE + 0.5
+    seen = (across >= 0) & (across <= width) & (down >= 0) & (down <= height)
+    inside.append(seen.ravel())
     coords.append(np.stack([(u - cx) / focal * z, (v - cy) / focal * z, z], -1))
   colours = rng.integers(0, 255, (height * width, 3))
   return {
     "coords": np.stack(coords).reshape(frames, -1, 3).astype(np.float32),
     "colors": colours.astype(np.float32),
-    "vis": rng.random((frames, height * width)) > 0.3,
+    "vis": (rng.random((frames, height * width)) > 0.3) & np.stack(inside),
   }
 
 
