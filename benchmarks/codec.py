@@ -4,7 +4,9 @@ Run from the repository: python benchmarks/codec.py --out FILE.md
 It prints a table, and writes it where `--out` says. Scenes are procedural;
 `each camera` has its tracks in every frame's own camera, `mild` and `strong`
 jitter add what a tracker and a depth network add to them. Rates are records a
-second of wall time with all `--threads` decoding different records.
+second with all `--threads` decoding different records: of wall time, and in
+brackets of the CPU time of one thread, which other work on the machine does
+not change as much.
 """
 
 import argparse
@@ -91,13 +93,14 @@ def cases(
 
 def rate(
   work: Callable[[int], None], count: int, threads: int, repeats: int
-) -> float:
-  """Calls a second of `work(0)`, `work(1)`, ... in several threads."""
+) -> str:
+  """Calls a second of `work(0)`, `work(1)`, ...: of wall, of CPU time."""
   with futures.ThreadPoolExecutor(threads) as pool:
     list(pool.map(work, range(count)))
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     list(pool.map(work, [i % count for i in range(count * repeats)]))
-  return count * repeats / (time.perf_counter() - start)
+  wall, cpu = time.perf_counter() - start, time.process_time() - cpu
+  return f"{count * repeats / wall:.1f} ({count * repeats / cpu:.1f})"
 
 
 def measure(
@@ -132,13 +135,12 @@ def measure(
     track_codec.decode(blobs[i])
 
   rates = [
-    rate(work, len(scenes), threads, 10)
+    rate(work, len(scenes), threads, repeats=4)
     for work in (planes, video_and_planes, whole_tracks)
   ]
   cells = [f"{size / 1e6:.2f}" for size in np.mean(sizes, axis=0)]
   cells += [f"{worst:.2e}", f"{spent / len(scenes):.1f}"]
-  cells += [f"{found:.1f}" for found in rates]
-  return f"| {name} | " + " | ".join(cells) + " |"
+  return f"| {name} | " + " | ".join([*cells, *rates]) + " |"
 
 
 def main() -> None:
@@ -170,7 +172,9 @@ def main() -> None:
     f"threads on {os.cpu_count()} cores, {platform.machine()}, NumPy "
     f"{np.__version__}. Tracks within 5e-4 of the first depth, depth within "
     f"5e-4, H.264 4:4:4 crf {codec.VIDEO_CRF}. MB are 1e6 bytes; encoding in "
-    f"CPU seconds; the last three columns are records a second.",
+    f"CPU seconds; the last three columns are records a second (and a CPU "
+    f"second of one thread). Load average at the start: "
+    f"{os.getloadavg()[0]:.1f}.",
     "",
     "| tracks | float32 MB | float16 + zstd MB | ours MB | whole record MB | "
     "worst error | encode s | to planes | video + planes | to tracks |",

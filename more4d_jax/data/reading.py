@@ -6,7 +6,6 @@ has read it. Which one stands in depends on the damaged one's number alone, so
 the order of examples stays what it was.
 """
 
-import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
@@ -55,12 +54,13 @@ class Reader(grain.transforms.RandomMap):
       DamagedRecordError: neither it nor those tried instead can be read.
     """
     processes.exit_with_parent()
-    note = ""
+    note, state = "", rng.bit_generator.state
     for attempt in range(min(_ATTEMPTS, len(self._source))):
       number = (index + attempt * _STRIDE) % len(self._source)
       try:
         item = self._source[number]
-        example = apply(self._transform, item, copy.deepcopy(rng))
+        rng.bit_generator.state = state  # The same choices at each attempt.
+        example = apply(self._transform, item, rng)
       except errors.DamagedRecordError as error:
         note = note or str(error)
         continue

@@ -77,6 +77,16 @@ def test_same_record_same_bytes():
   assert first == records.encode(scenes.record(views=1))
 
 
+def test_a_video_that_lost_a_frame_is_noticed(monkeypatch):
+  whole = codec.encode_video
+  monkeypatch.setattr(
+    codec, "encode_video", lambda video, *rest: whole(video[:-1], *rest)
+  )
+  fields = records.encode(scenes.record())
+  with pytest.raises(codec.DamagedError, match="4 frames, the header says 5"):
+    records.decode(fields, ("video",))
+
+
 def test_invalid_points_survive():
   record = scenes.record()
   depth, tracks = record.depth.copy(), record.tracks.copy()
@@ -183,6 +193,16 @@ def test_another_schema_version_is_refused(version):
     f"record 7 (file) has schema version {version}, this program reads 2; "
     f"make or import these records again"
   )
+
+
+def test_planes_are_those_of_the_tracks():
+  item = records.EncodedRecord(records.encode(scenes.record()))
+  np.testing.assert_array_equal(
+    item.track_planes().tracks(), item.decode(("tracks",))["tracks"]
+  )
+  sparse = records.EncodedRecord(records.encode(scenes.record(sparse=True)))
+  with pytest.raises(errors.UserError, match="record is sparse"):
+    sparse.track_planes()
 
 
 def test_the_shape_needs_no_tracks():
