@@ -83,9 +83,8 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   )
   out["out.depth"] = wan_weights.channels_first(depth)
   wide = io["out.widen_training.weight"]
-  kernel = backbone.widen_patch_kernel(
-    wan_weights.to_ours(io["in.widen.weight"]), wide.shape[1]
-  )
+  narrow = np.moveaxis(io["in.widen.weight"], (0, 1), (-1, -2))
+  kernel = backbone.widen_patch_kernel(narrow, wide.shape[1])
   out["out.widen_training.weight"] = np.moveaxis(kernel, (-1, -2), (0, 1))
   out["out.widen_training.bias"] = io["in.widen.bias"]
   return {key: np.asarray(value) for key, value in out.items()}
