@@ -3,6 +3,7 @@
 import collections
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -342,4 +343,7 @@ def test_a_killed_process_leaves_no_workers(tmp_path):
   until = time.monotonic() + 30
   while any(map(_alive, children)) and time.monotonic() < until:
     time.sleep(0.1)
-  assert not any(map(_alive, children))
+  left = list(filter(_alive, children))
+  for process in left:
+    os.kill(process, signal.SIGKILL)
+  assert not left
