@@ -1,31 +1,35 @@
-"""Networks, bundles of networks and training states on disk.
+"""Networks and bundles of networks on disk.
 
-A network is a directory `params/` (an Orbax tree) and `network.json` (kind,
-configuration, metadata). A bundle is a directory of networks and a
-`model.json` that names them. Both are written under a temporary name and
-renamed when complete, so a directory that exists is whole.
+A network is a directory with `network.json` (kind, configuration, metadata)
+and its parameters: an Orbax tree `params/`, or the names of its parts, which
+are networks beside it, so that several share one text encoder. A bundle is a
+directory of networks and a `model.json` that names them. All are written under
+a temporary name and renamed when complete, so a directory that exists is
+whole.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-import types
-import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from more4d_jax import errors
+from more4d_jax.checkpoints import arrays, configurations, weight_files
 
 FORMAT_VERSION = 1
 KINDS = ("video_vae", "depth", "motion_vae", "strag", "vism")
 _NETWORK, _MODEL, _PARAMS = "network.json", "model.json", "params"
+# Published tensors that no network of ours holds.
+_CARRIED = "carried.safetensors"
+_WEIGHT_ERRORS = (ValueError, OSError, KeyError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,65 +37,39 @@ class Network:
   """One trained network.
 
   Attributes:
-    kind: one of KINDS.
+    kind: one of KINDS, or of a part of one: see `configurations.classes`.
     config: the frozen dataclass its module takes.
     params: nested dict of numpy arrays.
     metadata: what sampling must know (JSON values).
+    files: what else belongs to it by name, as "tokenizer".
   """
 
   kind: str
   config: Any
   params: Any
   metadata: dict[str, Any]
+  files: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
 
 
-def config_classes() -> dict[str, type]:
-  """Maps each kind of network to the dataclass that configures it."""
-  from more4d_jax.models import motion_vae, strag, video_vae, vism
-  from more4d_jax.models.encoders import depth
+@dataclasses.dataclass(frozen=True)
+class OpenNetwork:
+  """A network whose parameters are still on disk.
 
-  return {
-    "video_vae": video_vae.VideoVAEConfig,
-    "depth": depth.DepthConfig,
-    "motion_vae": motion_vae.MotionVAEConfig,
-    "strag": strag.STraGConfig,
-    "vism": vism.ViSMConfig,
-  }
-
-
-def _value_from_json(annotation: Any, value: Any) -> Any:
-  origin = typing.get_origin(annotation)
-  if origin in (typing.Union, types.UnionType):
-    if value is None:
-      return None
-    inner = [a for a in typing.get_args(annotation) if a is not type(None)]
-    return _value_from_json(inner[0], value)
-  if dataclasses.is_dataclass(annotation):
-    return config_from_json(annotation, value)
-  if origin is tuple or annotation is tuple:
-    kinds = typing.get_args(annotation)
-    inner = kinds[0] if kinds else Any
-    return tuple(_value_from_json(inner, v) for v in value)
-  return value
-
-
-def config_from_json(cls: type, values: Mapping[str, Any]) -> Any:
-  """Rebuilds a configuration dataclass from `dataclasses.asdict` as JSON.
-
-  Raises:
-    UserError: if a field is unknown to this version.
+  Attributes:
+    kind: see `Network`.
+    config: see `Network`.
+    metadata: see `Network`.
+    params: path -> array.
+    carried: published name -> tensor that only conversion back needs.
+    parts: parameters -> the metadata of the part that holds them.
   """
-  hints = typing.get_type_hints(cls)
-  names = {field.name for field in dataclasses.fields(cls)}
-  unknown = sorted(set(values) - names)
-  if unknown:
-    raise errors.UserError(
-      f"{cls.__name__} has no field {unknown[0]!r}: the checkpoint was "
-      "written by another version; train or convert it again"
-    )
-  return cls(
-    **{key: _value_from_json(hints[key], v) for key, v in values.items()}
-  )
+
+  kind: str
+  config: Any
+  metadata: dict[str, Any]
+  params: Mapping[str, arrays.StoredArray]
+  carried: Mapping[str, arrays.LazyArray]
+  parts: Mapping[str, dict[str, Any]]
 
 
 def fingerprint(params: Any, facts: Mapping[str, Any]) -> str:
@@ -135,6 +113,73 @@ def _temporary(final: pathlib.Path) -> pathlib.Path:
   return temporary
 
 
+@contextlib.contextmanager
+def new_directory(
+  directory: str | os.PathLike[str],
+) -> Iterator[pathlib.Path]:
+  """A directory to fill, which gets its name when all went well.
+
+  An older one of that name is replaced then; after an error nothing is left.
+  """
+  final = pathlib.Path(directory).absolute()
+  temporary = _temporary(final)
+  try:
+    yield temporary
+  except BaseException:
+    if jax.process_index() == 0:
+      shutil.rmtree(temporary, ignore_errors=True)
+    raise
+  if jax.process_index() == 0:
+    _replace_directory(temporary, final)
+
+
+def write_header(
+  directory: pathlib.Path,
+  config: Any,
+  metadata: Mapping[str, Any],
+  *,
+  parts: Mapping[str, str] | None = None,
+  files: Mapping[str, str] | None = None,
+) -> None:
+  """Writes what is known of a network beside its parameters.
+
+  Args:
+    directory: of the network, not yet under its name.
+    config: one of the dataclasses of `configurations.classes`.
+    metadata: JSON values.
+    parts: name among the parameters -> directory beside this network's.
+    files: name -> file or folder in the directory.
+  """
+  kinds = {cls: kind for kind, cls in configurations.classes().items()}
+  header = {
+    "format": FORMAT_VERSION,
+    "kind": kinds[type(config)],
+    "config": dataclasses.asdict(config),
+    "metadata": dict(metadata),
+  }
+  for name, value in (("parts", parts), ("files", files)):
+    if value:
+      header[name] = dict(value)
+  _write_json(directory / _NETWORK, header)
+
+
+def save_params(directory: pathlib.Path, params: Any) -> None:
+  """Writes parameters of a network that is not yet under its name.
+
+  Args:
+    directory: of the network.
+    params: nested dict of arrays without boxes; see `arrays.save`.
+  """
+  arrays.save(directory / _PARAMS, params)
+
+
+def save_carried(
+  directory: pathlib.Path, tensors: Mapping[str, arrays.LazyArray]
+) -> None:
+  """Keeps published tensors as they are, to be given back."""
+  weight_files.write_safetensors(directory / _CARRIED, tensors)
+
+
 def save_network(
   directory: str | os.PathLike[str],
   params: Any,
@@ -146,24 +191,13 @@ def save_network(
   Args:
     directory: where the network goes; its parents are made.
     params: nested dict of arrays without boxes.
-    config: one of the dataclasses of `config_classes`.
+    config: one of the dataclasses of `configurations.classes`.
     metadata: JSON values.
   """
-  kinds = {cls: kind for kind, cls in config_classes().items()}
-  final = pathlib.Path(directory).absolute()
-  temporary = _temporary(final)
-  with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(temporary / _PARAMS, params)
-    checkpointer.wait_until_finished()
-  if jax.process_index() == 0:
-    header = {
-      "format": FORMAT_VERSION,
-      "kind": kinds[type(config)],
-      "config": dataclasses.asdict(config),
-      "metadata": dict(metadata),
-    }
-    _write_json(temporary / _NETWORK, header)
-    _replace_directory(temporary, final)
+  with new_directory(directory) as temporary:
+    save_params(temporary, params)
+    if jax.process_index() == 0:
+      write_header(temporary, config, metadata)
 
 
 def _read_json(
@@ -205,37 +239,74 @@ def load_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
   )
 
 
-def _load_params(directory: pathlib.Path) -> Any:
-  with ocp.PyTreeCheckpointer() as checkpointer:
-    shapes = checkpointer.metadata(directory).item_metadata
-    if shapes is None:
-      raise ValueError("no metadata of the arrays")
-    restore = jax.tree.map(
-      lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes.tree
-    )
-    return checkpointer.restore(
-      directory, args=ocp.args.PyTreeRestore(restore_args=restore)
-    )
+def _damaged(directory: pathlib.Path, error: Exception) -> errors.UserError:
+  line = str(error).splitlines()[0] if str(error) else type(error).__name__
+  return errors.UserError(
+    f"the weights in {directory} are damaged ({line}): train, convert or "
+    "bundle them again"
+  )
 
 
-def load_network(directory: str | os.PathLike[str]) -> Network:
+def load_network(
+  directory: str | os.PathLike[str],
+  shared: dict[pathlib.Path, Network] | None = None,
+) -> Network:
   """Reads a network; its parameters are numpy arrays in host memory.
+
+  Args:
+    directory: of the network.
+    shared: parts that were read before, and those read now.
 
   Raises:
     UserError: if the directory holds no network, or a damaged one.
   """
   path = pathlib.Path(directory).absolute()
+  shared = {} if shared is None else shared
   header = load_header(path)
-  try:
-    params = _load_params(path / _PARAMS)
-  except (ValueError, OSError, KeyError) as error:
-    line = str(error).splitlines()[0] if str(error) else type(error).__name__
-    raise errors.UserError(
-      f"the weights in {path / _PARAMS} are damaged ({line}): train or bundle "
-      "them again"
-    ) from error
-  config = config_from_json(config_classes()[header["kind"]], header["config"])
-  return Network(header["kind"], config, params, header["metadata"])
+  files = {k: path / name for k, name in header.get("files", {}).items()}
+  params: dict[str, Any] = {}
+  if "parts" not in header:
+    try:
+      params = arrays.load(path / _PARAMS)
+    except _WEIGHT_ERRORS as error:
+      raise _damaged(path / _PARAMS, error) from error
+  for name, beside in header.get("parts", {}).items():
+    place = path.parent / beside
+    if place not in shared:
+      shared[place] = load_network(place)
+    params[name] = shared[place].params
+    files.update(shared[place].files)
+  config = configurations.from_json(
+    configurations.classes()[header["kind"]], header["config"]
+  )
+  return Network(header["kind"], config, params, header["metadata"], files)
+
+
+def open_network(directory: str | os.PathLike[str]) -> OpenNetwork:
+  """As `load_network`, with the parameters left on disk."""
+  path = pathlib.Path(directory).absolute()
+  header = load_header(path)
+  params: dict[str, arrays.StoredArray] = {}
+  carried: dict[str, arrays.LazyArray] = {}
+  parts: dict[str, dict[str, Any]] = {}
+  if "parts" not in header:
+    try:
+      params = arrays.open_stored(path / _PARAMS)
+    except _WEIGHT_ERRORS as error:
+      raise _damaged(path / _PARAMS, error) from error
+  if (path / _CARRIED).is_file():
+    carried.update(weight_files.open_weights(path / _CARRIED).tensors)
+  for name, beside in header.get("parts", {}).items():
+    part = open_network(path.parent / beside)
+    params |= {f"{name}/{key}": value for key, value in part.params.items()}
+    carried |= part.carried
+    parts[name] = part.metadata
+  config = configurations.from_json(
+    configurations.classes()[header["kind"]], header["config"]
+  )
+  return OpenNetwork(
+    header["kind"], config, header["metadata"], params, carried, parts
+  )
 
 
 def bundle(
@@ -267,14 +338,10 @@ def bundle(
       )
     found[header["kind"]] = (source, header)
   _check_lineage({kind: header for kind, (_, header) in found.items()})
-  temporary = _temporary(final)
-  for kind, (source, _) in found.items():
-    shutil.copytree(source, temporary / kind)
-  _write_json(
-    temporary / _MODEL,
-    {"format": FORMAT_VERSION, "networks": {kind: kind for kind in found}},
-  )
-  _replace_directory(temporary, final)
+  with new_directory(final) as temporary:
+    for kind, (source, _) in found.items():
+      shutil.copytree(source, temporary / kind)
+    write_model(temporary, {kind: kind for kind in found})
 
 
 def _check_lineage(headers: Mapping[str, Mapping[str, Any]]) -> None:
@@ -289,8 +356,8 @@ def _check_lineage(headers: Mapping[str, Mapping[str, Any]]) -> None:
         )
 
 
-def load_bundle(directory: str | os.PathLike[str]) -> dict[str, Network]:
-  """Reads every network of a bundle, by kind.
+def networks_of(directory: str | os.PathLike[str]) -> dict[str, str]:
+  """The networks that a bundle names: kind -> directory in it.
 
   Raises:
     UserError: if the directory is no bundle, or a damaged one.
@@ -299,72 +366,26 @@ def load_bundle(directory: str | os.PathLike[str]) -> dict[str, Network]:
   model = _read_json(
     path / _MODEL, "a bundle", "make one with `more4d bundle`", ("networks",)
   )
+  return dict(model["networks"])
+
+
+def load_bundle(directory: str | os.PathLike[str]) -> dict[str, Network]:
+  """Reads every network of a bundle, by kind.
+
+  Raises:
+    UserError: if the directory is no bundle, or a damaged one.
+  """
+  path = pathlib.Path(directory).absolute()
+  shared: dict[pathlib.Path, Network] = {}
   return {
-    kind: load_network(path / name) for kind, name in model["networks"].items()
+    kind: load_network(path / name, shared)
+    for kind, name in networks_of(path).items()
   }
 
 
-class TrainingCheckpoints:
-  """Checkpoints of a run: state, loader position and other JSON values."""
-
-  def __init__(self, directory: str | os.PathLike[str], *, keep: int):
-    """Opens or makes the directory; the newest `keep` checkpoints stay."""
-    # Copies are synchronous on CPU: there the saved buffer could be the very
-    # one that the next step is given to overwrite.
-    self._manager = ocp.CheckpointManager(
-      pathlib.Path(directory).absolute(),
-      options=ocp.CheckpointManagerOptions(
-        max_to_keep=keep,
-        enable_async_checkpointing=jax.default_backend() != "cpu",
-      ),
-    )
-
-  def latest_step(self) -> int | None:
-    """Returns the newest finished step, or None before the first."""
-    return self._manager.latest_step()
-
-  def save(self, step: int, state: Any, extra: Mapping[str, Any]) -> None:
-    """Writes one checkpoint unless this step is already there."""
-    if step in self._manager.all_steps():
-      return
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state),
-        extra=ocp.args.JsonSave(dict(extra)),
-      ),
-    )
-
-  def restore(
-    self, abstract_state: Any, step: int | None = None
-  ) -> tuple[Any, dict[str, Any]]:
-    """Reads a checkpoint into the shardings of `abstract_state`.
-
-    Args:
-      abstract_state: tree of ShapeDtypeStruct with shardings.
-      step: which one; the newest by default.
-
-    Raises:
-      UserError: if the checkpoint does not fit the state.
-    """
-    step = self.latest_step() if step is None else step
-    try:
-      found = self._manager.restore(
-        step,
-        args=ocp.args.Composite(
-          state=ocp.args.StandardRestore(abstract_state),
-          extra=ocp.args.JsonRestore(),
-        ),
-      )
-    except (ValueError, KeyError, OSError) as error:
-      line = str(error).splitlines()[0] if str(error) else type(error).__name__
-      raise errors.UserError(
-        f"checkpoint {step} in {self._manager.directory} does not fit this "
-        f"run ({line}): delete it, or use another --workdir"
-      ) from error
-    return found["state"], found["extra"]
-
-  def close(self) -> None:
-    """Waits for unfinished writes."""
-    self._manager.wait_until_finished()
-    self._manager.close()
+def write_model(directory: pathlib.Path, networks: Mapping[str, str]) -> None:
+  """Names the networks of a bundle: kind -> directory in it."""
+  value = {"format": FORMAT_VERSION, "networks": dict(networks)}
+  temporary = directory / f"{_MODEL}.partial"
+  _write_json(temporary, value)
+  os.replace(temporary, directory / _MODEL)

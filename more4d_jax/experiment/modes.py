@@ -15,7 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from more4d_jax import errors, partitioning, rng
-from more4d_jax.checkpoints import store
+from more4d_jax.checkpoints import store, training_states
 from more4d_jax.data import loader as loaders
 from more4d_jax.experiment import (
   depth,
@@ -250,7 +250,7 @@ def _evaluate(task: tasks.Task, root: pathlib.Path) -> None:
     )
   settings.check_workdir(task.config, root)
   training = prepare(task)
-  checkpoints = store.TrainingCheckpoints(
+  checkpoints = training_states.TrainingCheckpoints(
     root / "checkpoints", keep=training.config.checkpoint_keep
   )
   if checkpoints.latest_step() is None:

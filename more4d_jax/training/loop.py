@@ -17,7 +17,7 @@ import tqdm
 from jax.sharding import Mesh
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import store
+from more4d_jax.checkpoints import training_states
 from more4d_jax.training import metrics as metrics_lib
 from more4d_jax.training import prefetch
 from more4d_jax.training import state as states
@@ -211,7 +211,7 @@ def train(
     Interrupted: after saving, when asked to stop by a signal.
   """
   root = pathlib.Path(workdir)
-  checkpoints = store.TrainingCheckpoints(
+  checkpoints = training_states.TrainingCheckpoints(
     root / "checkpoints", keep=training.config.checkpoint_keep
   )
   if checkpoints.latest_step() is None:
@@ -243,7 +243,7 @@ def train(
 
 
 def restore(
-  training: Training, checkpoints: store.TrainingCheckpoints
+  training: Training, checkpoints: training_states.TrainingCheckpoints
 ) -> tuple[states.TrainState, dict[str, Any]]:
   """Reads the newest checkpoint; returns the state and what lies beside it.
 
@@ -263,7 +263,7 @@ def restore(
 
 def _save(
   training: Training,
-  checkpoints: store.TrainingCheckpoints,
+  checkpoints: training_states.TrainingCheckpoints,
   state: states.TrainState,
   position: dict[str, Any],
 ) -> None:
@@ -278,7 +278,7 @@ def _save(
 def _after_step(
   training: Training,
   root: pathlib.Path,
-  checkpoints: store.TrainingCheckpoints,
+  checkpoints: training_states.TrainingCheckpoints,
   log: _Log,
   now: tuple[states.TrainState, dict[str, Any], int],
 ) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import store
+from more4d_jax.checkpoints import configurations, store
 from more4d_jax.models import variants, video_vae
 
 _PARAMS = {
@@ -37,8 +37,8 @@ def test_network_is_read_back_exactly(tmp_path):
 def test_every_configuration_survives_json(kind, size):
   config = getattr(variants.get(size), kind)
   text = json.dumps(dataclasses.asdict(config))
-  cls = store.config_classes()[kind]
-  assert store.config_from_json(cls, json.loads(text)) == config
+  cls = configurations.classes()[kind]
+  assert configurations.from_json(cls, json.loads(text)) == config
 
 
 def test_saving_again_replaces(tmp_path):

@@ -222,9 +222,11 @@ def test_checkpoint_of_another_shape_is_one_clear_error(tmp_path):
   other = jax.tree.map(
     lambda s: jax.ShapeDtypeStruct((*s.shape, 3), s.dtype), training.abstract
   )
-  from more4d_jax.checkpoints import store
+  from more4d_jax.checkpoints import training_states
 
-  checkpoints = store.TrainingCheckpoints(tmp_path / "checkpoints", keep=2)
+  checkpoints = training_states.TrainingCheckpoints(
+    tmp_path / "checkpoints", keep=2
+  )
   with pytest.raises(errors.UserError, match="does not fit"):
     checkpoints.restore(other)
   checkpoints.close()
