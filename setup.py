@@ -41,6 +41,7 @@ _VIEW = [
   "trimesh>=4.5",
   "viser>=1.0",
 ]
+_CONVERT = ["sentencepiece>=0.2", "tokenizers>=0.20"]
 _TEST = [
   "beartype>=0.19",
   "hypothesis>=6.100",
@@ -71,7 +72,8 @@ setuptools.setup(
     "view": _VIEW,
     "demo": [*_VIEW, "scikit-image>=0.25"],
     "beam": ["apache-beam>=2.60"],
-    "test": _TEST + _VIEW,
+    "convert": _CONVERT,
+    "test": _TEST + _VIEW + _CONVERT,
     "reference": _REFERENCE,
     "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
     "tpu": ["jax[tpu]>=0.10.2,<0.13"],

@@ -73,6 +73,8 @@ class Networks:
     self._found = dict(found)
     self._overrides = overrides or Overrides()
     self._bound: dict[str, networks.Bound] = {}
+    # By identity; the host's array is kept so that this stays its own.
+    self._on_device: dict[int, tuple[Any, jax.Array]] = {}
 
   def network(self, kind: str) -> store.Network:
     """One network as it was stored.
@@ -94,11 +96,17 @@ class Networks:
       network = self.network(kind)
       stats = network.metadata.get("latent_stats")
       self._bound[kind] = networks.Bound(
-        params=jax.device_put(network.params),
+        params=jax.tree.map(self._put, network.params),
         module=MODULES[kind](network.config),
         stats=stats and latent_stats.LatentStats.from_json(stats),
       )
     return self._bound[kind]
+
+  def _put(self, leaf: Any) -> jax.Array:
+    """Puts an array on the device, once for networks that share a part."""
+    if id(leaf) not in self._on_device:
+      self._on_device[id(leaf)] = (leaf, jax.device_put(leaf))
+    return self._on_device[id(leaf)][1]
 
   @property
   def size(self) -> tuple[int, int, int]:
@@ -147,16 +155,22 @@ class Networks:
     Returns: `tokens` and `negative_tokens`, int32 [B L].
 
     Raises:
-      UserError: if the network reads tokens that this version cannot make.
+      UserError: if there is no tokenizer for the network's tokens.
     """
-    config = self.network(kind).config.text
-    if config.vocabulary != tokenizer.BYTE_VOCABULARY:
-      raise errors.UserError(
-        f"the {kind} network reads {config.vocabulary} kinds of tokens, which "
-        "this version has no tokenizer for: use one trained on bytes "
-        f"({tokenizer.BYTE_VOCABULARY})"
+    network = self.network(kind)
+    config = network.config.text
+    if "tokenizer" in network.files:
+      encode = tokenizer.FileTokenizer(
+        network.files["tokenizer"], config.length, config.vocabulary
       )
-    encode = tokenizer.ByteTokenizer(config.length)
+    elif config.vocabulary == tokenizer.BYTE_VOCABULARY:
+      encode = tokenizer.ByteTokenizer(config.length)
+    else:
+      raise errors.UserError(
+        f"the {kind} network reads {config.vocabulary} kinds of tokens and "
+        f"{self.name} holds no tokenizer for them: convert its text encoder "
+        "again from a folder that holds google/umt5-xxl"
+      )
     return {
       "tokens": jnp.asarray(encode(list(prompts))),
       "negative_tokens": jnp.asarray(encode([""] * len(prompts))),

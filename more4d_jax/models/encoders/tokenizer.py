@@ -1,15 +1,33 @@
 """Captions to token numbers; imports no jax."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Int
+
+from more4d_jax import errors
 
 PAD = 0
 END = 1
 _FIRST_BYTE = 2
 BYTE_VOCABULARY = 256 + _FIRST_BYTE
+
+
+def _padded(
+  rows: Sequence[Sequence[int]], length: int
+) -> Int[np.ndarray, "B L"]:
+  """Cuts and ends every row, then pads it."""
+  tokens = np.full((len(rows), length), PAD, np.int32)
+  for row, values in zip(tokens, rows):
+    kept = values[: length - 1]
+    row[: len(kept)] = kept
+    row[len(kept)] = END
+  return tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,12 +42,8 @@ class ByteTokenizer:
 
   def __call__(self, texts: Sequence[str]) -> Int[np.ndarray, "B L"]:
     """Returns int32 token numbers, padded at the end."""
-    tokens = np.full((len(texts), self.length), PAD, np.int32)
-    for row, text in zip(tokens, texts):
-      data = np.frombuffer(text.encode(), np.uint8)[: self.length - 1]
-      row[: len(data)] = data.astype(np.int32) + _FIRST_BYTE
-      row[len(data)] = END
-    return tokens
+    rows = [[b + _FIRST_BYTE for b in text.encode()] for text in texts]
+    return _padded(rows, self.length)
 
   def decode(self, tokens: Int[np.ndarray, "B L"]) -> list[str]:
     """Returns the texts; a character cut in half becomes U+FFFD."""
@@ -39,3 +53,86 @@ class ByteTokenizer:
       )
       for row in tokens
     ]
+
+
+@dataclasses.dataclass(frozen=True)
+class FileTokenizer:
+  """The tokenizer of a published text encoder, from the files beside it.
+
+  Attributes:
+    folder: holds tokenizer.json or spiece.model.
+    length: tokens per text. A longer text is cut; the end token always stands.
+    vocabulary: token numbers that the encoder knows.
+  """
+
+  folder: pathlib.Path
+  length: int
+  vocabulary: int
+
+  def __call__(self, texts: Sequence[str]) -> Int[np.ndarray, "B L"]:
+    """Returns int32 token numbers, padded at the end.
+
+    Raises:
+      UserError: if the files are absent, damaged or of another encoder.
+    """
+    encode = _encoder(self.folder, self.vocabulary)
+    return _padded([encode(text) for text in texts], self.length)
+
+
+@functools.cache
+def _encoder(
+  folder: pathlib.Path, vocabulary: int
+) -> Callable[[str], list[int]]:
+  """A function from text to token numbers without the end token."""
+  fast, plain = folder / "tokenizer.json", folder / "spiece.model"
+  if fast.is_file():
+    path, (encode, size, pad, end) = fast, _read_fast(fast)
+  elif plain.is_file():
+    path, (encode, size, pad, end) = plain, _read_plain(plain)
+  else:
+    raise errors.UserError(
+      f"expected tokenizer.json or spiece.model in {folder}, found neither: "
+      "convert the text encoder again from a folder that holds google/umt5-xxl"
+    )
+  if (pad, end) != (PAD, END) or size > vocabulary:
+    raise errors.UserError(
+      f"{path} is the tokenizer of another encoder: it has {size} tokens, "
+      f"padding {pad} and end {end}, the encoder {vocabulary}, {PAD} and {END}"
+    )
+  return encode
+
+
+def _read_fast(path: pathlib.Path) -> tuple[Callable, int, int, int]:
+  import tokenizers
+
+  text = path.read_text()
+  try:
+    json.loads(text)
+  except json.JSONDecodeError as error:
+    raise _damaged(path, error) from error
+  found = tokenizers.Tokenizer.from_str(text)
+  # The length is ours to decide.
+  found.no_truncation()
+  found.no_padding()
+
+  def encode(text: str) -> list[int]:
+    return found.encode(text, add_special_tokens=False).ids
+
+  ends = [found.token_to_id(name) for name in ("<pad>", "</s>")]
+  pad, end = (-1 if number is None else number for number in ends)
+  return encode, found.get_vocab_size(), pad, end
+
+
+def _read_plain(path: pathlib.Path) -> tuple[Callable, int, int, int]:
+  import sentencepiece
+
+  try:
+    found = sentencepiece.SentencePieceProcessor(model_file=os.fspath(path))
+  except (RuntimeError, OSError) as error:
+    raise _damaged(path, error) from error
+  return found.encode, found.get_piece_size(), found.pad_id(), found.eos_id()
+
+
+def _damaged(path: pathlib.Path, error: Exception) -> errors.UserError:
+  line = str(error).partition("\n")[0]
+  return errors.UserError(f"{path} is damaged ({line}): download it again")
