@@ -53,6 +53,9 @@ COMMANDS: Mapping[str, Command] = {
   "bundle": Command(
     "bundle", "bundle", "trained networks to one checkpoint directory"
   ),
+  "convert": Command(
+    "convert", "convert", "published weights to a checkpoint, and back"
+  ),
   "evaluate": Command("evaluate", "evaluate", "metrics against ground truth"),
   "doctor": Command(
     "doctor", "doctor", "what this machine has, and what is missing"

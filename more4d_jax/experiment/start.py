@@ -54,7 +54,8 @@ def load(
     )
   network = store.load_network(locate(name, kind))
   size = network.metadata.get("size")
-  if size != config.size:
+  # Published autoencoders serve several sizes.
+  if config.size not in network.metadata.get("sizes", [size]):
     raise errors.UserError(
       f"the {kind} in {name} has size {size}, this run has {config.size}: "
       "name a workdir of the same size"

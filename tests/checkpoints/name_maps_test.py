@@ -20,16 +20,8 @@ from more4d_jax.checkpoints.name_maps import (
 from more4d_jax.models import backbone, motion_vae, variants, video_vae
 from more4d_jax.models.encoders import image as image_encoder
 from more4d_jax.models.encoders import motion as motion_encoder
+from tests.checkpoints import released
 
-# fmt: off
-_SIZES = {
-  "D": 16, "M": 24, "C": 64, "T": 12, "F": 20, "I": 14, "G": 8, "R": 16,
-  "V": 64, "pt": 1, "ph": 2, "pw": 2, "E": 8, "H": 10, "P": 32, "W": 32,
-  "A": 6, "B": 5, "K": 3, "O": 7, "J": 11, "L": 9, "Y": 1, "t": 13,
-  "mE": 8, "mH": 10, "mP": 32, "mt": 2, "mr": 3, "mc": 3, "me": 4, "mh": 6,
-  "mo": 9, "U": 3, "Z": 4, "C0": 5, "C1": 6, "C2": 7, "C3": 9,
-}
-# fmt: on
 _VAE = video_vae.VideoVAEConfig(
   width=3,
   multipliers=(1, 2, 4),
@@ -56,19 +48,10 @@ _TABLES = {
 }
 
 
-def make(names: table.Table, layers=3, without=()) -> dict[str, np.ndarray]:
-  """A published checkpoint of small sizes, every number different."""
-  weights, start = {}, 0
-  for row in names.rows:
-    if row.group in without:
-      continue
-    shape = tuple(f * _SIZES[n] if n else f for f, n in row.dims)
-    for i in range(layers) if table.LAYER in row.name else (0,):
-      count = int(np.prod(shape))
-      values = np.arange(start, start + count, dtype=np.float32)
-      weights[row.name.replace(table.LAYER, str(i))] = values.reshape(shape)
-      start += count
-  return weights
+def make(names: table.Table, without=()) -> dict[str, np.ndarray]:
+  """A published checkpoint of small sizes and three layers."""
+  weights = released.make(names, layers=3, Z=4, U=3)
+  return released.without(weights, names, *without)
 
 
 def _match(names, weights):
@@ -149,8 +132,6 @@ def test_encoder_parameters_are_those_of_the_modules():
   )
   for names, module, network, value in cases:
     weights = make(names)
-    if names is image.CLIP:  # One class token and two by two patches.
-      weights["visual.pos_embedding"] = np.zeros((1, 5, 8), np.float32)
     found = _match(names, weights)
     config = module.config(found, num_heads=2)
     params = matching.to_params(found, weights)
@@ -162,7 +143,7 @@ def test_umt5_parameters_are_those_of_the_module():
   weights = make(text.UMT5)
   found = _match(text.UMT5, weights)
   config = text.config(found, 7)
-  assert (config.num_heads, config.length, config.num_buckets) == (3, 7, 5)
+  assert (config.num_heads, config.length, config.num_buckets) == (3, 7, 32)
   from more4d_jax.models.encoders import text as text_encoder
 
   ours = matching.to_params(found, weights)
@@ -216,7 +197,7 @@ def test_every_fault_is_listed():
   del weights["head.modulation"]
   weights["blocks.0.extra"] = np.zeros(1)
   weights["more"] = np.zeros(2)
-  weights["text_embedding.2.weight"] = np.zeros((16, 15))
+  weights["text_embedding.2.weight"] = np.zeros((32, 15))
   # One tensor of a group makes the others of its group missing.
   for key in [k for k in weights if k.startswith("ref_conv.weight")]:
     del weights[key]
@@ -228,7 +209,7 @@ def test_every_fault_is_listed():
     assert name in line.partition("not expected")[0]
   strangers = line.partition("not expected ")[2].partition(";")[0]
   assert strangers == "blocks.0.extra, more"
-  assert "text_embedding.2.weight (16, 15) instead of (16, 16)" in line
+  assert "text_embedding.2.weight (32, 15) instead of (32, 32)" in line
   assert line.count("instead of") == 1
 
 
@@ -250,16 +231,16 @@ def test_our_own_faults_are_listed_too():
   params = matching.to_params(_match(names, make(names)), make(names))
   shapes = matching.shapes_of(matching.flatten(params))
   del shapes["conv_in/bias"]
-  shapes["norm_out/scale"] = (31,)
+  shapes["norm_out/scale"] = (61,)
   shapes["gain"] = ()
   with pytest.raises(errors.UserError) as caught:
     matching.match_params(names, shapes)
-  for text_part in ("conv_in/bias", "gain", "norm_out/scale (31,) instead of"):
+  for text_part in ("conv_in/bias", "gain", "norm_out/scale (61,) instead of"):
     assert text_part in str(caught.value)
 
 
 def test_heads_are_stated_or_those_of_the_published_width():
-  found = _match(dit.DIT, make(dit.DIT))
+  found = _match(dit.DIT, released.make(dit.DIT, D=72))
   with pytest.raises(errors.UserError, match=r"config\.json"):
     dit.config(found, dit.Stated())
   published = variants.get("14b").strag.dit

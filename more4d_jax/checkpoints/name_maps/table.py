@@ -203,6 +203,12 @@ class Entry:
       for layer in layers:
         yield path, layer, ours
 
+  def places(self) -> Iterator[tuple[str, int | None, Shape]]:
+    """Yields our path, the layer and our shape, as `to_ours` would."""
+    empty = np.broadcast_to(np.zeros((), np.int8), self.shape)
+    for path, layer, ours in self.to_ours(empty):
+      yield path, layer, ours.shape
+
   def to_published(self, values: Iterable[np.ndarray]) -> np.ndarray:
     """Joins our parameters, one per path, to the published tensor."""
     row = self.row

@@ -1,0 +1,45 @@
+"""`more4d convert`: published weights to a checkpoint, and back."""
+
+import pathlib
+from typing import Annotated
+
+import tyro
+
+from more4d_jax.checkpoints import assembly, revert
+from more4d_jax.checkpoints import convert as conversion
+
+
+def convert(
+  *,
+  source: Annotated[pathlib.Path, tyro.conf.arg(name="from")],
+  to: pathlib.Path,
+  reverse: bool = False,
+  dtype: str | None = None,
+  frames: int = 49,
+  height: int = 368,
+  width: int = 512,
+) -> None:
+  """Adds published weights to a checkpoint directory, or gives ours back.
+
+  What a file holds is told from the names in it: transformers of Wan2.1-Fun
+  and 4D-STraG, video and motion VAE, umT5, CLIP, OmniMAE, Depth Anything V2.
+  Convert all files into one directory; `more4d generate --checkpoint` takes it
+  when the networks are complete.
+
+  Args:
+    source: a file or folder; with --reverse a checkpoint, workdir or network.
+    to: checkpoint directory, made or added to; with --reverse a new folder.
+    reverse: writes safetensors with the original's names.
+    dtype: float32, bfloat16 or float16; the tensors' own by default.
+    frames: of the clips that the weights were trained on.
+    height: of them, in pixels.
+    width: of them, in pixels.
+  """
+  if reverse:
+    lines = revert.revert(source, to, dtype)
+  else:
+    clip = assembly.Clip(frames, height, width)
+    options = conversion.Options(dtype=dtype, clip=clip)
+    lines = conversion.describe(conversion.convert(source, to, options))
+  for line in lines:
+    print(line)
