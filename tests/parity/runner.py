@@ -1,7 +1,8 @@
 """Compares what the adapters compute with stored arrays, key by key.
 
 A folder holds `config.json`, `io.safetensors` and mostly
-`weights.safetensors`. The adapter of the same name computes values for keys of
+`weights.safetensors`; the folder "manifest" holds names and shapes only. The
+adapter of the same name computes values for keys of
 `io.safetensors`; `bounds.json`, beside the folders, says which keys are
 required and how close they must be.
 """
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 from safetensors import numpy as safetensors_numpy
 
+MANIFESTS = "manifest"  # Its folder holds names and shapes, no arrays.
 KEYS = re.compile(r"(out|grad|merged|mid)\.")
 
 # Beyond integers and booleans: chosen timesteps must be equal (bounds.json).
@@ -179,6 +181,24 @@ def run_folder(
       yield compare(folder.name, key, ours, theirs, **rule)
 
 
+def run_manifests(folder: pathlib.Path, run: Callable | None) -> Iterator[Line]:
+  """Yields a line for each manifest: a file of names and shapes.
+
+  The largest absolute error is the number of names that are wrong.
+  """
+  results = {} if run is None else run(folder)
+  for path in sorted(folder.glob("*.json")):
+    name, wrong = f"{folder.name}/{path.stem}", results.get(path.stem)
+    if wrong is None:
+      yield Line(name, "required", np.nan, np.nan, 0.0, "NOT-RUN")
+      continue
+    for fault in wrong:
+      print(f"{name}: {fault}", file=sys.stderr)
+    verdict = "FAIL" if wrong else "PASS"
+    size = float(len(wrong))
+    yield Line(name, "required", size, np.inf if wrong else 0.0, 0.0, verdict)
+
+
 def run_directory(
   directory: pathlib.Path,
   only: tuple[str, ...] = (),
@@ -190,13 +210,19 @@ def run_directory(
   folders = [
     path
     for path in sorted(directory.iterdir())
-    if (path / "io.safetensors").exists() and (not only or path.name in only)
+    if (path.name == MANIFESTS or (path / "io.safetensors").exists())
+    and (not only or path.name in only)
   ]
   if not folders:
     print(f"error: {directory} holds no folder to run", file=sys.stderr)
     return 2
   for folder in folders:
-    for line in run_folder(folder, bounds, adapter(folder.name)):
+    run = adapter(folder.name)
+    if folder.name == MANIFESTS:
+      lines = run_manifests(folder, run)
+    else:
+      lines = run_folder(folder, bounds, run)
+    for line in lines:
       print(line, flush=True)
       if line.status == "required":
         counts[line.verdict] += 1

@@ -105,3 +105,33 @@ def test_made_up_keys_and_empty_directories(directory, capsys):
   with pytest.raises(ValueError, match="made up keys"):
     _run(directory, {"out.none": np.ones(1)}, capsys)
   assert runner.run_directory(directory, only=("absent",)) == 2
+
+
+def test_manifests_are_a_line_each(directory, capsys):
+  shapes = {"conv_in.weight": [32, 3, 3, 3], "conv_in.bias": [32]}
+  for name in ("norm_out.weight", "norm_out.bias"):
+    shapes[name] = [32]
+  shapes |= {"conv_out.weight": [3, 32, 3, 3], "conv_out.bias": [3]}
+  for i in (1, 2):
+    block = "down.0.block.0."
+    for kind in ("weight", "bias"):
+      shapes[f"{block}norm{i}.{kind}"] = [32]
+    shapes[f"{block}conv{i}.weight"] = [32, 32, 3, 3]
+    shapes[f"{block}conv{i}.bias"] = [32]
+  folder = directory / "manifest"
+  folder.mkdir()
+  whole = folder / "trajectory_encoder_small.json"
+  whole.write_text(json.dumps({"tensors": shapes}))
+  code = runner.run_directory(directory, only=("manifest",))
+  assert code == 0
+  out = capsys.readouterr().out.splitlines()
+  assert out[0].startswith("manifest/trajectory_encoder_small 0 0 0 PASS")
+  wrong = {**shapes, "conv_in.bias": [33]}
+  del wrong["conv_out.bias"]
+  whole.write_text(json.dumps({"tensors": wrong}))
+  (folder / "unheard_of.json").write_text(json.dumps({"tensors": {}}))
+  assert runner.run_directory(directory, only=("manifest",)) == 1
+  found = capsys.readouterr()
+  assert "conv_out.bias" in found.err
+  assert "conv_in.bias (33,) instead of (32,)" in found.err
+  assert found.out.endswith("passed 0 failed 1 not-run 1\n")
