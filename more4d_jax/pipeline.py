@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 
 from more4d_jax import depth_sources, errors, inputs, loaded, rng
 from more4d_jax import scene as scene_lib
-from more4d_jax.checkpoints import lora_files, store
+from more4d_jax.checkpoints import lora_files, lora_formats, store
 from more4d_jax.geometry import camera_paths, visibility
 from more4d_jax.sampling import networks, sample_strag, sample_vism
 
@@ -332,7 +332,11 @@ def load(
   Raises:
     UserError: if it is no bundle, or a damaged one, or a LoRA does not fit.
   """
-  found = lora_files.apply(store.load_bundle(checkpoint), loras)
+  own = [
+    lora_files.Request(kind, path.name, lora_formats.load(path), 1.0)
+    for kind, path in store.loras_of(checkpoint).items()
+  ]
+  found = lora_files.apply(store.load_bundle(checkpoint), [*own, *loras])
   return Pipeline(found, pathlib.Path(checkpoint).name, overrides)
 
 

@@ -34,6 +34,8 @@ _SAMPLING = {
 }
 _CONDITIONS = {"image_context": "grey", "reference": "zeros"}
 
+LORAS = "loras"  # Folder in a bundle, with one file for each kind of network.
+
 # Network -> names of its parameters, and the parts that hold them.
 _RECIPES: Mapping[str, Mapping[str, str]] = {
   "motion_vae": {
@@ -68,6 +70,19 @@ class Clip:
 
 
 @dataclasses.dataclass(frozen=True)
+class Known:
+  """What is known of a part of a bundle.
+
+  Attributes:
+    config: its configuration.
+    clip: what it was trained at.
+  """
+
+  config: Any
+  clip: Clip
+
+
+@dataclasses.dataclass(frozen=True)
 class Assembled:
   """A network made of parts.
 
@@ -95,17 +110,18 @@ class Plan:
   missing: Mapping[str, tuple[str, ...]]
 
 
-def plan(parts: Mapping[str, Any], clip: Clip) -> Plan:
+def plan(known: Mapping[str, Known]) -> Plan:
   """Joins parts.
 
   Args:
-    parts: directory -> configuration.
-    clip: what the networks were trained at.
+    known: directory -> part. Of the parts of a network, the transformer's or
+      video autoencoder's clip counts.
 
   Raises:
     UserError: if parts of different sizes would have to be joined.
   """
   networks, missing = {}, {}
+  parts = {place: part.config for place, part in known.items()}
   for kind, recipe in _RECIPES.items():
     needed = _needed(recipe, parts)
     absent = tuple(sorted(set(needed.values()) - set(parts)))
@@ -116,6 +132,7 @@ def plan(parts: Mapping[str, Any], clip: Clip) -> Plan:
       continue
     found = {name: parts[place] for name, place in needed.items()}
     config = _CONFIGS[kind](found)
+    clip = known[needed["dit" if "dit" in needed else "vae"]].clip
     networks[kind] = Assembled(config, _metadata(kind, config, clip), needed)
   return Plan(networks, missing)
 
@@ -237,8 +254,8 @@ def _metadata(kind: str, config: Any, clip: Clip) -> dict[str, Any]:
   }
 
 
-def part_configs(directory: pathlib.Path) -> dict[str, Any]:
-  """Configurations of the parts in a bundle, by directory."""
+def parts_in(directory: pathlib.Path) -> dict[str, Known]:
+  """The parts in a bundle, by directory."""
   found = {}
   classes = configurations.classes()
   for place in sorted(directory.glob("*/network.json")):
@@ -247,22 +264,21 @@ def part_configs(directory: pathlib.Path) -> dict[str, Any]:
     header = store.load_header(place.parent)
     if "parts" not in header:
       cls = classes[header["kind"]]
-      found[place.parent.name] = configurations.from_json(cls, header["config"])
+      clip = header["metadata"].get("clip", {})
+      found[place.parent.name] = Known(
+        configurations.from_json(cls, header["config"]), Clip(**clip)
+      )
   return found
 
 
-def assemble(directory: pathlib.Path, clip: Clip) -> Plan:
+def assemble(directory: pathlib.Path) -> Plan:
   """Writes the networks that the parts in a bundle give, and names them all.
-
-  Args:
-    directory: of the bundle.
-    clip: what the networks were trained at.
 
   Raises:
     UserError: as `plan`.
   """
-  parts = part_configs(directory)
-  planned = plan(parts, clip)
+  parts = parts_in(directory)
+  planned = plan(parts)
   for kind, network in planned.networks.items():
     identities = {
       name: store.load_header(directory / place)["metadata"].get("identity")
@@ -280,5 +296,8 @@ def assemble(directory: pathlib.Path, clip: Clip) -> Plan:
       )
   whole = [kind for kind in store.KINDS if kind in parts]
   names = {kind: kind for kind in (*whole, *planned.networks)}
-  store.write_model(directory, names)
+  loras = sorted((directory / LORAS).glob("*.safetensors"))
+  store.write_model(
+    directory, names, {path.stem: f"{LORAS}/{path.name}" for path in loras}
+  )
   return planned

@@ -16,11 +16,17 @@ from more4d_jax import errors
 from more4d_jax.checkpoints import (
   arrays,
   assembly,
+  lora_formats,
   published,
   store,
+  stored_networks,
   weight_files,
 )
-from more4d_jax.checkpoints.name_maps import table
+from more4d_jax.checkpoints.name_maps import matching, table
+from more4d_jax.models import lora as lora_lib
+
+# Published LoRAs are those of 4D-ViSM.
+_LORA_KIND = "vism"
 
 DTYPES: Mapping[str, np.dtype] = {
   "float32": np.dtype(np.float32),
@@ -57,6 +63,7 @@ class Report:
 
   Attributes:
     parts: directories written.
+    loras: what was read of LoRA files.
     skipped: files of no known kind.
     unnamed: parts whose captions no tokenizer files were found for.
     networks: kinds of network that the bundle now holds.
@@ -64,6 +71,7 @@ class Report:
   """
 
   parts: tuple[str, ...]
+  loras: tuple[lora_formats.Found, ...]
   skipped: tuple[pathlib.Path, ...]
   unnamed: tuple[str, ...]
   networks: tuple[str, ...]
@@ -92,23 +100,29 @@ def convert(
   options = options or Options()
   out = pathlib.Path(out).absolute()
   _check_place(out)
-  jobs, skipped = _jobs(pathlib.Path(source))
-  configs = assembly.part_configs(out) if out.exists() else {}
-  for path, part in jobs:
+  found = _sort(pathlib.Path(source))
+  known = assembly.parts_in(out) if out.exists() else {}
+  for path, part in found.jobs:
     _check_dtypes(part, path, options)
-    configs[part.directory] = part.config
-  assembly.plan(configs, options.clip)  # Raises if they do not fit together.
-  for _, part in jobs:
+    known[part.directory] = assembly.Known(part.config, options.clip)
+  assembly.plan(known)  # Raises if they do not fit together.
+  for lora in found.loras:
+    _check_lora(lora, found.jobs, out)
+  for _, part in found.jobs:
     with store.new_directory(out / part.directory) as temporary:
       _write(temporary, part, options)
-  planned = assembly.assemble(out, options.clip)
+  for lora in found.loras:
+    file = out / assembly.LORAS / f"{_LORA_KIND}.safetensors"
+    lora_formats.save(file, lora.lora, "original")
+  planned = assembly.assemble(out)
   bundle = store.networks_of(out)
   return Report(
-    parts=tuple(part.directory for _, part in jobs),
-    skipped=tuple(skipped),
+    parts=tuple(part.directory for _, part in found.jobs),
+    loras=tuple(found.loras),
+    skipped=tuple(found.skipped),
     unnamed=tuple(
       part.directory
-      for _, part in jobs
+      for _, part in found.jobs
       if part.directory == "text_encoder" and part.tokenizer is None
     ),
     networks=tuple(bundle),
@@ -122,7 +136,7 @@ def _check_place(out: pathlib.Path) -> None:
   ours = [
     place.suffix in (".partial", ".old") or (place / "network.json").is_file()
     for place in inside
-    if place.name != "model.json"
+    if place.name not in ("model.json", assembly.LORAS)
   ]
   if not all(ours):
     raise errors.UserError(
@@ -134,15 +148,25 @@ def _check_place(out: pathlib.Path) -> None:
 _Job = tuple[pathlib.Path, published.Part]
 
 
-def _jobs(source: pathlib.Path) -> tuple[list[_Job], list[pathlib.Path]]:
-  """Parts to write, and files in a folder that hold none."""
-  jobs: list[_Job] = []
-  skipped = []
+@dataclasses.dataclass
+class _Sorted:
+  """Parts and LoRAs to write, and files in a folder that hold neither."""
+
+  jobs: list[_Job] = dataclasses.field(default_factory=list)
+  loras: list[lora_formats.Found] = dataclasses.field(default_factory=list)
+  skipped: list[pathlib.Path] = dataclasses.field(default_factory=list)
+
+
+def _sort(source: pathlib.Path) -> _Sorted:
+  found = _Sorted()
   places: dict[str, pathlib.Path] = {}
   for path in weight_files.find(source):
     weights = weight_files.open_weights(path)
+    if lora_formats.is_lora(weights.tensors):
+      found.loras.append(lora_formats.load(path))
+      continue
     if source.is_dir() and not published.known(weights):
-      skipped.append(path)
+      found.skipped.append(path)
       continue
     for part in published.parts_of(weights):
       if part.directory in places:
@@ -151,10 +175,48 @@ def _jobs(source: pathlib.Path) -> tuple[list[_Job], list[pathlib.Path]]:
           f"{part.directory}: convert one of them, by its own name"
         )
       places[part.directory] = path
-      jobs.append((path, part))
-  if not jobs:
-    published.parts_of(weight_files.open_weights(skipped[0]))
-  return jobs, skipped
+      found.jobs.append((path, part))
+  if len(found.loras) > 1:
+    names = ", ".join(lora.lora.name for lora in found.loras)
+    raise errors.UserError(
+      f"{source} holds several LoRAs ({names}): convert one of them, by its "
+      "own name"
+    )
+  if not found.jobs and not found.loras:
+    published.parts_of(weight_files.open_weights(found.skipped[0]))
+  return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shape:
+  """Stands for an array of which only the shape matters."""
+
+  shape: tuple[int, ...]
+
+  @property
+  def ndim(self) -> int:
+    return len(self.shape)
+
+
+def _check_lora(
+  found: lora_formats.Found, jobs: Iterable[_Job], out: pathlib.Path
+) -> None:
+  """Compares a LoRA with its transformer, if that is there or comes along."""
+  place = f"{_LORA_KIND}_transformer"
+  shapes: dict[str, _Shape] = {}
+  for _, part in jobs:
+    if part.directory == place:
+      counts: dict[str, int] = {}
+      for entry in part.entries:
+        for path, layer, shape in entry.places():
+          counts[path] = counts.get(path, 0) + 1
+          stack = () if layer is None else (counts[path],)
+          shapes[path] = _Shape((*stack, *shape))
+  if not shapes and (out / place / "network.json").is_file():
+    stored = stored_networks.open_network(out / place).params
+    shapes = {path: _Shape(array.shape) for path, array in stored.items()}
+  if shapes:
+    lora_lib.check(matching.unflatten(shapes), found.lora)
 
 
 def _check_dtypes(
@@ -204,6 +266,7 @@ def _write(
   text = "\n".join(f"{path} {digests[path]}" for path in sorted(digests))
   identity = hashlib.sha256(text.encode()).hexdigest()[:16]
   metadata = {**part.metadata, "identity": identity}
+  metadata["clip"] = dataclasses.asdict(options.clip)
   store.write_header(directory, part.config, metadata, files=files)
 
 
@@ -269,7 +332,16 @@ def _copy_tokenizer(source: pathlib.Path, target: pathlib.Path) -> None:
 
 def describe(report: Report) -> Iterable[str]:
   """Lines that tell a person what was done and what is left to do."""
-  yield f"converted {', '.join(report.parts)}"
+  if report.parts:
+    yield f"converted {', '.join(report.parts)}"
+  for found in report.loras:
+    line = (
+      f"{found.lora.name}: a LoRA of {len(found.lora.modules)} modules, names "
+      f"of the style {found.style}, will change {_LORA_KIND}"
+    )
+    if found.left_out:
+      line += f"; {found.left_out} tensors of a text-encoder LoRA are left out"
+    yield line
   for path in report.skipped:
     yield f"skipped {path}, which is of no known kind"
   if report.unnamed:

@@ -14,7 +14,14 @@ from typing import Any
 import numpy as np
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import arrays, convert, store, weight_files
+from more4d_jax.checkpoints import (
+  arrays,
+  convert,
+  lora_formats,
+  store,
+  stored_networks,
+  weight_files,
+)
 from more4d_jax.checkpoints.name_maps import (
   dit,
   matching,
@@ -26,6 +33,7 @@ from more4d_jax.checkpoints.name_maps import (
 from more4d_jax.models import backbone
 
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
+_LORA = f"4D-ViSM/lora_{_WEIGHTS}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,13 +86,23 @@ def revert(
   lines = []
   with store.new_directory(out) as temporary:
     for place in _networks(pathlib.Path(source)):
-      network = store.open_network(place)
+      network = stored_networks.open_network(place)
       files, notes = _files(network)
       lines += notes
       for file in files:
         count = _write(temporary, file, network, cast)
         lines.append(f"{out / file.path}: {count} tensors")
+    for path in _loras(pathlib.Path(source)):
+      found = lora_formats.load(path)
+      lora_formats.save(temporary / _LORA, found.lora, "original")
+      lines.append(f"{out / _LORA}: {len(found.lora.modules)} modules")
   return lines
+
+
+def _loras(source: pathlib.Path) -> list[pathlib.Path]:
+  if not (source / "model.json").is_file():
+    return []
+  return list(store.loras_of(source).values())
 
 
 def _networks(source: pathlib.Path) -> list[pathlib.Path]:
@@ -101,7 +119,9 @@ def _networks(source: pathlib.Path) -> list[pathlib.Path]:
   return [source / name for kind, name in names.items() if kind in _KINDS]
 
 
-def _files(network: store.OpenNetwork) -> tuple[list[File], list[str]]:
+def _files(
+  network: stored_networks.StoredNetwork,
+) -> tuple[list[File], list[str]]:
   if network.kind not in _KINDS:
     raise errors.UserError(
       f"a {network.kind} has no counterpart in the original: convert "
@@ -115,11 +135,15 @@ def _prefix_in(metadata: Mapping[str, Any], default: str = "") -> str:
   return metadata.get("published", {}).get("prefix", default)
 
 
-def _prefix(network: store.OpenNetwork, part: str, default: str = "") -> str:
+def _prefix(
+  network: stored_networks.StoredNetwork, part: str, default: str = ""
+) -> str:
   return _prefix_in(network.parts.get(part, {}), default)
 
 
-def _strag(network: store.OpenNetwork) -> tuple[list[File], list[str]]:
+def _strag(
+  network: stored_networks.StoredNetwork,
+) -> tuple[list[File], list[str]]:
   folder = "4D-STraG"
   config, notes = network.config.dit, []
   if config.motion_width and config.motion_alignment != "compat":
@@ -144,7 +168,9 @@ def _strag(network: store.OpenNetwork) -> tuple[list[File], list[str]]:
   return files + _text(network, folder, notes), notes
 
 
-def _vism(network: store.OpenNetwork) -> tuple[list[File], list[str]]:
+def _vism(
+  network: stored_networks.StoredNetwork,
+) -> tuple[list[File], list[str]]:
   folder, notes = "4D-ViSM", []
   config = _transformer_config(network.config.dit, "WanTransformer3DModel")
   prefix = _prefix(network, "dit")
@@ -155,7 +181,7 @@ def _vism(network: store.OpenNetwork) -> tuple[list[File], list[str]]:
 
 
 def _text(
-  network: store.OpenNetwork, folder: str, notes: list[str]
+  network: stored_networks.StoredNetwork, folder: str, notes: list[str]
 ) -> list[File]:
   """A text encoder that was trained along; published ones stay published."""
   if "image_encoder" in {path.partition("/")[0] for path in network.params}:
@@ -169,20 +195,24 @@ def _text(
 
 
 def _transformer(
-  network: store.OpenNetwork,
+  network: stored_networks.StoredNetwork,
 ) -> tuple[list[File], list[str]]:
   config = _transformer_config(network.config, "WanTransformer3DModel")
   prefix = _prefix_in(network.metadata)
   return [File(_WEIGHTS, dit.DIT, prefix=prefix, config=config)], []
 
 
-def _video_vae(network: store.OpenNetwork) -> tuple[list[File], list[str]]:
+def _video_vae(
+  network: stored_networks.StoredNetwork,
+) -> tuple[list[File], list[str]]:
   prefix = _prefix_in(network.metadata)
   names = vae.table_of(network.config)
   return [File("Wan2.1_VAE.safetensors", names, prefix=prefix)], []
 
 
-def _motion_vae(network: store.OpenNetwork) -> tuple[list[File], list[str]]:
+def _motion_vae(
+  network: stored_networks.StoredNetwork,
+) -> tuple[list[File], list[str]]:
   config = network.config
   if config.gain != 1.0:
     raise errors.UserError(
@@ -250,7 +280,7 @@ def _transformer_config(
 def _write(
   out: pathlib.Path,
   file: File,
-  network: store.OpenNetwork,
+  network: stored_networks.StoredNetwork,
   cast: np.dtype | None,
 ) -> int:
   """Writes a file and returns the number of its tensors."""
@@ -263,7 +293,9 @@ def _write(
 
 
 def published_tensors(
-  file: File, network: store.OpenNetwork, cast: np.dtype | None = None
+  file: File,
+  network: stored_networks.StoredNetwork,
+  cast: np.dtype | None = None,
 ) -> dict[str, arrays.LazyArray]:
   """Tensors under the original's names, unread.
 

@@ -26,10 +26,11 @@ from more4d_jax.checkpoints import arrays, configurations, weight_files
 
 FORMAT_VERSION = 1
 KINDS = ("video_vae", "depth", "motion_vae", "strag", "vism")
-_NETWORK, _MODEL, _PARAMS = "network.json", "model.json", "params"
+PARAMS = "params"
+_NETWORK, _MODEL = "network.json", "model.json"
 # Published tensors that no network of ours holds.
-_CARRIED = "carried.safetensors"
-_WEIGHT_ERRORS = (ValueError, OSError, KeyError)
+CARRIED = "carried.safetensors"
+WEIGHT_ERRORS = (ValueError, OSError, KeyError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,27 +50,6 @@ class Network:
   params: Any
   metadata: dict[str, Any]
   files: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class OpenNetwork:
-  """A network whose parameters are still on disk.
-
-  Attributes:
-    kind: see `Network`.
-    config: see `Network`.
-    metadata: see `Network`.
-    params: path -> array.
-    carried: published name -> tensor that only conversion back needs.
-    parts: parameters -> the metadata of the part that holds them.
-  """
-
-  kind: str
-  config: Any
-  metadata: dict[str, Any]
-  params: Mapping[str, arrays.StoredArray]
-  carried: Mapping[str, arrays.LazyArray]
-  parts: Mapping[str, dict[str, Any]]
 
 
 def fingerprint(params: Any, facts: Mapping[str, Any]) -> str:
@@ -170,14 +150,14 @@ def save_params(directory: pathlib.Path, params: Any) -> None:
     directory: of the network.
     params: nested dict of arrays without boxes; see `arrays.save`.
   """
-  arrays.save(directory / _PARAMS, params)
+  arrays.save(directory / PARAMS, params)
 
 
 def save_carried(
   directory: pathlib.Path, tensors: Mapping[str, arrays.LazyArray]
 ) -> None:
   """Keeps published tensors as they are, to be given back."""
-  weight_files.write_safetensors(directory / _CARRIED, tensors)
+  weight_files.write_safetensors(directory / CARRIED, tensors)
 
 
 def save_network(
@@ -239,7 +219,8 @@ def load_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
   )
 
 
-def _damaged(directory: pathlib.Path, error: Exception) -> errors.UserError:
+def damaged(directory: pathlib.Path, error: Exception) -> errors.UserError:
+  """What to tell a person whose weights cannot be read."""
   line = str(error).splitlines()[0] if str(error) else type(error).__name__
   return errors.UserError(
     f"the weights in {directory} are damaged ({line}): train, convert or "
@@ -267,9 +248,9 @@ def load_network(
   params: dict[str, Any] = {}
   if "parts" not in header:
     try:
-      params = arrays.load(path / _PARAMS)
-    except _WEIGHT_ERRORS as error:
-      raise _damaged(path / _PARAMS, error) from error
+      params = arrays.load(path / PARAMS)
+    except WEIGHT_ERRORS as error:
+      raise damaged(path / PARAMS, error) from error
   for name, beside in header.get("parts", {}).items():
     place = path.parent / beside
     if place not in shared:
@@ -280,33 +261,6 @@ def load_network(
     configurations.classes()[header["kind"]], header["config"]
   )
   return Network(header["kind"], config, params, header["metadata"], files)
-
-
-def open_network(directory: str | os.PathLike[str]) -> OpenNetwork:
-  """As `load_network`, with the parameters left on disk."""
-  path = pathlib.Path(directory).absolute()
-  header = load_header(path)
-  params: dict[str, arrays.StoredArray] = {}
-  carried: dict[str, arrays.LazyArray] = {}
-  parts: dict[str, dict[str, Any]] = {}
-  if "parts" not in header:
-    try:
-      params = arrays.open_stored(path / _PARAMS)
-    except _WEIGHT_ERRORS as error:
-      raise _damaged(path / _PARAMS, error) from error
-  if (path / _CARRIED).is_file():
-    carried.update(weight_files.open_weights(path / _CARRIED).tensors)
-  for name, beside in header.get("parts", {}).items():
-    part = open_network(path.parent / beside)
-    params |= {f"{name}/{key}": value for key, value in part.params.items()}
-    carried |= part.carried
-    parts[name] = part.metadata
-  config = configurations.from_json(
-    configurations.classes()[header["kind"]], header["config"]
-  )
-  return OpenNetwork(
-    header["kind"], config, header["metadata"], params, carried, parts
-  )
 
 
 def bundle(
@@ -356,17 +310,29 @@ def _check_lineage(headers: Mapping[str, Mapping[str, Any]]) -> None:
         )
 
 
+def _read_model(directory: str | os.PathLike[str]) -> dict[str, Any]:
+  return _read_json(
+    pathlib.Path(directory).absolute() / _MODEL,
+    "a bundle",
+    "make one with `more4d bundle`",
+    ("networks",),
+  )
+
+
 def networks_of(directory: str | os.PathLike[str]) -> dict[str, str]:
   """The networks that a bundle names: kind -> directory in it.
 
   Raises:
     UserError: if the directory is no bundle, or a damaged one.
   """
+  return dict(_read_model(directory)["networks"])
+
+
+def loras_of(directory: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
+  """The LoRAs that belong to a bundle's networks, by kind; as `networks_of`."""
   path = pathlib.Path(directory).absolute()
-  model = _read_json(
-    path / _MODEL, "a bundle", "make one with `more4d bundle`", ("networks",)
-  )
-  return dict(model["networks"])
+  names = _read_model(path).get("loras", {})
+  return {kind: path / name for kind, name in names.items()}
 
 
 def load_bundle(directory: str | os.PathLike[str]) -> dict[str, Network]:
@@ -383,9 +349,21 @@ def load_bundle(directory: str | os.PathLike[str]) -> dict[str, Network]:
   }
 
 
-def write_model(directory: pathlib.Path, networks: Mapping[str, str]) -> None:
-  """Names the networks of a bundle: kind -> directory in it."""
+def write_model(
+  directory: pathlib.Path,
+  networks: Mapping[str, str],
+  loras: Mapping[str, str] | None = None,
+) -> None:
+  """Names what a bundle holds.
+
+  Args:
+    directory: of the bundle.
+    networks: kind -> directory in it.
+    loras: kind -> file in it that changes the kind's transformer.
+  """
   value = {"format": FORMAT_VERSION, "networks": dict(networks)}
+  if loras:
+    value["loras"] = dict(loras)
   temporary = directory / f"{_MODEL}.partial"
   _write_json(temporary, value)
   os.replace(temporary, directory / _MODEL)

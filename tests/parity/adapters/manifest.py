@@ -8,7 +8,10 @@ import json
 import pathlib
 from collections.abc import Callable
 
+import numpy as np
+
 from more4d_jax import errors
+from more4d_jax.checkpoints import lora_formats
 from more4d_jax.checkpoints.name_maps import (
   dit,
   image,
@@ -91,6 +94,8 @@ def run(folder: pathlib.Path) -> dict[str, list[str]]:
   results = {}
   for path in sorted(folder.glob("*.json")):
     content = json.loads(path.read_text())
+    if path.name.startswith("lora"):
+      results[path.stem] = _lora(content)
     for kind in _TABLES:
       if path.name.startswith(kind):
         shapes = {k: tuple(v) for k, v in content["tensors"].items()}
@@ -103,3 +108,19 @@ def _checked(shapes: Shapes, kind: str) -> list[str]:
     return check(shapes, kind)
   except errors.UserError as error:
     return [str(error)]
+
+
+def _lora(content: dict) -> list[str]:
+  """Reads and writes a LoRA of the transformer's modules, all zeros."""
+  zero, tensors = np.zeros((), np.float16), {}
+  for module, (down, up) in content["transformer"].items():
+    tensors[f"{module}.lora_down.weight"] = np.broadcast_to(zero, down)
+    tensors[f"{module}.lora_up.weight"] = np.broadcast_to(zero, up)
+    tensors[f"{module}.alpha"] = np.float16(content["network_alpha"])
+  try:
+    found = lora_formats.read(tensors)
+  except errors.UserError as error:
+    return [str(error)]
+  given, _ = lora_formats.write(found.lora, "original")
+  shapes, back = matching.shapes_of(tensors), matching.shapes_of(given)
+  return differences(shapes, back)

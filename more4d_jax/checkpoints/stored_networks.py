@@ -1,0 +1,57 @@
+"""Networks whose parameters stay on disk until they are asked for."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from more4d_jax.checkpoints import arrays, configurations, store, weight_files
+
+
+@dataclasses.dataclass(frozen=True)
+class StoredNetwork:
+  """A network whose parameters are still on disk.
+
+  Attributes:
+    kind: see `store.Network`.
+    config: see `store.Network`.
+    metadata: see `store.Network`.
+    params: path -> array.
+    carried: published name -> tensor that only conversion back needs.
+    parts: parameters -> the metadata of the part that holds them.
+  """
+
+  kind: str
+  config: Any
+  metadata: dict[str, Any]
+  params: Mapping[str, arrays.StoredArray]
+  carried: Mapping[str, arrays.LazyArray]
+  parts: Mapping[str, dict[str, Any]]
+
+
+def open_network(directory: str | os.PathLike[str]) -> StoredNetwork:
+  """As `store.load_network`, with the parameters left on disk."""
+  path = pathlib.Path(directory).absolute()
+  header = store.load_header(path)
+  params: dict[str, arrays.StoredArray] = {}
+  carried: dict[str, arrays.LazyArray] = {}
+  parts: dict[str, dict[str, Any]] = {}
+  if "parts" not in header:
+    try:
+      params = arrays.open_stored(path / store.PARAMS)
+    except store.WEIGHT_ERRORS as error:
+      raise store.damaged(path / store.PARAMS, error) from error
+  if (path / store.CARRIED).is_file():
+    carried.update(weight_files.open_weights(path / store.CARRIED).tensors)
+  for name, beside in header.get("parts", {}).items():
+    part = open_network(path.parent / beside)
+    params |= {f"{name}/{key}": value for key, value in part.params.items()}
+    carried |= part.carried
+    parts[name] = part.metadata
+  config = configurations.from_json(
+    configurations.classes()[header["kind"]], header["config"]
+  )
+  return StoredNetwork(
+    header["kind"], config, header["metadata"], params, carried, parts
+  )
