@@ -68,6 +68,8 @@ class Report:
     unnamed: parts whose captions no tokenizer files were found for.
     networks: kinds of network that the bundle now holds.
     missing: kind -> parts that are still to be converted.
+    motion_encoder: how that inside 4D-STraG compares with OmniMAE's own, ""
+      if only one of them is there.
   """
 
   parts: tuple[str, ...]
@@ -76,6 +78,7 @@ class Report:
   unnamed: tuple[str, ...]
   networks: tuple[str, ...]
   missing: Mapping[str, tuple[str, ...]]
+  motion_encoder: str
 
 
 def convert(
@@ -127,6 +130,33 @@ def convert(
     ),
     networks=tuple(bundle),
     missing=planned.missing,
+    motion_encoder=_compare_motion_encoders(out),
+  )
+
+
+def _compare_motion_encoders(out: pathlib.Path) -> str:
+  """Says whether the released weights hold the public encoder.
+
+  The original's training overwrites most of it (spec 04 section 6); what is
+  inside 4D-STraG is what it must be sampled with.
+  """
+  places = [out / name for name in ("strag_motion_encoder", "motion_encoder")]
+  if not all((place / "network.json").is_file() for place in places):
+    return ""
+  own, public = (stored_networks.open_network(p).params for p in places)
+  differing = sum(
+    path not in public
+    or public[path].shape != array.shape
+    or not np.array_equal(
+      public[path].read(None).astype(array.dtype), array.read(None)
+    )
+    for path, array in own.items()
+  )
+  if not differing:
+    return "the motion encoder inside 4D-STraG is OmniMAE's"
+  return (
+    f"the motion encoder inside 4D-STraG differs from OmniMAE's in {differing} "
+    f"of {len(own)} tensors; its own is used"
   )
 
 
@@ -344,6 +374,8 @@ def describe(report: Report) -> Iterable[str]:
     yield line
   for path in report.skipped:
     yield f"skipped {path}, which is of no known kind"
+  if report.motion_encoder:
+    yield report.motion_encoder
   if report.unnamed:
     yield (
       "no tokenizer beside the text encoder: convert it from a folder that "

@@ -265,12 +265,15 @@ def load_network(
 
 def bundle(
   workdirs: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]
-) -> None:
-  """Copies the trained networks of several workdirs into one checkpoint.
+) -> list[str]:
+  """Copies the networks of workdirs and bundles into one checkpoint.
 
   Args:
-    workdirs: training workdirs whose `model/` is finished, one of a kind.
+    workdirs: training workdirs whose `model/` is finished, and bundles, as
+      `more4d convert` makes them; a kind of network in one of them only.
     out: new directory for the bundle.
+
+  Returns: the kinds of networks in it.
 
   Raises:
     UserError: if a workdir has no trained network, two have the same kind, or
@@ -282,20 +285,48 @@ def bundle(
       f"{final} exists and is no bundle: name a new directory for the bundle"
     )
   found: dict[str, tuple[pathlib.Path, dict[str, Any]]] = {}
+  loras: dict[str, pathlib.Path] = {}
   for workdir in workdirs:
-    source = pathlib.Path(workdir).absolute() / "model"
-    header = load_header(source)
-    if header["kind"] in found:
-      raise errors.UserError(
-        f"{workdir} and {found[header['kind']][0].parent} both hold a "
-        f"{header['kind']}: give one workdir of each kind"
-      )
-    found[header["kind"]] = (source, header)
+    root = pathlib.Path(workdir).absolute()
+    places = [root / "model"]
+    if (root / _MODEL).is_file():
+      places = [root / name for name in networks_of(root).values()]
+      loras |= loras_of(root)
+    for source in places:
+      header = load_header(source)
+      if header["kind"] in found:
+        raise errors.UserError(
+          f"{workdir} and {found[header['kind']][0].parent} both hold a "
+          f"{header['kind']}: give one workdir of each kind"
+        )
+      found[header["kind"]] = (source, header)
   _check_lineage({kind: header for kind, (_, header) in found.items()})
   with new_directory(final) as temporary:
-    for kind, (source, _) in found.items():
+    for kind, (source, header) in found.items():
       shutil.copytree(source, temporary / kind)
-    write_model(temporary, {kind: kind for kind in found})
+      for part in header.get("parts", {}).values():
+        _copy_part(source.parent / part, temporary / part)
+    names = {k: f"{path.parent.name}/{path.name}" for k, path in loras.items()}
+    for kind, path in loras.items():
+      (temporary / names[kind]).parent.mkdir(exist_ok=True)
+      shutil.copyfile(path, temporary / names[kind])
+    write_model(temporary, {kind: kind for kind in found}, names)
+  return list(found)
+
+
+def _copy_part(source: pathlib.Path, target: pathlib.Path) -> None:
+  """Copies a part once for all networks that share it."""
+  if not target.exists():
+    shutil.copytree(source, target)
+    return
+  identities = [
+    load_header(place)["metadata"].get("identity") for place in (source, target)
+  ]
+  if identities[0] != identities[1]:
+    raise errors.UserError(
+      f"{source} is another {target.name} than that of the other networks: "
+      "bundle networks that share one"
+    )
 
 
 def _check_lineage(headers: Mapping[str, Mapping[str, Any]]) -> None:

@@ -7,10 +7,11 @@ from more4d_jax.checkpoints import store
 
 
 def bundle(*, workdir: str, out: pathlib.Path) -> None:
-  """Copies the trained networks of several workdirs into one checkpoint.
+  """Copies the networks of workdirs and checkpoints into one checkpoint.
 
   Args:
-    workdir: training workdirs, separated by commas, one of each kind.
+    workdir: training workdirs, and directories that bundle or convert made,
+      separated by commas; each kind of network in one of them.
     out: new directory; `more4d generate --checkpoint` takes it.
   """
   workdirs = [name.strip() for name in workdir.split(",") if name.strip()]
@@ -19,5 +20,5 @@ def bundle(*, workdir: str, out: pathlib.Path) -> None:
       "expected training workdirs in --workdir, found none: give them as "
       "--workdir runs/video_vae,runs/strag,..."
     )
-  store.bundle(workdirs, out)
-  print(f"{len(workdirs)} networks in {out}")
+  kinds = store.bundle(workdirs, out)
+  print(f"{len(kinds)} networks in {out}")

@@ -21,6 +21,18 @@ _LIBRARIES = (
     "pip install more4d_jax",
   ),
   ("viser", "viser", "scene.html and view", "pip install 'more4d_jax[view]'"),
+  (
+    "tokenizers",
+    "tokenizers",
+    "captions of converted weights",
+    "pip install 'more4d_jax[convert]'",
+  ),
+  (
+    "sentencepiece",
+    "sentencepiece",
+    "captions of converted weights",
+    "pip install 'more4d_jax[convert]'",
+  ),
   ("mediapy", "mediapy", "notebooks", "pip install 'more4d_jax[view]'"),
   ("pytest", "pytest", "the tests", "pip install 'more4d_jax[test]'"),
 )

@@ -18,7 +18,8 @@ from more4d_jax.checkpoints import (
   store,
 )
 from more4d_jax.checkpoints.name_maps import dit, matching, text, vae
-from more4d_jax.models import latent_stats
+from more4d_jax.models import latent_stats, variants
+from tests import nano_bundle
 from tests.checkpoints import released
 
 _QUIET = convert.Options(
@@ -241,3 +242,44 @@ def test_parts_of_another_size_do_not_join_a_bundle(bundle, tmp_path):
   with pytest.raises(errors.UserError, match="do not belong together"):
     convert.convert(tmp_path / "t5.pth", out, _QUIET)
   assert sorted(p for p in out.rglob("*")) == before
+
+
+def test_converted_and_trained_networks_in_one_bundle(bundle, tmp_path):
+  config = variants.get("nano").depth
+  params = nano_bundle.params_of(variants.get("nano"), "depth")
+  store.save_network(tmp_path / "depth" / "model", params, config, {})
+  out = tmp_path / "all"
+  kinds = store.bundle([bundle, tmp_path / "depth"], out)
+  assert set(kinds) == {"video_vae", "motion_vae", "strag", "vism", "depth"}
+  found, before = store.load_bundle(out), store.load_bundle(bundle)
+  for kind, network in before.items():
+    assert found[kind].metadata == network.metadata
+    ours, theirs = (matching.flatten(n.params) for n in (found[kind], network))
+    assert set(ours) == set(theirs)
+    for path, value in theirs.items():
+      np.testing.assert_array_equal(ours[path], value)
+  assert found["strag"].files["tokenizer"].is_dir()
+  with pytest.raises(errors.UserError, match="both hold a"):
+    store.bundle([bundle, bundle], tmp_path / "twice")
+
+
+def test_the_motion_encoder_inside_is_compared_with_the_public_one(tmp_path):
+  weights, out = released.strag(), tmp_path / "out"
+  released.write_safetensors(tmp_path / "a.safetensors", weights)
+  (tmp_path / "config.json").write_text(json.dumps(released.CONFIG))
+  convert.convert(tmp_path / "a.safetensors", out, _QUIET)
+  prefix = "omnimae_extractor."
+  public = {
+    name.removeprefix(prefix): value
+    for name, value in weights.items()
+    if name.startswith(prefix)
+  }
+  path = tmp_path / "vitb_pretrain.torch"
+  released.write_torch(path, public)
+  report = convert.convert(path, out, _QUIET)
+  assert report.motion_encoder.endswith("is OmniMAE's")
+  public["trunk.norm.bias"] = public["trunk.norm.bias"] + 1
+  released.write_torch(path, public)
+  report = convert.convert(path, out, _QUIET)
+  assert "differs from OmniMAE's in 1 of 20 tensors" in report.motion_encoder
+  assert report.motion_encoder in list(convert.describe(report))
