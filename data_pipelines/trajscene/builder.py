@@ -63,7 +63,24 @@ class TrajScene(tfds.core.GeneratorBasedBuilder):
           count=300, frames=9, height=48, width=64
         )
       },
-    )
+    ),
+    TrajSceneConfig(
+      name="procedural_2_small",
+      description="Procedural scenes of version 2, 17 frames at 64 x 96.",
+      splits={
+        "train": generation.SceneOptions(
+          count=1000, frames=17, height=64, width=96, views=1, version=2
+        ),
+        "unseen": generation.SceneOptions(
+          count=100,
+          frames=17,
+          height=64,
+          width=96,
+          views=1,
+          seeds_of="unseen2",
+        ),
+      },
+    ),
   ]
 
   def _info(self) -> tfds.core.DatasetInfo:

@@ -1,11 +1,19 @@
 """The tfds builder against the records that its generator makes."""
 
+import os
+import pathlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
+from data_pipelines.procedural import splits
 from data_pipelines.trajscene import builder, generation
 from more4d_jax.data import records, source
 from tests.data_pipelines.trajscene import toy
+
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -44,3 +52,55 @@ def options():
 
 def test_features_are_the_encoded_fields():
   assert sorted(builder.features()) == sorted(records.ENCODED)
+
+
+WITHOUT_TENSORFLOW = """
+import sys
+import tensorflow_datasets as tfds
+from data_pipelines.trajscene import builder, generation
+from more4d_jax.data import records
+
+config = builder.TrajSceneConfig(
+  name="two_splits",
+  splits={
+    "train": generation.SceneOptions(3, 5, 24, 32, views=1, version=2),
+    "unseen": generation.SceneOptions(2, 5, 24, 32, seeds_of="unseen2_door"),
+  },
+)
+data = tfds.data_source(
+  "traj_scene",
+  data_dir=sys.argv[1],
+  builder_kwargs={"config": config},
+  download=True,
+  download_and_prepare_kwargs={"file_format": "array_record"},
+)
+for split, found in sorted(data.items()):
+  for fields in found:
+    record = records.decode(fields)
+    records.check(record)
+    print(split, record.id, len(record.views), record.shape)
+assert "tensorflow" not in sys.modules
+"""
+
+
+def test_named_splits_are_built_and_read_without_tensorflow(tmp_path):
+  run = subprocess.run(
+    [sys.executable, "-c", WITHOUT_TENSORFLOW, str(tmp_path)],
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert run.returncode == 0, run.stderr
+  lines = [line.split(maxsplit=3) for line in run.stdout.splitlines()]
+  lines = sorted(line for line in lines if line[0] in ("train", "unseen"))
+  start = splits.SPLITS["train2"].start
+  seeds = [int(line[1].split("-")[-1]) for line in lines]
+  assert sorted(seeds[:3]) == [start, start + 1, start + 2]
+  doors = splits.SPLITS["unseen2_door"].start
+  assert sorted(seeds[3:]) == [doors, doors + 1]
+  assert all(line[1].startswith("procedural-door-") for line in lines[3:])
+  assert [line[2] for line in lines] == ["1", "1", "1", "0", "0"]
+  assert {line[3] for line in lines} == {"(5, 24, 32)"}
+  # The record library opens a named split of the same directory.
+  assert len(source.open_records(tmp_path, "unseen")) == 2

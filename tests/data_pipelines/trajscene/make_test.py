@@ -3,6 +3,8 @@
 import fcntl
 import os
 import pathlib
+import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +120,28 @@ def test_killed_and_continued_gives_the_same_files(
   assert files(out) == files(undisturbed)
 
 
+@pytest.mark.long
+def test_killed_at_ten_random_moments_it_ends_with_the_same_files(
+  tmp_path, undisturbed
+):
+  out, script = tmp_path / "records", tmp_path / "killed.py"
+  script.write_text(KILLED.format(out=str(out), processes=2))
+  rng, kills, finished = random.Random(0), 0, 0
+  while kills < 10:
+    run = subprocess.Popen([sys.executable, script], env=environment())
+    try:
+      finished += run.wait(rng.uniform(1.0, 9.0)) == 0
+    except subprocess.TimeoutExpired:
+      run.send_signal(signal.SIGKILL)
+      kills += run.wait() == -signal.SIGKILL
+    else:
+      assert files(out) == files(undisturbed)
+      shutil.rmtree(out)  # Done before the kill: once more from nothing.
+    time.sleep(0.3)  # Its workers end with it.
+  make.make_records(options(out, processes=2), toy.generate)
+  assert files(out) == files(undisturbed)
+
+
 def made(out):
   """Parts, and for each shard its parts."""
   shards = list(out.glob("*.array_record-*-of-00003"))
@@ -157,6 +181,28 @@ def test_other_options_are_refused(undisturbed, tmp_path):
   with pytest.raises(errors.UserError, match="holds other files"):
     make.make_records(options(tmp_path), toy.generate)
   assert sorted(files(tmp_path)) == ["letter.txt"]
+
+
+def test_of_two_that_begin_at_once_one_makes_it_and_one_is_told(
+  tmp_path, undisturbed
+):
+  out, script = tmp_path / "records", tmp_path / "making.py"
+  script.write_text(KILLED.format(out=str(out), processes=1))
+  runs = [
+    subprocess.Popen(
+      [sys.executable, script],
+      env=environment(),
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for _ in range(2)
+  ]
+  said = [run.communicate()[1] for run in runs]
+  assert files(out) == files(undisturbed)
+  for run, words in zip(runs, said):
+    # Whoever comes when all is done finds it done.
+    assert run.returncode == 0 or "another process is making" in words
+  assert 0 in [run.returncode for run in runs]
 
 
 def test_two_at_once_are_refused(tmp_path):
