@@ -12,6 +12,8 @@ adds the metadata through `write_metadata`; both are opened alike.
 
 import dataclasses
 import os
+import pathlib
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
@@ -39,6 +41,13 @@ def features() -> tfds.features.FeaturesDict:
       for name in records.ENCODED
     }
   )
+
+
+def features_text() -> str:
+  """What `FEATURES_FILE` says in data sets of this version."""
+  with tempfile.TemporaryDirectory() as directory:
+    features().save_config(directory)
+    return pathlib.Path(directory, FEATURES_FILE).read_text()
 
 
 @dataclasses.dataclass

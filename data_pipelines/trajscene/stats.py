@@ -1,28 +1,69 @@
-"""Counts and quantiles of a data set."""
+"""Counts and quantiles of a data set, as text, JSON and plots."""
 
 import collections
+import dataclasses
 import os
-from collections.abc import Mapping
+import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import tqdm
 
-from data_pipelines.trajscene import validate
+from data_pipelines.trajscene import progress, projection, record_checks
 from more4d_jax import errors
 from more4d_jax.data import records, source
 
 _MOVING = 0.01  # Of the first-frame depth, over the whole clip.
 _QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
-_MEASURES = (
-  "valid",
-  "visible",
-  "moving",
-  "motion",
-  "depth",
-  "depth_ratio",
-  "camera",
-)
+MEASURES = {
+  "valid": "share of points with a first depth",
+  "visible": "share of places that are seen",
+  "moving": "share of points that move over 1 % of their depth",
+  "motion": "mean way of moving points, m",
+  "pixels": "mean way of moving points in the picture, shares of its width",
+  "depth": "median depth, m",
+  "depth_ratio": "depth, 95 % to 5 % quantile",
+  "camera": "way of the camera, m",
+  "words": "words of a caption",
+  "bytes": "bytes of a record",
+}
+"""Number of a record -> what it says."""
+
+
+@dataclasses.dataclass
+class _Counts:
+  """What is added up record by record."""
+
+  sizes: collections.Counter = dataclasses.field(
+    default_factory=collections.Counter
+  )
+  shapes: collections.Counter = dataclasses.field(
+    default_factory=collections.Counter
+  )
+  words: collections.Counter = dataclasses.field(
+    default_factory=collections.Counter
+  )
+  captions: set = dataclasses.field(default_factory=set)
+  without_caption: int = 0
+  light: int = 0
+  sparse: int = 0
+  views: int = 0
+  rows: list = dataclasses.field(default_factory=list)
+
+  def add(self, item: records.EncodedRecord) -> None:
+    """Adds a record."""
+    record = item.decode()
+    self.sizes.update({name: len(blob) for name, blob in item.fields.items()})
+    self.shapes.update(["x".join(map(str, record.shape))])
+    words = record.caption.lower().split()
+    self.words.update(words)
+    self.captions.add(record.caption)
+    self.without_caption += not words
+    self.light += record.light
+    self.sparse += record.sparse
+    self.views += len(record.views)
+    size = sum(map(len, item.fields.values()))
+    self.rows.append(measures(record) | {"words": len(words), "bytes": size})
 
 
 def stats(
@@ -30,7 +71,8 @@ def stats(
   split: str | None = None,
   *,
   limit: int | None = None,
-  progress: bool = False,
+  plots: str | os.PathLike[str] | None = None,
+  show_progress: bool = False,
 ) -> dict[str, Any]:
   """Sizes, motion, depth and captions, ready for JSON.
 
@@ -38,42 +80,47 @@ def stats(
     directory: of the data set.
     split: its split.
     limit: look at no more than so many records, evenly spread.
-    progress: whether to show a bar.
+    plots: a PNG file to draw histograms into.
+    show_progress: whether to show how far it is.
 
   Returns: `records`, `looked_at`, `bytes_per_record` and per field, `shapes`,
-    `captions`, `words`, and quantiles (0, 10, 50, 90, 100 %) over records of
-    the measures of `measures`.
+    `captions` (how many differ), `words` (the 20 most frequent), how many are
+    `light`, `sparse`, `without_caption`, how many `views` there are, and
+    quantiles (0, 10, 50, 90, 100 %) over records of `MEASURES`.
 
   Raises:
-    UserError: no records there, or a limit below 1.
+    UserError: no records there, a limit below 1, or plots that are no PNG.
   """
+  if plots is not None:
+    _check_plots(pathlib.Path(plots))
   opened = source.open_records(directory, split)
   if limit is not None and limit < 1:
     raise errors.UserError(f"limit is {limit}; expected at least 1")
   count = min(limit or len(opened), len(opened))
-  sizes: collections.Counter[str] = collections.Counter()
-  shapes: collections.Counter[str] = collections.Counter()
-  words: collections.Counter[str] = collections.Counter()
-  captions, rows = set(), []
-  for place in tqdm.tqdm(range(count), unit="record", disable=not progress):
-    item = opened[place * len(opened) // count]
-    record = item.decode()
-    sizes.update({name: len(blob) for name, blob in item.fields.items()})
-    shapes.update(["x".join(map(str, record.shape))])
-    captions.add(record.caption)
-    words.update(record.caption.lower().split())
-    rows.append(measures(record))
+  counts = _Counts()
+  with progress.shown(count, enabled=show_progress) as advance:
+    for place in range(count):
+      counts.add(opened[place * len(opened) // count])
+      advance(1)
+  if plots is not None:
+    _plot(counts, pathlib.Path(plots))
   return {
     "records": len(opened),
     "looked_at": count,
-    "bytes_per_record": round(sum(sizes.values()) / count),
-    "bytes_per_field": {n: round(s / count) for n, s in sizes.most_common()},
-    "shapes": dict(shapes),
-    "captions": len(captions),
-    "words": dict(words.most_common(20)),
+    "bytes_per_record": round(sum(counts.sizes.values()) / count),
+    "bytes_per_field": {
+      name: round(size / count) for name, size in counts.sizes.most_common()
+    },
+    "shapes": dict(counts.shapes),
+    "captions": len(counts.captions),
+    "without_caption": counts.without_caption,
+    "light": counts.light,
+    "sparse": counts.sparse,
+    "views": counts.views,
+    "words": dict(counts.words.most_common(20)),
     "quantiles": {
-      name: np.quantile([row[name] for row in rows], _QUANTILES).tolist()
-      for name in rows[0]
+      name: np.quantile([row[name] for row in counts.rows], _QUANTILES).tolist()
+      for name in MEASURES
     },
   }
 
@@ -92,33 +139,98 @@ def as_text(found: Mapping[str, Any]) -> str:
   heads = " ".join(f"{f'{100 * q:.0f} %':>9}" for q in _QUANTILES)
   lines.append(f"{'quantiles':<12} {heads}")
   for name, values in found["quantiles"].items():
-    lines.append(f"{name:<12} " + " ".join(f"{v:9.4g}" for v in values))
+    numbers = " ".join(f"{v:9.4g}" for v in values)
+    lines.append(f"{name:<12} {numbers}  {MEASURES[name]}")
   return "\n".join(lines)
 
 
 def measures(record: records.Record) -> dict[str, float]:
   """Numbers that describe one scene.
 
-  Returns: shares of `valid` pixels and, over these, of `visible` places in
-    time and of `moving` points (more than 1 % of their depth); their mean
-    `motion` in metres at the widest; `depth` and its spread
-    `depth_ratio` (95 % to 5 % quantile); `camera` travel in metres.
+  Returns: the first eight of `MEASURES`; shares are over valid points, zeros
+    where there are none. Of sparse records, over points known in all frames.
   """
-  valid = validate.valid_points(record)
-  tracks = record.tracks[:, valid]
+  if record.sparse:
+    tracks, visible = record.points.tracks, record.points.visible
+    valid = np.isfinite(tracks).all(axis=(0, 2)) & (tracks[0, :, 2] > 0)
+  else:
+    tracks, visible = record.tracks, record.visible
+    valid = record_checks.valid_points(record)
+  tracks, visible = tracks[:, valid], visible[:, valid]
+  path = np.diff(record.world_from_camera[:, :3, 3], axis=0)
+  found = dict.fromkeys(MEASURES, 0.0)
+  found["camera"] = float(np.linalg.norm(path, axis=-1).sum())
   if not tracks.size:
-    return dict.fromkeys(_MEASURES, 0.0)
+    return found
   depth = tracks[0, :, 2]
   farthest = np.linalg.norm(tracks - tracks[0], axis=-1).max(axis=0)
   moving = farthest > _MOVING * depth
   near, far = np.quantile(depth, [0.05, 0.95])
-  path = np.diff(record.world_from_camera[:, :3, 3], axis=0)
-  return {
+  return found | {
     "valid": float(valid.mean()),
-    "visible": float(record.visible[:, valid].mean()),
+    "visible": float(visible.mean()),
     "moving": float(moving.mean()),
     "motion": float(farthest[moving].mean()) if moving.any() else 0.0,
+    "pixels": _picture_motion(record, tracks[:, moving]),
     "depth": float(np.median(depth)),
     "depth_ratio": float(far / near),
-    "camera": float(np.linalg.norm(path, axis=-1).sum()),
   }
+
+
+def _picture_motion(record: records.Record, tracks: np.ndarray) -> float:
+  """Mean of the farthest way of points before all cameras, in widths."""
+  own = projection.in_cameras(record, tracks)
+  pixels = projection.pixels(record, own)
+  pixels = pixels[:, np.isfinite(pixels).all(axis=(0, 2))]
+  if not pixels.size:
+    return 0.0
+  way = np.linalg.norm(pixels - pixels[0], axis=-1).max(axis=0)
+  return float(way.mean() / record.shape[2])
+
+
+def _check_plots(path: pathlib.Path) -> None:
+  if path.suffix.lower() != ".png":
+    raise errors.UserError(f"{path}: expected plots in a file ending in .png")
+  if not path.absolute().parent.is_dir():
+    raise errors.UserError(
+      f"{path.absolute().parent}: no such folder for plots; create it first"
+    )
+  try:
+    import matplotlib  # noqa: F401
+  except ImportError as error:
+    raise errors.UserError(
+      "plots need matplotlib, which is not installed; pip install "
+      "'more4d_jax[view]', or leave --plots out"
+    ) from error
+
+
+def _plot(counts: _Counts, path: pathlib.Path) -> None:
+  """Draws a histogram of every measure, sizes by field and frequent words."""
+  from matplotlib import figure
+  from matplotlib.backends import backend_agg
+
+  page = figure.Figure(figsize=(16, 10), layout="constrained")
+  axes = page.subplots(3, 4).flat
+  for name, meaning in MEASURES.items():
+    axis = next(axes)
+    values = np.array([row[name] for row in counts.rows], np.float64)
+    axis.hist(values, bins=30, color="tab:blue")
+    axis.axvline(np.median(values), color="tab:red", label="median")
+    axis.set_title(meaning, fontsize=9)
+    axis.set_ylabel("records")
+  count = len(counts.rows)
+  sizes = [(n, s / count / 1e3) for n, s in counts.sizes.most_common(10) if s]
+  _bars(next(axes), sizes, "kilobytes of a record by field")
+  _bars(next(axes), counts.words.most_common(18), "words of captions")
+  backend_agg.FigureCanvasAgg(page)
+  temporary = path.with_name(f".{path.name}.incomplete")
+  page.savefig(temporary, dpi=80, format="png")
+  os.replace(temporary, path)
+
+
+def _bars(axis: Any, pairs: Sequence[tuple[str, float]], title: str) -> None:
+  names = [name for name, _ in pairs]
+  axis.barh(range(len(names)), [value for _, value in pairs], color="tab:green")
+  axis.set_yticks(range(len(names)), names, fontsize=7)
+  axis.invert_yaxis()
+  axis.set_title(title, fontsize=9)

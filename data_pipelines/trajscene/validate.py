@@ -1,4 +1,4 @@
-"""Checks of a data set: files against the manifest, records against physics."""
+"""Checks of a data set: its files among themselves, then every record."""
 
 import dataclasses
 import json
@@ -6,113 +6,173 @@ import os
 import pathlib
 from collections.abc import Iterator
 
-import numpy as np
-import tqdm
-
+from data_pipelines.trajscene import (
+  builder,
+  progress,
+  record_checks,
+)
 from data_pipelines.trajscene import shards as files
 from more4d_jax import errors
 from more4d_jax.data import records, source
 
-_PIXELS = 1e-3  # Reprojection of frame 0; exact tracks are below 1e-4.
-_RELATIVE_DEPTH = 1e-3  # Between the depth map and the tracks of frame 0.
-_ROTATION = 1e-4  # Float32 rotations deviate by 1e-6 from orthonormal.
-
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What was checked and what was wrong, one line each."""
+  """What was checked and what was wrong.
+
+  Attributes:
+    count: number of records.
+    problems: a line each.
+    notes: what could not be checked, a line each.
+  """
 
   count: int
   problems: tuple[str, ...]
+  notes: tuple[str, ...] = ()
 
 
 def validate(
   directory: str | os.PathLike[str],
   split: str | None = None,
   *,
-  progress: bool = False,
+  show_progress: bool = False,
 ) -> Report:
   """Reads all of a data set.
+
+  Args:
+    directory: of the data set.
+    split: one of its splits; all of them unless given.
+    show_progress: whether to show how far it is.
 
   Raises:
     UserError: there is no data set that could be checked.
   """
-  opened = source.open_records(directory, split)
-  problems = list(_files(opened.directory))
-  seen: dict[str, int] = {}
-  for index in tqdm.tqdm(
-    range(len(opened)), unit="record", disable=not progress
-  ):
-    try:
-      record = opened[index].decode()
-      records.check(record)
-    except ValueError as error:
-      problems.append(str(error))
-      continue
-    name = f"record {index} ({record.id})"
-    if record.id in seen:
-      problems.append(f"{name}: same id as record {seen[record.id]}")
-    seen.setdefault(record.id, index)
-    problems += [f"{name}: {line}" for line in record_problems(record)]
-  return Report(len(opened), tuple(problems))
+  names = source.split_lengths(directory)
+  opened = {
+    name: source.open_records(directory, name)
+    for name in ([split] if split is not None else sorted(names))
+  }
+  root = next(iter(opened.values())).directory
+  problems, notes = _file_problems(root, names)
+  seen: dict[str, str] = {}
+  total = sum(len(records_) for records_ in opened.values())
+  with progress.shown(total, enabled=show_progress) as advance:
+    for name, found in opened.items():
+      where = f"{name}: " if len(opened) > 1 else ""
+      problems += [
+        where + line for line in _record_problems(found, seen, advance)
+      ]
+  return Report(total, tuple(problems), tuple(notes))
 
 
-def valid_points(record: records.Record) -> np.ndarray:
-  """[H W] bool: the first frame has a finite positive depth there."""
-  depth = record.tracks[0, :, :, 2]
-  return np.isfinite(depth) & (depth > 0)
+def _record_problems(opened, seen, advance) -> Iterator[str]:
+  """Lines about the records of a split, shard by shard."""
+  for path, places in opened.shard_ranges():
+    damaged: list[int] = []
+    for index in places:
+      advance(1)
+      try:
+        item = opened[index]
+        record = item.decode()
+        precision = record_checks.Precision.of(records.read_header(item.fields))
+        records.check(record)
+      except ValueError as error:
+        damaged.append(index)
+        if len(damaged) == 1:  # A torn file has the same to say of them all.
+          yield str(error)
+        continue
+      name = f"record {index} ({record.id})"
+      if record.id in seen:
+        yield f"{name}: same id as {seen[record.id]}"
+      seen.setdefault(record.id, f"record {index} of {path.name}")
+      for line in record_checks.problems(record, precision):
+        yield f"{name}: {line}"
+    if len(damaged) > 1:
+      yield f"{path}: damaged are its records {_ranges(damaged)}"
 
 
-def record_problems(record: records.Record) -> Iterator[str]:
-  """Sentences about what cannot be true of a scene; none if all is well."""
-  fx, fy, cx, cy = record.intrinsics.tolist()
-  if not (np.isfinite([fx, fy, cx, cy]).all() and fx > 0 and fy > 0):
-    yield f"intrinsics {record.intrinsics.tolist()}; focal lengths must be > 0"
-    return
-  valid = valid_points(record)
-  if not valid.any():
-    yield "no point has a positive depth in the first frame"
-    return
-  tracks = record.tracks[:, valid]
-  if not np.isfinite(tracks).all():
-    yield f"{int((~np.isfinite(tracks)).sum())} values of valid points are NaN"
-  height, width = valid.shape
-  rows, columns = np.mgrid[:height, :width] + 0.5
-  first = record.tracks[0].astype(np.float64)
-  with np.errstate(divide="ignore", invalid="ignore"):
-    across = first[..., 0] / first[..., 2] * fx + cx - columns
-    down = first[..., 1] / first[..., 2] * fy + cy - rows
-  off = np.hypot(across, down)[valid].max()
-  if not off <= _PIXELS:
-    yield f"frame 0 reprojects {off:.3g} pixels off the grid"
-  depth = record.depth[0][valid]
-  far = np.abs(depth / first[..., 2][valid] - 1).max()
-  if not far <= _RELATIVE_DEPTH:
-    yield f"depth and tracks of frame 0 differ by {100 * far:.3g} %"
-  yield from _pose_problems(record.world_from_camera)
+def _ranges(numbers: list[int]) -> str:
+  """For instance "3, 5 to 9" of increasing numbers."""
+  parts: list[list[int]] = []
+  for number in numbers:
+    if parts and number == parts[-1][1] + 1:
+      parts[-1][1] = number
+    else:
+      parts.append([number, number])
+  return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in parts)
 
 
-def _pose_problems(poses: np.ndarray) -> Iterator[str]:
-  rotations = poses[:, :3, :3].astype(np.float64)
-  error = np.abs(rotations @ rotations.swapaxes(1, 2) - np.eye(3)).max()
-  if not error <= _ROTATION or not (np.linalg.det(rotations) > 0).all():
-    yield f"camera rotations are no rotations (off by {error:.3g})"
-  if not np.allclose(poses[0], np.eye(4), atol=_ROTATION):
-    yield "the first camera is not the identity"
+def _file_problems(
+  root: pathlib.Path, splits: dict[str, list[int]]
+) -> tuple[list[str], list[str]]:
+  """Lines about files that do not fit each other, and about missing ones."""
+  problems = [
+    f"{path}: left over from a command that was interrupted; delete it, or "
+    f"run that command again"
+    for path in sorted(root.iterdir())
+    if path.name.endswith(".incomplete")
+  ]
+  listed = {
+    path.name
+    for name, lengths in splits.items()
+    for path in source.shard_paths(root, name, len(lengths))
+  }
+  problems += [
+    f"{path}: not one of the shards that {source.INFO_FILE} counts"
+    for path in sorted(root.glob(f"{source.DATASET_NAME}-*.array_record-*"))
+    if path.name not in listed and not path.name.endswith(".incomplete")
+  ]
+  problems += _feature_problems(root / builder.FEATURES_FILE)
+  manifest = root / files.MANIFEST_FILE
+  if not manifest.is_file():
+    return problems, [f"{root} has no {manifest.name}: checksums not compared"]
+  return problems + list(_manifest_problems(root, manifest, splits)), []
 
 
-def _files(directory: pathlib.Path) -> Iterator[str]:
-  """Shards that differ from the manifest, where there is one."""
-  path = directory / files.MANIFEST_FILE
-  if not path.is_file():
-    return
+def _feature_problems(path: pathlib.Path) -> Iterator[str]:
+  """Differences of `features.json` from what this program writes."""
   try:
-    shards = json.loads(path.read_text())["shards"]
-    expected = {shard["file"]: shard["sha256"] for shard in shards}
+    found = json.loads(path.read_text())
+  except (OSError, ValueError) as error:
+    yield f"{path}: unreadable ({error}), tensorflow-datasets needs it"
+    return
+  expected = json.loads(builder.features_text())
+  if found == expected:
+    return
+  names = [
+    set(each.get("featuresDict", {}).get("features", {}))
+    for each in (found, expected)
+  ]
+  other = ", ".join(sorted(names[0] ^ names[1])) or "their kinds"
+  yield f"{path}: fields differ from those of this version: {other}"
+
+
+def _manifest_problems(
+  root: pathlib.Path, path: pathlib.Path, splits: dict[str, list[int]]
+) -> Iterator[str]:
+  """Shards that differ from the manifest, named with their records."""
+  try:
+    manifest = json.loads(path.read_text())
+    shards = manifest["shards"]
+    digests = {shard["file"]: shard["sha256"] for shard in shards}
+    counts = {shard["file"]: shard["records"] for shard in shards}
   except (ValueError, KeyError, TypeError) as error:
     raise errors.UserError(
       f"{path} is damaged ({error}); make or copy the records again"
     ) from error
-  for name, digest in expected.items():
-    if files.file_digest(directory / name) != digest:
-      yield f"{directory / name}: checksum differs from {path.name}"
+  for split, lengths in splits.items():
+    first = 0
+    for shard, length in zip(
+      source.shard_paths(root, split, len(lengths)), lengths
+    ):
+      held = f"{shard} (records {first} to {first + length - 1})"
+      first += length
+      if shard.name not in digests:
+        yield f"{held}: not in {path.name}"
+      elif counts[shard.name] != length:
+        yield (
+          f"{held}: {path.name} counts {counts[shard.name]} records, "
+          f"{source.INFO_FILE} {length}"
+        )
+      elif files.file_digest(shard) != digests[shard.name]:
+        yield f"{held}: checksum differs from {path.name}"

@@ -130,13 +130,13 @@ def validate(*, records: str, split: str | None = None) -> None:
 
   Args:
     records: directory of the data set.
-    split: its split, where there are several.
+    split: one of its splits; all of them unless given.
   """
   from data_pipelines.trajscene import validate as validating
 
-  report = validating.validate(records, split, progress=True)
-  for problem in report.problems:
-    print(problem)
+  report = validating.validate(records, split, show_progress=True)
+  for line in (*report.problems, *report.notes):
+    print(line)
   if report.problems:
     raise errors.UserError(
       f"{len(report.problems)} problems in the {report.count} records of "
@@ -151,6 +151,7 @@ def stats(
   split: str | None = None,
   limit: int | None = None,
   out: str | None = None,
+  plots: str | None = None,
 ) -> None:
   """Counts: sizes, motion, depth, captions.
 
@@ -159,10 +160,13 @@ def stats(
     split: its split, where there are several.
     limit: look at no more than so many records, evenly spread.
     out: also write it as JSON to this file.
+    plots: also draw histograms into this PNG file.
   """
   from data_pipelines.trajscene import stats as counting
 
-  found = counting.stats(records, split, limit=limit, progress=True)
+  found = counting.stats(
+    records, split, limit=limit, plots=plots, show_progress=True
+  )
   if out is not None:
     pathlib.Path(out).write_text(json.dumps(found, indent=2))
   print(counting.as_text(found))
@@ -176,19 +180,19 @@ def show(
   first: int = 0,
   count: int = 4,
 ) -> None:
-  """Records as a film: picture, depth, trails and visibility.
+  """Records as a film (picture, depth, trails, visibility), or as pages.
 
   Args:
     records: directory of the data set.
-    out: mp4 file to write.
+    out: file to write: .mp4 for a film, .html for points to turn in a browser.
     split: its split, where there are several.
     first: number of the first record.
-    count: how many records, one per row.
+    count: how many records: rows of the film, or pages.
   """
   from data_pipelines.trajscene import show as showing
 
-  path = showing.show(records, out, split=split, first=first, count=count)
-  print(f"wrote {path}")
+  for path in showing.show(records, out, split=split, first=first, count=count):
+    print(f"wrote {path}")
 
 
 def curate(

@@ -66,6 +66,14 @@ class RecordSource:
       ) from error
     return records.EncodedRecord(fields, where)
 
+  def shard_ranges(self) -> list[tuple[pathlib.Path, range]]:
+    """Every file with the numbers of its records."""
+    starts = [0, *self._ends[:-1]]
+    return [
+      (path, range(start, end))
+      for path, start, end in zip(self._paths, starts, self._ends)
+    ]
+
   def where(self, index: int) -> str:
     """Record and file of a number, for messages."""
     if not 0 <= index < len(self):
@@ -87,17 +95,7 @@ def open_records(
   Raises:
     UserError: nothing there, not finished, a shard missing, no such split.
   """
-  root = _find_root(pathlib.Path(directory))
-  try:
-    info = json.loads((root / INFO_FILE).read_text())
-    lengths = {
-      entry["name"]: [int(length) for length in entry["shardLengths"]]
-      for entry in info["splits"]
-    }
-  except (ValueError, KeyError, TypeError) as error:
-    raise errors.UserError(
-      f"{root / INFO_FILE} is damaged ({error}); make the records again"
-    ) from error
+  root, info, lengths = _read_info(directory)
   if split is None and len(lengths) == 1:
     split = next(iter(lengths))
   if split not in lengths:
@@ -115,6 +113,15 @@ def open_records(
   if not sum(lengths[split]):
     raise errors.UserError(f"{root} holds no records in split {split}")
   return RecordSource(paths, lengths[split], info)
+
+
+def split_lengths(directory: str | os.PathLike[str]) -> dict[str, list[int]]:
+  """The splits of a directory, with the number of records in each shard.
+
+  Raises:
+    UserError: nothing there, or not finished.
+  """
+  return _read_info(directory)[2]
 
 
 def shard_paths(
@@ -180,6 +187,24 @@ def write_shard(path: str | os.PathLike[str], entries: Iterable[bytes]) -> None:
   with open(temporary, "rb") as file:
     os.fsync(file.fileno())
   os.replace(temporary, path)
+
+
+def _read_info(
+  directory: str | os.PathLike[str],
+) -> tuple[pathlib.Path, Any, dict[str, list[int]]]:
+  """The directory of the files, what the metadata say, shard lengths."""
+  root = _find_root(pathlib.Path(directory))
+  try:
+    info = json.loads((root / INFO_FILE).read_text())
+    lengths = {
+      entry["name"]: [int(length) for length in entry["shardLengths"]]
+      for entry in info["splits"]
+    }
+  except (ValueError, KeyError, TypeError) as error:
+    raise errors.UserError(
+      f"{root / INFO_FILE} is damaged ({error}); make the records again"
+    ) from error
+  return root, info, lengths
 
 
 def _find_root(directory: pathlib.Path) -> pathlib.Path:

@@ -1,14 +1,23 @@
 """Checks, counts and films of a small data set with known content."""
 
 import dataclasses
+import json
 
 import numpy as np
+import PIL.Image
 import pytest
 
-from data_pipelines.trajscene import generation, make, show, stats, validate
+from data_pipelines.trajscene import (
+  generation,
+  make,
+  record_checks,
+  show,
+  stats,
+  validate,
+)
 from more4d_jax import errors
 from more4d_jax.cli import data
-from more4d_jax.data import codec, source
+from more4d_jax.data import codec, records, source
 from tests.data import scenes
 from tests.data_pipelines.trajscene import toy
 
@@ -30,16 +39,73 @@ def test_a_good_data_set_has_no_problems(directory, capsys):
   assert "3 records" in capsys.readouterr().out
 
 
-def test_a_changed_shard_is_found(directory, tmp_path):
+@pytest.fixture
+def copied(directory, tmp_path):
   for path in directory.iterdir():
     (tmp_path / path.name).write_bytes(path.read_bytes())
-  shard = source.shard_paths(tmp_path, "train", 1)[0]
+  return tmp_path
+
+
+def test_a_changed_shard_is_named_with_its_records(copied):
+  shard = source.shard_paths(copied, "train", 1)[0]
   shard.write_bytes(shard.read_bytes().replace(b"toy-1", b"toy-2"))
-  report = validate.validate(tmp_path)
-  assert "checksum differs from manifest.json" in report.problems[0]
-  assert "record 1" in report.problems[1]
+  report = validate.validate(copied)
+  assert report.problems[0] == (
+    f"{shard} (records 0 to 2): checksum differs from manifest.json"
+  )
+  assert report.problems[1].startswith("record 1 ")
   with pytest.raises(errors.UserError, match="problems in the 3 records"):
-    data.validate(records=str(tmp_path))
+    data.validate(records=str(copied))
+
+
+def test_a_torn_shard_is_named_once_with_its_records(copied):
+  shard = source.shard_paths(copied, "train", 1)[0]
+  shard.write_bytes(shard.read_bytes()[:1000])
+  lines = validate.validate(copied).problems
+  assert "checksum differs" in lines[0]
+  assert lines[1].startswith("record 0 ") and "is damaged" in lines[1]
+  assert lines[2] == f"{shard}: damaged are its records 0 to 2"
+  assert len(lines) == 3
+
+
+def test_files_that_do_not_fit_each_other_are_named(copied, directory):
+  (copied / "traj_scene-train.array_record-00001-of-00009").write_bytes(b"")
+  (copied / "x.incomplete").write_bytes(b"")
+  features = json.loads((copied / "features.json").read_text())
+  fields = features["featuresDict"]["features"]
+  fields["colour"] = fields.pop("depth")
+  (copied / "features.json").write_text(json.dumps(features))
+  manifest = json.loads((copied / "manifest.json").read_text())
+  manifest["shards"][0]["records"] = 7
+  (copied / "manifest.json").write_text(json.dumps(manifest))
+  found = "\n".join(validate.validate(copied).problems)
+  for part in (
+    "x.incomplete: left over",
+    "00001-of-00009: not one of the shards",
+    "fields differ from those of this version: colour, depth",
+    "manifest.json counts 7 records, dataset_info.json 3",
+  ):
+    assert part in found
+  assert found.count("\n") == 3
+  (copied / "manifest.json").unlink()
+  report = validate.validate(copied)
+  assert report.notes == (
+    f"{copied} has no manifest.json: checksums not compared",
+  )
+
+
+def test_two_records_of_one_id_are_found(tmp_path):
+  make.make_records(
+    make.MakeOptions(
+      str(tmp_path),
+      generation.SceneOptions(2, 5, 12, 17),
+      progress=False,
+      processes=1,
+    ),
+    lambda place, options: toy.generate(0, options),
+  )
+  (line,) = validate.validate(tmp_path).problems
+  assert line.startswith("record 1 (toy-0): same id as record 0 of traj_scene")
 
 
 @pytest.mark.parametrize(
@@ -50,15 +116,106 @@ def test_a_changed_shard_is_found(directory, tmp_path):
     ("depth", lambda d: d * np.float32(1.1), "differ by 10 %"),
     ("world_from_camera", lambda p: p * np.float32(2), "no rotations"),
     ("world_from_camera", lambda p: p[:, [1, 2, 0, 3]], "not the identity"),
+    ("world_from_camera", lambda p: p + np.eye(4)[::-1], "no rotations"),
+    ("world_from_camera", lambda p: p + np.eye(4)[3] / 9, "no rigid"),
     ("tracks", lambda t: t * np.float32(np.nan), "no point has a positive"),
+    ("tracks", lambda t: _behind(t), "12 visible places lie outside"),
+    ("depth", lambda d: -d, "unknown depth is NaN"),
+    ("fps", lambda f: -f, "fps is -8.0"),
+    ("frame_indices", lambda i: i[::-1], "do not increase"),
+    ("visible", lambda v: v, ""),
   ],
 )
 def test_what_cannot_be_true_is_found(name, change, message):
   record = scenes.record()
-  assert not list(validate.record_problems(record))
-  value = change(getattr(record, name)).astype(np.float32)
+  seen = record.visible.copy()
+  seen[1, :3, :4] = True
+  record = dataclasses.replace(record, visible=seen)
+  assert not list(record_checks.problems(record))
+  value = change(getattr(record, name))
+  if name not in ("fps", "visible"):
+    value = value.astype(getattr(record, name).dtype)
   record = dataclasses.replace(record, **{name: value})
-  assert message in " ".join(validate.record_problems(record))
+  found = list(record_checks.problems(record))
+  assert message in " ".join(found)
+  assert bool(found) == bool(message)
+
+
+def _behind(tracks):
+  tracks = tracks.copy()
+  tracks[1, :3, :4, 2] *= -1
+  return tracks
+
+
+def test_invalid_points_are_not_visible():
+  record = scenes.record()
+  tracks, depth = record.tracks.copy(), record.depth.copy()
+  tracks[:, 3, 4] = depth[:, 3, 4] = np.nan
+  seen = record.visible.copy()
+  seen[:, 3, 4] = False
+  record = dataclasses.replace(record, tracks=tracks, depth=depth, visible=seen)
+  assert not list(record_checks.problems(record))
+  seen[2, 3, 4] = True
+  (line,) = record_checks.problems(record)
+  assert line == "1 points without a first depth are marked visible"
+
+
+def test_records_kept_with_a_loss_are_within_the_looser_bounds():
+  options = generation.SceneOptions(1, 5, 48, 64, version=2)
+  for place in range(2):
+    record = generation.generate(place, options)
+    fields = records.encode(
+      record, records.EncodeOptions(tracks_tolerance=5e-3)
+    )
+    kept = records.decode(fields)
+    precision = record_checks.Precision.of(records.read_header(fields))
+    assert precision.tracks == 5e-3 and precision.depth == 5e-4
+    assert not list(record_checks.problems(kept, precision))
+    # Off by more than the codec may move a point.
+    moved = kept.tracks + np.float32(0.1)
+    kept = dataclasses.replace(kept, tracks=moved)
+    assert list(record_checks.problems(kept, precision))
+
+
+def _sparse():
+  """Three points of the toy scene, asked for in frames 0, 2 and 4."""
+  record = scenes.record()
+  fx, fy, cx, cy = record.intrinsics
+  tracks = record.tracks[:, [3, 5, 8], [4, 9, 12]]
+  asked = np.int32([0, 2, 4])
+  places = tracks[asked, np.arange(3)]
+  pixels = np.stack(
+    [
+      places[:, 0] / places[:, 2] * fx + cx,
+      places[:, 1] / places[:, 2] * fy + cy,
+    ],
+    axis=-1,
+  )
+  points = records.Points(
+    pixels.astype(np.float32), asked, tracks, np.ones((5, 3), bool)
+  )
+  return dataclasses.replace(record, tracks=None, visible=None, points=points)
+
+
+def test_sparse_records_are_checked_counted_and_drawn():
+  record = _sparse()
+  assert not list(record_checks.problems(record))
+  moved = dataclasses.replace(
+    record.points, pixels=record.points.pixels + np.float32(1)
+  )
+  (line,) = record_checks.problems(dataclasses.replace(record, points=moved))
+  assert "points are up to 1.41 pixels off" in line
+  tracks = record.points.tracks.copy()
+  tracks[3, 1] = np.nan
+  unknown = dataclasses.replace(record.points, tracks=tracks)
+  (line,) = record_checks.problems(dataclasses.replace(record, points=unknown))
+  assert line == "1 places are visible, but their position is unknown"
+  found = stats.measures(record)
+  assert found["visible"] == 1 and found["valid"] == 1
+  row = show.record_row(record)
+  assert row.shape == (5, 192, 3 * 17 * 16, 3)
+  with pytest.raises(errors.UserError, match="is sparse"):
+    show.as_scene(record)
 
 
 def test_counts_are_those_of_the_scene(directory, tmp_path, capsys):
@@ -72,9 +229,28 @@ def test_counts_are_those_of_the_scene(directory, tmp_path, capsys):
   # Coordinates are kept within 5e-4 of depths of 3 to 4 metres.
   np.testing.assert_allclose(found["quantiles"]["motion"], farthest, atol=2e-3)
   np.testing.assert_allclose(found["quantiles"]["valid"], 1)
-  data.stats(records=str(directory), out=str(tmp_path / "stats.json"))
+  # The square moves along x by 0.1 m at depths of 3 to 4 m.
+  first = record.tracks[0][record.segmentation > 0]
+  ways = [
+    abs(
+      (first[:, 0] + 0.1 * np.sin(t)) / (first[:, 2] + 0.01 * t)
+      - first[:, 0] / first[:, 2]
+    )
+    for t in range(5)
+  ]
+  expected = 20 * np.max(ways, axis=0).mean() / 17
+  assert found["quantiles"]["pixels"][0] == pytest.approx(expected, rel=0.05)
+  assert found["quantiles"]["words"] == [6] * 5
+  data.stats(
+    records=str(directory),
+    out=str(tmp_path / "stats.json"),
+    plots=str(tmp_path / "stats.png"),
+  )
   assert "depth_ratio" in capsys.readouterr().out
-  assert (tmp_path / "stats.json").is_file()
+  assert json.loads((tmp_path / "stats.json").read_text())["views"] == 0
+  with PIL.Image.open(tmp_path / "stats.png") as page:
+    drawn = np.asarray(page.convert("RGB"))
+  assert (drawn == [31, 119, 180]).all(axis=-1).sum() > 1000  # Blue bars.
 
 
 def test_the_film_shows_where_points_went(directory, tmp_path):
@@ -82,7 +258,8 @@ def test_the_film_shows_where_points_went(directory, tmp_path):
   data.show(records=str(directory), out=str(out), count=2)
   film = codec.decode_video(out.read_bytes())
   scale = 16  # 12 rows magnified to 192.
-  assert film.shape == (5, 2 * 12 * scale, 4 * 17 * scale, 3)
+  assert film.shape == (5, 2 * (16 + 12 * scale), 4 * 17 * scale, 3)
+  assert film[:, :16].max() > 200  # The caption.
   record = scenes.record()
   pixels = show.record_row(record)[:, :, 2 * 17 * scale : 3 * 17 * scale]
   fx, _, cx, _ = record.intrinsics
@@ -92,14 +269,55 @@ def test_the_film_shows_where_points_went(directory, tmp_path):
   assert bright.max() > 200  # A saturated dot over a picture below 128.
 
 
+def test_a_page_holds_the_points_of_the_record(directory, tmp_path, capsys):
+  pytest.importorskip("viser", reason="pages are made by viser")
+  out = tmp_path / "pages" / "scene.html"
+  data.show(records=str(directory), out=str(out), first=1)
+  pages = sorted(out.parent.iterdir())
+  assert [page.name for page in pages] == [
+    "scene_00001.html",
+    "scene_00002.html",
+  ]
+  assert "square 1 slides to the right" in pages[0].read_text()
+  assert str(pages[1]) in capsys.readouterr().out
+
+
+def test_points_of_each_camera_are_shown_in_the_first_ones_frame():
+  record = scenes.record()
+  pose = np.repeat(np.eye(4, dtype=np.float32)[None], 5, axis=0)
+  pose[:, :3, 3] = np.linspace([0, 0, 0], [0.3, 0.1, -0.2], 5)
+  pose[:, :3, :3] = [
+    [[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]]
+    for a in np.linspace(0, 0.3, 5)
+  ]
+  own = np.einsum(
+    "tji,thwj->thwi",
+    pose[:, :3, :3],
+    record.tracks - pose[:, None, None, :3, 3],
+  ).astype(np.float32)
+  moved = dataclasses.replace(
+    record, tracks=own, world_from_camera=pose, tracks_frame="each_camera"
+  )
+  np.testing.assert_allclose(
+    show.as_scene(moved).tracks, record.tracks, atol=1e-5
+  )
+  fixed = dataclasses.replace(record, world_from_camera=pose)
+  np.testing.assert_array_equal(
+    show.record_row(moved)[4, :, 2 * 272 : 3 * 272],
+    show.record_row(fixed)[4, :, 2 * 272 : 3 * 272],
+  )
+
+
 @pytest.mark.parametrize(
   ("command", "arguments", "message"),
   [
     (data.show, {"first": 3}, "has 3 records"),
     (data.show, {"first": -1}, "has 3 records"),
     (data.show, {"count": 0}, "has 3 records"),
-    (data.show, {"out": "film.avi"}, "ending in .mp4"),
+    (data.show, {"out": "film.avi"}, "ending in .mp4 or .html"),
     (data.stats, {"limit": 0}, "limit is 0"),
+    (data.stats, {"plots": "page.pdf"}, "ending in .png"),
+    (data.stats, {"plots": "nowhere/page.png"}, "no such folder"),
   ],
 )
 def test_impossible_choices_are_refused(
