@@ -17,6 +17,7 @@ from more4d_jax.cli import recipes
 from more4d_jax.models import variants
 
 _PROMPT = "a red ball slides slowly to the left"
+_MORE4D = (sys.executable, "-m", "more4d_jax.cli.main")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,7 @@ def train_all(
   out: pathlib.Path,
   image: pathlib.Path | None = None,
   prompt: str = _PROMPT,
+  version: int | None = None,
 ) -> None:
   """Makes records, trains the five networks, bundles them, makes a scene.
 
@@ -43,6 +45,7 @@ def train_all(
     image: the picture of the scene; a photograph that ships inside
       scikit-image when left out.
     prompt: what should move in it.
+    version: of the procedural scenes, as in `more4d data make`; 1 unless given.
   """
   if recipe not in recipes.RECIPES:
     raise errors.UserError(
@@ -51,7 +54,9 @@ def train_all(
     )
   out.mkdir(parents=True, exist_ok=True)
   picture = image or _photograph(out)
-  steps = list(_steps(recipes.RECIPES[recipe], out, picture, prompt))
+  chosen = recipes.RECIPES[recipe]
+  steps = list(making(chosen, out, version))
+  steps += _steps(chosen, out, picture, prompt)
   started = time.monotonic()
   for number, step in enumerate(steps, start=1):
     head = f"[{number}/{len(steps)}] {step.title}"
@@ -65,38 +70,45 @@ def train_all(
   _report(out, recipe)
 
 
-def _steps(
-  recipe: recipes.Recipe, out: pathlib.Path, image: pathlib.Path, prompt: str
+def making(
+  recipe: recipes.Recipe, out: pathlib.Path, version: int | None
 ) -> Iterator[Step]:
-  more4d = (sys.executable, "-m", "more4d_jax.cli.main")
+  """The commands that make the records."""
   variant = variants.get(recipe.size)
   for name, records in recipe.records.items():
     target = out / "records" / name
     yield Step(
       f"{records.count} {'light' if records.light else 'full'} scenes",
       (
-        *more4d, "data", "make", "--kind", "procedural",
+        *_MORE4D, "data", "make", "--kind", "procedural",
         "--count", str(records.count), "--frames", str(variant.frames),
         "--height", str(variant.height), "--width", str(variant.width),
         "--seed", str(records.seed), "--out", str(target),
         *(("--light",) if records.light else ("--views", "1")),
+        *(() if version is None else ("--version", str(version))),
       ),
       target / "manifest.json",
     )  # fmt: skip
+
+
+def _steps(
+  recipe: recipes.Recipe, out: pathlib.Path, image: pathlib.Path, prompt: str
+) -> Iterator[Step]:
+  """The commands that train, bundle and make a scene."""
   for stage in recipe.stages:
     yield _training(recipe.size, stage, out)
   bundle = out / "bundle"
   workdirs = ",".join(str(out / task) for task in recipes.TASKS)
   yield Step(
     "one checkpoint of the five networks",
-    (*more4d, "bundle", "--workdir", workdirs, "--out", str(bundle)),
+    (*_MORE4D, "bundle", "--workdir", workdirs, "--out", str(bundle)),
     bundle / "model.json",
   )
   scene = out / "scene"
   yield Step(
     f"a 4D scene of {image.name}: {prompt!r}",
     (
-      *more4d, "generate", "--image", str(image), "--prompt", prompt,
+      *_MORE4D, "generate", "--image", str(image), "--prompt", prompt,
       "--checkpoint", str(bundle), "--out", str(scene), *recipe.generate,
     ),
     scene / "summary.json",
