@@ -70,6 +70,7 @@ setuptools.setup(
   install_requires=_CORE + _DATA,
   extras_require={
     "view": _VIEW,
+    "sim": ["mujoco>=3.2"],
     "demo": [*_VIEW, "scikit-image>=0.25"],
     "beam": ["apache-beam>=2.60"],
     "convert": _CONVERT,

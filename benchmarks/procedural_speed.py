@@ -68,7 +68,7 @@ def main() -> None:
   for name, options in CASES.items():
     measure(name, options, arguments.scenes)
   if arguments.kinds:
-    for kind in catalogue.SECOND.kinds:
+    for kind in catalogue.SECOND.mixture:
       options = dataclasses.replace(SMALL, kind=kind, version=2)
       measure(f"full 17x64x96, {kind}", options, arguments.scenes)
   if arguments.large:

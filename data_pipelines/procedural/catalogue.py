@@ -17,6 +17,7 @@ from data_pipelines.procedural import (
   openings,
   pendulums,
   people,
+  physics,
   plants,
   travellers,
   walkers,
@@ -71,6 +72,8 @@ _NEW = {
   "fall": drafts.Kind(impacts.falling, (0.03, 0.06), 2.2, 0.3, 4),
   "jelly": drafts.Kind(jellies.jelly, (0.06, 0.12), 1.1, 0.4),
   "blob": drafts.Kind(jellies.wobbling, (0.06, 0.12), 1.3, 0.4),
+  # Needs MuJoCo, the extra [sim], and so is in no mixture.
+  "tumble": drafts.Kind(physics.tumbling, (0.03, 0.06), 1.6, 0.3, 4),
 }
 SECOND = Version(
   kinds=FIRST.kinds | _NEW,

@@ -37,7 +37,8 @@ def make(
     kind: where records come from.
     scenes: which procedural scenes: all, motion, rigid, walker, flag, ...;
       of version 2 also person, animal, bird, wheel, cart, spinner, pendulum,
-      plant, door, chest, drawer, collision, fall, jelly, blob.
+      plant, door, chest, drawer, collision, fall, jelly, blob, and tumble
+      (needs MuJoCo: pip install 'more4d_jax[sim]').
     version: 1, few kinds in plain daylight, or 2, many kinds, grounds and
       lights; 1 unless given.
     light: keep film and depth of the first frame only.

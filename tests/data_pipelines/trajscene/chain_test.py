@@ -16,6 +16,7 @@ from more4d_jax.models import variants
 ROOT = pathlib.Path(__file__).parents[3]
 
 
+@pytest.mark.slow
 def test_a_network_trains_on_them(tmp_path):
   """The depth network, which starts from nothing; two steps."""
   variant = variants.get("nano")
