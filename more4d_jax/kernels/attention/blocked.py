@@ -125,30 +125,39 @@ def backward(
   num_keys = k.shape[1]
   block = query_block(batch * heads * num_keys, num_queries)
   valid = _valid(key_length, num_keys)
+  valid = None if valid is None else jnp.swapaxes(valid, 2, 3)  # [B 1 M 1]
   dtypes = q.dtype, k.dtype, v.dtype
   k, v = _keys_first(k, key_length), _keys_first(v, key_length)
+  k_columns = jnp.swapaxes(k, 2, 3)  # [B K D M]
   out, lse = outputs
   d_out, d_lse = cotangents
   shift = jnp.sum(d_out.astype(lse.dtype) * out, axis=-1) - d_lse
   # Filled queries have zero cotangents; a finite value keeps 0 * exp finite.
   lse = jnp.where(jnp.isfinite(lse), lse, 0)
 
+  # Weights are held with the keys first, [B K M n]: then every product but
+  # that of d_q reads both factors as they lie, and d_q is formed as columns.
   def step(sums, block_inputs):
     d_k, d_v = sums
-    q, d_out, lse, shift = block_inputs
-    weights = jnp.exp(_logits(q, k, valid, scale) - lse)
-    d_v += _product("bknm,bknd->bkmd", weights.astype(d_out.dtype), d_out)
-    d_weights = _product("bknd,bkmd->bknm", d_out, v)
+    q, d_out, lse, shift = block_inputs  # Statistics are [B K 1 n].
+    logits = scale * _product("bkmd,bknd->bkmn", k, q)
+    logits = logits if valid is None else jnp.where(valid, logits, -jnp.inf)
+    weights = jnp.exp(logits - lse)
+    d_v += _product("bkmn,bknd->bkmd", weights.astype(d_out.dtype), d_out)
+    d_weights = _product("bkmd,bknd->bkmn", v, d_out)
     d_logits = (weights * (d_weights - shift) * scale).astype(q.dtype)
-    d_k += _product("bknm,bknd->bkmd", d_logits, q)
-    return (d_k, d_v), _product("bknm,bkmd->bknd", d_logits, k).astype(q.dtype)
+    d_k += _product("bkmn,bknd->bkmd", d_logits, q)
+    d_q = _product("bkdm,bkmn->bkdn", k_columns, d_logits)
+    return (d_k, d_v), jnp.swapaxes(d_q, 2, 3).astype(q.dtype)
 
   # Inside shard_map the sums vary over the mesh axes that the keys do.
   zeros, axes = jnp.zeros(k.shape, lse.dtype), jax.typeof(k).manual_axis_type
   if axes.varying:
     zeros = jax.lax.pcast(zeros, tuple(axes.varying), to="varying")
   blocks = [_to_blocks(x, block) for x in (q, d_out)]
-  blocks += [_to_blocks(x[..., None], block) for x in (lse, shift)]
+  blocks += [
+    jnp.swapaxes(_to_blocks(x[..., None], block), -1, -2) for x in (lse, shift)
+  ]
   (d_k, d_v), d_q = jax.lax.scan(
     step, (zeros, zeros), tuple(blocks), unroll=len(blocks[0]) == 1
   )
