@@ -1,4 +1,4 @@
-"""Our depth network against Depth Anything in transformers."""
+"""Our depth network against Depth Anything in transformers, converted."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ transformers = pytest.importorskip(
 
 import torch
 
-from more4d_jax.checkpoints.name_maps import depth_anything, matching
+from more4d_jax.checkpoints import convert, store
 from more4d_jax.models.encoders import depth
 from tests.reference import agreement
 
@@ -55,23 +55,20 @@ def test_depth_network(size, tmp_path):
       )
     )
   )
-  weights = agreement.saved(theirs, tmp_path)
-  assert depth_anything.is_transformers(weights)
-  weights = depth_anything.AsOriginal(weights)
-  found = matching.match(
-    depth_anything.DEPTH_ANYTHING, matching.shapes_of(weights)
+  theirs.save_pretrained(tmp_path / "published")
+  convert.convert(
+    tmp_path / "published",
+    tmp_path / "ours",
+    convert.Options(progress=False),
   )
-  stated = depth_anything.Stated.read(
-    theirs.config.to_dict(), transformers=True
-  )
-  config = depth_anything.config(found, stated)
-  model = depth.DepthNetwork(dataclasses.replace(config, input_size=None))
+  found = store.load_bundle(tmp_path / "ours")["depth"]
+  config = dataclasses.replace(found.config, input_size=None)
+  model = depth.DepthNetwork(config)
   rng = np.random.default_rng(0)
   pictures = rng.uniform(size=(2, *picture, 3)).astype(np.float32)
   pixels = np.moveaxis((pictures - _MEAN) / _STD, -1, 1).copy()
   with torch.no_grad():
     expected = theirs(torch.from_numpy(pixels)).predicted_depth
   assert expected.std() > 0.01 * expected.max()  # A flat map proves little.
-  variables = {"params": matching.to_params(found, weights)}
-  output = jax.jit(model.apply)(variables, pictures)
+  output = jax.jit(model.apply)({"params": found.params}, pictures)
   assert agreement.error(output, expected) < agreement.BOUND
