@@ -1,26 +1,27 @@
 """ViSM with a LoRA: what is trained, what it computes, what it leaves."""
 
-import importlib
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import traverse_util
 
+from configs import vism
+from data_pipelines.trajscene import generation, make
 from more4d_jax import errors
-from more4d_jax.checkpoints import lora_formats
+from more4d_jax.checkpoints import lora_formats, store
 from more4d_jax.experiment import modes
-from more4d_jax.models import lora
+from more4d_jax.models import lora, variants
 from more4d_jax.training import paths
 from more4d_jax.training import step as steps
+from tests import nano_bundle
 from tests.training import nano_batches
 
 _RANK, _ALPHA = 3, 1.5
 
 
 def _task(**model):
-  config = importlib.import_module("configs.vism").get_config("size=nano")
+  config = vism.get_config("size=nano")
   config.model.lora_rank, config.model.lora_alpha = _RANK, _ALPHA
   config.model.update(model)
   config.lock()
@@ -87,3 +88,50 @@ def test_without_a_rank_the_network_itself_is_trained():
   assert "dit/.*" in task.trainable
   params = {"dit": {"x": np.ones(2)}}
   assert task.assembled(params) is params
+
+
+@pytest.fixture(name="run")
+def _run(tmp_path):
+  """The configuration of a short run over random networks."""
+  records = make.make_records(
+    make.MakeOptions(
+      str(tmp_path / "records"),
+      generation.SceneOptions(2, frames=5, height=32, width=48),
+      processes=1,
+      progress=False,
+    )
+  )
+  variant = variants.get("nano")
+  networks = {"video_vae": variant.video_vae, "vism": _task().network}
+  for kind, network in networks.items():
+    metadata = nano_bundle.metadata_of(variant, kind)
+    store.save_network(
+      tmp_path / kind / "model",
+      nano_bundle.params_of(variant, kind),
+      network,
+      {**metadata, "identity": kind},
+    )
+  config = vism.get_config("size=nano")
+  config.num_steps, config.batch_size = 2, 8
+  config.evaluation.videos = 0
+  config.data.records, config.data.num_held_out = str(records), 1
+  config.init_from.video_vae = str(tmp_path / "video_vae")
+  config.init_from.vism = str(tmp_path / "vism")
+  config.optimizer.learning_rate = 1e-2
+  config.model.lora_rank, config.model.lora_alpha = _RANK, _ALPHA
+  config.lock()
+  return config
+
+
+@pytest.mark.slow
+def test_a_run_leaves_a_merged_network_and_its_lora(run, tmp_path):
+  modes.run("train", run, tmp_path / "run")
+  base = store.load_network(tmp_path / "vism" / "model").params
+  made = store.load_network(tmp_path / "run" / "model")
+  assert made.config == _task().network
+  found = lora_formats.load(tmp_path / "run" / "lora.safetensors").lora
+  assert max(np.abs(pair.up).max() for pair in found.modules.values()) > 1e-4
+  merged, _ = lora.merge(base["dit"], [lora.Weighted(found)])
+  jax.tree.map(np.testing.assert_array_equal, made.params["dit"], merged)
+  for name in set(base) - {"dit"}:
+    jax.tree.map(np.testing.assert_array_equal, made.params[name], base[name])
