@@ -96,7 +96,7 @@ def _run(tmp_path):
   records = make.make_records(
     make.MakeOptions(
       str(tmp_path / "records"),
-      generation.SceneOptions(2, frames=5, height=32, width=48),
+      generation.SceneOptions(2, frames=5, height=32, width=48, views=1),
       processes=1,
       progress=False,
     )
