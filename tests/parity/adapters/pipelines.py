@@ -120,7 +120,7 @@ def _control(folder: _Folder, cases: list[str]) -> dict[str, np.ndarray]:
   conditions = strag.STraGConditions(
     text_context=prompt,
     control=_encode(folder.vae, _last(io["in.control_video"]) * 2 - 1),
-    depth=networks.encode_still(folder.vae, jnp.asarray(still), frames),
+    depth=networks.encode_stills(folder.vae, [jnp.asarray(still)], frames)[0],
     reference=_encode(folder.vae, picture[:, None] * 2 - 1)[:, 0],
     image_context=networks.image_context(
       model, jnp.asarray(grey, jnp.float32), "picture"
