@@ -51,6 +51,7 @@ class Overrides:
   cfg_skip: float | None = None
   teacache: float | None = None
   riflex: int | None = None
+  smoothing: float | None = None
 
 
 class Networks:

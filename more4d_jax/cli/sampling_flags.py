@@ -23,6 +23,7 @@ class SamplingFlags:
       again, for example 0.1; 0 runs them at every step.
     riflex: number of the rotary frequency that is slowed down for videos
       longer than those of training, for example 6; 0 for none.
+    smoothing: of every point's motion along time, for example 1; 0 for none.
   """
 
   steps: int | None = None
@@ -33,6 +34,7 @@ class SamplingFlags:
   cfg_skip: float | None = None
   teacache: float | None = None
   riflex: int | None = None
+  smoothing: float | None = None
 
   def overrides(self) -> loaded.Overrides:
     """The settings that differ from a checkpoint's.
@@ -47,6 +49,7 @@ class SamplingFlags:
       ("cfg_skip", 0, 1),
       ("teacache", 0, 100),
       ("riflex", 0, math.inf),
+      ("smoothing", 0, 1e6),
     ):
       value = getattr(self, name)
       if value is not None and not low <= value <= high:

@@ -11,7 +11,7 @@ import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from more4d_jax.geometry import cameras, depth, motion
+from more4d_jax.geometry import cameras, depth, motion, smoothing
 from more4d_jax.models import strag
 from more4d_jax.sampling import denoising, networks, solvers
 
@@ -116,6 +116,7 @@ def decode_tracks(
   first_points: Float[Array, "B H W 3"],
   intrinsics: Float[Array, "B 4"],
   normalisation: motion.MotionNormalisation,
+  smoothness: float = 0.0,
 ) -> Float[Array, "B T H W 3"]:
   """Trajectories in metres of normalised motion latents.
 
@@ -125,9 +126,10 @@ def decode_tracks(
     first_points: where each point starts; frame 0 of the result.
     intrinsics: (fx, fy, cx, cy) in pixels.
     normalisation: what the networks were trained with.
+    smoothness: see `smoothing.smooth`.
   """
   raw = motion_vae.stats.denormalise(latents)
-  moved = networks.decode(motion_vae, raw)
+  moved = smoothing.smooth(networks.decode(motion_vae, raw), smoothness)
   height, width = first_points.shape[1:3]
   alpha = normalisation.alpha(intrinsics, height, width)
   mode = normalisation.mode
@@ -169,6 +171,7 @@ def sample_tracks(
     first_points,
     inputs.intrinsics,
     normalisation,
+    sampler.smoothing,
   )
   return tracks, drawn.computed
 

@@ -56,6 +56,8 @@ class SamplerConfig:
     riflex: number, from 1, of the rotary frequency of frames that is slowed
       down for videos longer than those of training; 0 changes none.
     riflex_scale: of that frequency's period, see `layers.axis_frequencies`.
+    smoothing: of decoded motion along time, see `smoothing.smooth`; 4D-STraG
+      only.
   """
 
   num_steps: int = 50
@@ -69,6 +71,7 @@ class SamplerConfig:
   teacache_fit: str = "plain"
   riflex: int = 0
   riflex_scale: float = 4.886
+  smoothing: float = 0.0
 
   def __post_init__(self) -> None:
     schedules.noise_levels(self.sampler, self.num_steps, 1.0, self.schedule)
@@ -80,6 +83,7 @@ class SamplerConfig:
       ("teacache_start", 1.0, math.inf),
       ("riflex", 0.0, math.inf),
       ("riflex_scale", math.ulp(0.0), math.inf),
+      ("smoothing", 0.0, math.inf),
     ):
       value = getattr(self, name)
       if not (math.isfinite(value) and low <= value <= high):

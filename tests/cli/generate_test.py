@@ -84,7 +84,7 @@ def test_a_manifest_of_two(nano_checkpoint, photo, tmp_path):
   more = (
     "--camera", "static", "--steps", 7, "--sampler", "unipc", "--shift", 3,
     "--schedule", "compat", "--cfg-skip", 0.5, "--teacache", 99,
-    "--riflex", 2,
+    "--riflex", 2, "--smoothing", 3,
   )  # fmt: skip
   assert _generate(nano_checkpoint, out, manifest, *more) == 0
   assert _generate(nano_checkpoint, out, manifest, *more) == 0  # Replaces.
@@ -98,6 +98,7 @@ def test_a_manifest_of_two(nano_checkpoint, photo, tmp_path):
   assert (sampler["num_steps"], sampler["shift"]) == (7, 3)
   assert (sampler["sampler"], sampler["schedule"]) == ("unipc", "compat")
   assert (sampler["cfg_skip"], sampler["riflex"]) == (0.5, 2)
+  assert sampler["smoothing"] == 3
   # TeaCache runs the layers in its first five steps, then hardly ever.
   assert summary["computed_steps"] == [0, 1, 2, 3, 4]
   assert json.loads((out / "summary.json").read_text())["scenes"] == [
@@ -163,6 +164,7 @@ _BAD = {
   "shift": (lambda t: (None, ("--shift", "0")), "--shift of 0.01 to 100"),
   "cfg_skip": (lambda t: (None, ("--cfg-skip", "2")), "--cfg-skip of 0 to 1"),
   "teacache": (lambda t: (None, ("--teacache", "nan")), "--teacache"),
+  "smoothing": (lambda t: (None, ("--smoothing", "-1")), "--smoothing of 0"),
   "riflex": (lambda t: (None, ("--riflex", "99")), "riflex of 0 to 4"),
   "no LoRA": (lambda t: (None, ("--lora", str(t / "l"))), "found no"),
   "LoRA of another network": (
