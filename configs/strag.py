@@ -35,7 +35,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.dropout.motion = 0.0
   config.sampling = common.sampling()
   # Small motion VAEs let points tremble; see geometry.smoothing.
-  config.sampling.smoothing = common.by_size(size, 1.0, 0.0)
+  config.sampling.smoothing = common.by_size(size, 4.0, 0.0)
   if common.published(size):
     config.optimizer.learning_rate = 2e-5
     config.optimizer.b2 = 0.999
