@@ -158,11 +158,12 @@ RECIPES: Mapping[str, Recipe] = {
         "video_vae_pictures": 300,
         "video_vae": 60,
         "depth": 250,
-        "motion_vae_windows": 200,
-        "motion_vae": 30,
-        "strag": 600,
+        "motion_vae_windows": 150,
+        "motion_vae": 20,
+        "strag": 400,
         "vism": 150,
-      }
+      },
+      strag_scenes=1_200,
     ),
   ),
   "tiny": Recipe(
