@@ -14,7 +14,6 @@ elsewhere. Dense tracks need a position everywhere: while a point is hidden its
 depth is interpolated in time between the frames that show it.
 """
 
-import functools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -29,16 +28,14 @@ _KEYS = ("tracks", "visible", "intrinsics")
 
 def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
   """One unit per film."""
-  files = sources.files(paths, (".mp4",))
-  return list(zip(map(str, files), sources.labels(files)))
+  return sources.file_units(paths, (".mp4",))
 
 
 def found(
   unit: tuple[str, ...], settings: scene_lib.Settings
 ) -> Iterator[scene_lib.Found]:
   """Yields the one scene of a film."""
-  path, name = pathlib.Path(unit[0]), unit[1]
-  yield scene_lib.Found(name, functools.partial(_read, path, name, settings))
+  yield sources.only_scene(_read, unit, settings)
 
 
 def _read(

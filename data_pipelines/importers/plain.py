@@ -20,7 +20,6 @@ unknown. `intrinsics` belongs to the grid of dense tracks, and to the video
 otherwise.
 """
 
-import functools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -36,16 +35,14 @@ AXES = ("first_camera", "each_camera", "world")
 
 def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
   """One unit per file."""
-  files = sources.files(paths, (".npz",))
-  return list(zip(map(str, files), sources.labels(files)))
+  return sources.file_units(paths, (".npz",))
 
 
 def found(
   unit: tuple[str, ...], settings: scene_lib.Settings
 ) -> Iterator[scene_lib.Found]:
   """Yields the one scene of a file."""
-  path, name = pathlib.Path(unit[0]), unit[1]
-  yield scene_lib.Found(name, functools.partial(_read, path, name, settings))
+  yield sources.only_scene(_read, unit, settings)
 
 
 def _read(

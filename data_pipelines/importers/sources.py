@@ -1,10 +1,11 @@
 """Finding the files of a source, and reading pickles without running them."""
 
 import collections
+import functools
 import gzip
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from data_pipelines.importers import scene as scene_lib
@@ -59,6 +60,24 @@ def labels(
       for name, parts in zip(names, above)
     ]
   return names
+
+
+def file_units(
+  paths: Sequence[str], suffixes: tuple[str, ...]
+) -> list[tuple[str, ...]]:
+  """Path and name of every file, for kinds whose files hold one scene each."""
+  chosen = files(paths, suffixes)
+  return list(zip(map(str, chosen), labels(chosen)))
+
+
+def only_scene(
+  read: Callable[[pathlib.Path, str, scene_lib.Settings], scene_lib.Scene],
+  unit: tuple[str, ...],
+  settings: scene_lib.Settings,
+) -> scene_lib.Found:
+  """The one scene of a unit of `file_units`, read when it is asked for."""
+  path, name = pathlib.Path(unit[0]), unit[1]
+  return scene_lib.Found(name, functools.partial(read, path, name, settings))
 
 
 def caption(path: pathlib.Path) -> str | None:

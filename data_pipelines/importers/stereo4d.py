@@ -10,7 +10,6 @@ Conventions: OpenCV axes, metres, principal point in the middle of the picture.
 A track is known in the frames it lists, and counts as seen there.
 """
 
-import functools
 import math
 import pathlib
 from collections.abc import Iterator, Sequence
@@ -32,16 +31,14 @@ _KEYS = (
 
 def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
   """One unit per file."""
-  files = sources.files(paths, (".npz",))
-  return list(zip(map(str, files), sources.labels(files)))
+  return sources.file_units(paths, (".npz",))
 
 
 def found(
   unit: tuple[str, ...], settings: scene_lib.Settings
 ) -> Iterator[scene_lib.Found]:
   """Yields the one scene of a file."""
-  path, name = pathlib.Path(unit[0]), unit[1]
-  yield scene_lib.Found(name, functools.partial(_read, path, name, settings))
+  yield sources.only_scene(_read, unit, settings)
 
 
 def _read(

@@ -9,7 +9,6 @@ numbers, so that half a pixel is added to the principal point; the unit is that
 of the depth network. Cameras are estimated.
 """
 
-import functools
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -25,16 +24,14 @@ _MOSTLY = 0.5  # A soft visibility above this is seen.
 
 def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
   """One unit per file."""
-  files = sources.files(paths, (".npz",))
-  return list(zip(map(str, files), sources.labels(files)))
+  return sources.file_units(paths, (".npz",))
 
 
 def found(
   unit: tuple[str, ...], settings: scene_lib.Settings
 ) -> Iterator[scene_lib.Found]:
   """Yields the one scene of a file."""
-  path, name = pathlib.Path(unit[0]), unit[1]
-  yield scene_lib.Found(name, functools.partial(_read, path, name, settings))
+  yield sources.only_scene(_read, unit, settings)
 
 
 def _read(

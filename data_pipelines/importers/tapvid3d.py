@@ -10,7 +10,6 @@ that centres lie at + 0.5 as ours. Without `extrinsics_w2c` the tracks stay in
 each frame's camera.
 """
 
-import functools
 import pathlib
 from collections.abc import Iterator, Sequence
 
@@ -28,16 +27,14 @@ _KEYS = ("images_jpeg_bytes", "tracks_XYZ", "visibility", "fx_fy_cx_cy")
 
 def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
   """One unit per file."""
-  files = sources.files(paths, (".npz",))
-  return list(zip(map(str, files), sources.labels(files)))
+  return sources.file_units(paths, (".npz",))
 
 
 def found(
   unit: tuple[str, ...], settings: scene_lib.Settings
 ) -> Iterator[scene_lib.Found]:
   """Yields the one scene of a file."""
-  path, name = pathlib.Path(unit[0]), unit[1]
-  yield scene_lib.Found(name, functools.partial(_read, path, name, settings))
+  yield sources.only_scene(_read, unit, settings)
 
 
 def _read(
