@@ -29,6 +29,8 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.dropout.image = 0.1
   config.dropout.all_hole = 0.9
   config.sampling = common.sampling()
+  # Small autoencoders blur what the renderer already shows well.
+  config.sampling.keep_rendered = common.by_size(size, True, False)
   if not common.published(size):
     # Small networks invent badly: near the mean the error is smallest.
     config.sampling.num_steps = 4

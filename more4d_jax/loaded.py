@@ -52,6 +52,7 @@ class Overrides:
   teacache: float | None = None
   riflex: int | None = None
   smoothing: float | None = None
+  keep_rendered: bool | None = None
 
 
 class Networks:

@@ -24,6 +24,8 @@ class SamplingFlags:
     riflex: number of the rotary frequency that is slowed down for videos
       longer than those of training, for example 6; 0 for none.
     smoothing: of every point's motion along time, for example 1; 0 for none.
+    keep_rendered: True keeps the pixels of a rendering and fills its holes
+      only; False lets view completion draw every pixel.
   """
 
   steps: int | None = None
@@ -35,6 +37,7 @@ class SamplingFlags:
   teacache: float | None = None
   riflex: int | None = None
   smoothing: float | None = None
+  keep_rendered: bool | None = None
 
   def overrides(self) -> loaded.Overrides:
     """The settings that differ from a checkpoint's.

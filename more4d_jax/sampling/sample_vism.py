@@ -121,11 +121,14 @@ def complete_video(
     sampler: steps, guidance and schedule.
     choices: what the transformer is shown.
 
-  Returns: video in [0, 1], decoded by the base autoencoder, and the steps at
-    which the transformer's layers ran.
+  Returns: video in [0, 1], decoded by the base autoencoder (holes only with
+    `keep_rendered`), and the steps at which the transformer's layers ran.
   """
   conditions = encode_conditions(nets, inputs, choices)
   context = nets.vism(inputs.negative_tokens, method="text_context")
   negative = conditions.replace(text_context=context)
   drawn = denoising.draw(nets.vism, conditions, negative, noise, sampler)
-  return networks.decode_video(nets.video_vae, drawn.latents), drawn.computed
+  video = networks.decode_video(nets.video_vae, drawn.latents)
+  if sampler.keep_rendered:
+    video = jnp.where(inputs.coverage[..., None], inputs.rendering, video)
+  return video, drawn.computed

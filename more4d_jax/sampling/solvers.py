@@ -58,6 +58,9 @@ class SamplerConfig:
     riflex_scale: of that frequency's period, see `layers.axis_frequencies`.
     smoothing: of decoded motion along time, see `smoothing.smooth`; 4D-STraG
       only.
+    keep_rendered: pixels that the renderer drew stay as they are and only
+      holes are filled, instead of a video all of which the network drew;
+      4D-ViSM only.
   """
 
   num_steps: int = 50
@@ -72,6 +75,7 @@ class SamplerConfig:
   riflex: int = 0
   riflex_scale: float = 4.886
   smoothing: float = 0.0
+  keep_rendered: bool = False
 
   def __post_init__(self) -> None:
     schedules.noise_levels(self.sampler, self.num_steps, 1.0, self.schedule)

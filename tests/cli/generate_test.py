@@ -84,7 +84,7 @@ def test_a_manifest_of_two(nano_checkpoint, photo, tmp_path):
   more = (
     "--camera", "static", "--steps", 7, "--sampler", "unipc", "--shift", 3,
     "--schedule", "compat", "--cfg-skip", 0.5, "--teacache", 99,
-    "--riflex", 2, "--smoothing", 3,
+    "--riflex", 2, "--smoothing", 3, "--keep-rendered", "False",
   )  # fmt: skip
   assert _generate(nano_checkpoint, out, manifest, *more) == 0
   assert _generate(nano_checkpoint, out, manifest, *more) == 0  # Replaces.
@@ -98,7 +98,7 @@ def test_a_manifest_of_two(nano_checkpoint, photo, tmp_path):
   assert (sampler["num_steps"], sampler["shift"]) == (7, 3)
   assert (sampler["sampler"], sampler["schedule"]) == ("unipc", "compat")
   assert (sampler["cfg_skip"], sampler["riflex"]) == (0.5, 2)
-  assert sampler["smoothing"] == 3
+  assert (sampler["smoothing"], sampler["keep_rendered"]) == (3, False)
   # TeaCache runs the layers in its first five steps, then hardly ever.
   assert summary["computed_steps"] == [0, 1, 2, 3, 4]
   assert json.loads((out / "summary.json").read_text())["scenes"] == [

@@ -1,5 +1,6 @@
 """Both sampling chains with made-up networks whose answers are known."""
 
+import dataclasses
 import types
 
 import flax.linen as nn
@@ -241,3 +242,16 @@ def test_a_video_in_the_unit_range():
   assert float(video.min()) >= 0 and float(video.max()) <= 1
   pixel = inputs.rendering[0, 4, 4, 4].mean()
   np.testing.assert_allclose(video[0, 4, 0, 0], pixel, atol=1e-5)
+
+
+def test_rendered_pixels_may_be_kept():
+  nets, inputs = _films()
+  noise = jnp.ones((2, 2, 2, 4, 16))
+  config = solvers.SamplerConfig(num_steps=3, guidance_scale=1.0)
+  drawn, _ = sample_vism.complete_video(nets, inputs, noise, config)
+  config = dataclasses.replace(config, keep_rendered=True)
+  kept, _ = sample_vism.complete_video(nets, inputs, noise, config)
+  shown = inputs.coverage
+  assert (kept[shown] == inputs.rendering[shown]).all()
+  assert (kept[~shown] == drawn[~shown]).all()
+  assert (drawn[shown] != inputs.rendering[shown]).any()
