@@ -7,12 +7,11 @@ and 05.
 
 import dataclasses
 
-import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from more4d_jax.models import backbone, blocks
+from more4d_jax.models import backbone, denoiser
 from more4d_jax.models.encoders import image as image_encoder
 from more4d_jax.models.encoders import motion as motion_encoder
 from more4d_jax.models.encoders import text as text_encoder
@@ -98,27 +97,19 @@ class STraGConditions:
   motion_features: Float[Array, "B P M"] | Float[Array, "B M"] | None = None
 
 
-class STraG(nn.Module):
-  """The transformer and its encoders.
+class STraG(denoiser.Denoiser):
+  """The transformer and its encoders; conditions are `STraGConditions`.
 
-  Parameters: "dit", "text_encoder", "motion_encoder", "image_encoder".
+  Parameters: those of a denoiser and "motion_encoder".
   """
 
   config: STraGConfig
 
   def setup(self) -> None:
     """Makes the networks that the configuration names."""
-    config = self.config
-    self.dit = backbone.WanDiT(config.dit)
-    self.text_encoder = text_encoder.TextEncoder(config.text)
-    if config.motion is not None:
-      self.motion_encoder = motion_encoder.MotionEncoder(config.motion)
-    if config.image is not None:
-      self.image_encoder = image_encoder.ImageEncoder(config.image)
-
-  def text_context(self, tokens: Int[Array, "B L"]) -> Float[Array, "B L E"]:
-    """Features of captions; rows beyond a caption are zero."""
-    return self.text_encoder(tokens)
+    super().setup()
+    if self.config.motion is not None:
+      self.motion_encoder = motion_encoder.MotionEncoder(self.config.motion)
 
   def motion_features(
     self, image: Float[Array, "B H W 3"]
@@ -131,58 +122,21 @@ class STraG(nn.Module):
       return jnp.mean(features, axis=1)
     return features
 
-  def image_context(
-    self, image: Float[Array, "B H W 3"]
-  ) -> Float[Array, "B I F"] | None:
-    """Features of a picture in [0, 1]; None without the encoder."""
-    return None if self.config.image is None else self.image_encoder(image)
-
-  def embed(
-    self,
-    latents: Float[Array, "B t h w C"],
-    timestep: Float[Array, "B"],
-    conditions: STraGConditions,
-  ) -> tuple[Float[Array, "B N D"], blocks.BlockInputs, backbone.HeadInputs]:
-    """The first part of a call, see `backbone.WanDiT.embed`."""
+  def gathered(self, conditions: STraGConditions) -> backbone.Conditions:
+    """Picture and depth are concatenated to the noisy latents."""
     # The slot between control and depth is zero in every released network.
     parts = [conditions.control, jnp.zeros_like(conditions.control)]
     if self.config.use_depth_latents:
       if conditions.depth is None:
         raise ValueError("expected depth latents; found None; give them")
       parts.append(conditions.depth)
-    return self.dit.embed(
-      latents,
-      timestep,
-      backbone.Conditions(
-        text_context=conditions.text_context,
-        condition_latents=jnp.concatenate(parts, axis=-1),
-        reference_latent=conditions.reference,
-        image_context=conditions.image_context,
-        motion_features=conditions.motion_features,
-      ),
+    return backbone.Conditions(
+      text_context=conditions.text_context,
+      condition_latents=jnp.concatenate(parts, axis=-1),
+      reference_latent=conditions.reference,
+      image_context=conditions.image_context,
+      motion_features=conditions.motion_features,
     )
-
-  def transform(
-    self, tokens: Float[Array, "B N D"], inputs: blocks.BlockInputs
-  ) -> Float[Array, "B N D"]:
-    """The layers, which are most of a call."""
-    return self.dit.transform(tokens, inputs)
-
-  def finish(
-    self, tokens: Float[Array, "B N D"], head: backbone.HeadInputs
-  ) -> Float[Array, "B t h w C"]:
-    """The last part of a call: tokens to the velocity."""
-    return self.dit.finish(tokens, head)
-
-  def __call__(
-    self,
-    latents: Float[Array, "B t h w C"],
-    timestep: Float[Array, "B"],
-    conditions: STraGConditions,
-  ) -> Float[Array, "B t h w C"]:
-    """Returns the velocity of noisy trajectory latents at 1000 * sigma."""
-    tokens, inputs, head = self.embed(latents, timestep, conditions)
-    return self.finish(self.transform(tokens, inputs), head)
 
   def everything(
     self,

@@ -6,12 +6,11 @@ the masked rendering. Source: spec 07 section 5.
 
 import dataclasses
 
-import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from more4d_jax.models import backbone, blocks, interpolation
+from more4d_jax.models import backbone, denoiser, interpolation
 from more4d_jax.models.encoders import image as image_encoder
 from more4d_jax.models.encoders import text as text_encoder
 
@@ -58,71 +57,19 @@ class ViSMConditions:
   image_context: Float[Array, "B I F"] | None = None
 
 
-class ViSM(nn.Module):
-  """The transformer and its encoders.
-
-  Parameters: "dit", "text_encoder", "image_encoder".
-  """
+class ViSM(denoiser.Denoiser):
+  """The transformer and its encoders; conditions are `ViSMConditions`."""
 
   config: ViSMConfig
 
-  def setup(self) -> None:
-    """Makes the networks that the configuration names."""
-    config = self.config
-    self.dit = backbone.WanDiT(config.dit)
-    self.text_encoder = text_encoder.TextEncoder(config.text)
-    if config.image is not None:
-      self.image_encoder = image_encoder.ImageEncoder(config.image)
-
-  def text_context(self, tokens: Int[Array, "B L"]) -> Float[Array, "B L E"]:
-    """Features of captions; rows beyond a caption are zero."""
-    return self.text_encoder(tokens)
-
-  def image_context(
-    self, image: Float[Array, "B H W 3"]
-  ) -> Float[Array, "B I F"] | None:
-    """Features of a picture in [0, 1]; None without the encoder."""
-    return None if self.config.image is None else self.image_encoder(image)
-
-  def embed(
-    self,
-    latents: Float[Array, "B t h w C"],
-    timestep: Float[Array, "B"],
-    conditions: ViSMConditions,
-  ) -> tuple[Float[Array, "B N D"], blocks.BlockInputs, backbone.HeadInputs]:
-    """The first part of a call, see `backbone.WanDiT.embed`."""
+  def gathered(self, conditions: ViSMConditions) -> backbone.Conditions:
+    """Mask and rendering are concatenated to the noisy latents."""
     parts = [conditions.mask, conditions.masked]
-    return self.dit.embed(
-      latents,
-      timestep,
-      backbone.Conditions(
-        text_context=conditions.text_context,
-        condition_latents=jnp.concatenate(parts, axis=-1),
-        image_context=conditions.image_context,
-      ),
+    return backbone.Conditions(
+      text_context=conditions.text_context,
+      condition_latents=jnp.concatenate(parts, axis=-1),
+      image_context=conditions.image_context,
     )
-
-  def transform(
-    self, tokens: Float[Array, "B N D"], inputs: blocks.BlockInputs
-  ) -> Float[Array, "B N D"]:
-    """The layers, which are most of a call."""
-    return self.dit.transform(tokens, inputs)
-
-  def finish(
-    self, tokens: Float[Array, "B N D"], head: backbone.HeadInputs
-  ) -> Float[Array, "B t h w C"]:
-    """The last part of a call: tokens to the velocity."""
-    return self.dit.finish(tokens, head)
-
-  def __call__(
-    self,
-    latents: Float[Array, "B t h w C"],
-    timestep: Float[Array, "B"],
-    conditions: ViSMConditions,
-  ) -> Float[Array, "B t h w C"]:
-    """Returns the velocity of noisy video latents at 1000 * sigma."""
-    tokens, inputs, head = self.embed(latents, timestep, conditions)
-    return self.finish(self.transform(tokens, inputs), head)
 
   def everything(
     self,
