@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from more4d_jax.data import transforms
@@ -56,8 +55,8 @@ class DepthTask(tasks.Task):
   ) -> Mapping[str, float]:
     """Compares depth of held-out pictures with the truth."""
     examples = self.shown(transforms.depth_example)
-    predict = jax.jit(
-      functools.partial(_predict, self.objective.network, params)
+    predict = tasks.compiled(
+      functools.partial(_predict, self.objective.network), params
     )
     found = tasks.apply_in_batches(predict, examples)
     true = np.stack([e["depth"] for e in examples])

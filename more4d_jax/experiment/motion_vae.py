@@ -6,7 +6,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -98,7 +97,7 @@ class MotionVAETask(tasks.Task):
     names = ("tracks", "intrinsics")
     inputs = [{name: e[name] for name in names} for e in examples]
     task = self.objective
-    decode = jax.jit(functools.partial(_decode, task, params))
+    decode = tasks.compiled(functools.partial(_decode, task), params)
     found = tasks.apply_in_batches(decode, inputs)
     error = linear_code.MotionError()
     for number, example in enumerate(examples):
@@ -124,7 +123,7 @@ class MotionVAETask(tasks.Task):
     task = self.objective
     network = task.network
 
-    def encode(batch: Mapping[str, Any]) -> Any:
+    def encode(params: Any, batch: Mapping[str, Any]) -> Any:
       moved, _ = objective.normalised_motion(
         batch, task.normalisation, task.video_size[1:]
       )
@@ -133,7 +132,7 @@ class MotionVAETask(tasks.Task):
     transform = tasks.FixedExample(transforms.motion_example, self.options())
     data = tasks.DataSet(self.records[0], transform)
     stats = tasks.measure_latents(
-      encode,
+      tasks.compiled(encode, params),
       tasks.statistics_batches(data, self.config.statistics_records),
       self.network.vae.latent_channels,
     )

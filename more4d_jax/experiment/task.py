@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -210,18 +211,28 @@ def byte_tokenizer(length: int, vocabulary: int) -> tokenizer.ByteTokenizer:
   return tokenizer.ByteTokenizer(length)
 
 
+def compiled(function: Any, params: Any) -> Any:
+  """Compiles `function(params, batch)` and gives it its parameters.
+
+  They are arguments of the program; as parts of `function` they would become
+  constants of it, a second copy that the compiler looks through.
+
+  Returns: a function of the batch.
+  """
+  return functools.partial(jax.jit(function), params)
+
+
 def measure_latents(
   encode: Any, batches: Iterable[Mapping[str, np.ndarray]], channels: int
 ) -> latent_stats.LatentStats:
   """Mean and standard deviation of latents, the posterior's own included.
 
   Args:
-    encode: batch -> (mean, log-variance).
+    encode: batch -> (mean, log-variance), compiled.
     batches: of training examples.
     channels: of a latent.
   """
   moments = latent_stats.LatentMoments(channels)
-  encode = jax.jit(encode)
   for batch in batches:
     mean, logvar = jax.device_get(encode(batch))
     moments.add(mean, logvar)

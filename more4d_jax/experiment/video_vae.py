@@ -64,8 +64,8 @@ class VideoVAETask(tasks.Task):
   ) -> Mapping[str, float]:
     """Reconstructs held-out films of pictures and of depth."""
     examples = self.shown(transforms.video_example)
-    reconstruct = jax.jit(
-      functools.partial(_reconstruct, self.objective.network, params)
+    reconstruct = tasks.compiled(
+      functools.partial(_reconstruct, self.objective.network), params
     )
     videos = np.stack([e["video"] for e in examples])
     depths = tasks.apply_in_batches(_depth_video, examples)
@@ -92,14 +92,14 @@ class VideoVAETask(tasks.Task):
     """Statistics of the latents of training films."""
     network = self.objective.network
 
-    def encode(batch: Mapping[str, Any]) -> Any:
+    def encode(params: Any, batch: Mapping[str, Any]) -> Any:
       video = 2.0 * base.unit_image(batch["video"]) - 1.0
       return network.apply({"params": params}, video, method="encode")
 
     transform = tasks.FixedExample(transforms.video_example, self.options())
     data = tasks.DataSet(self.records[0], transform)
     stats = tasks.measure_latents(
-      encode,
+      tasks.compiled(encode, params),
       tasks.statistics_batches(data, self.config.statistics_records),
       self.network.latent_channels,
     )
