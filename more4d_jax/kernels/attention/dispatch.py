@@ -1,6 +1,7 @@
 """One entry to attention, and the choice of an implementation."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,8 @@ IMPLEMENTATIONS = (
 )
 
 _WITHOUT_LSE = ("cudnn", "xla")
+# Those that cannot be asked for one pass, see `run_pass`.
+WITHOUT_PASSES = ("cudnn", "reference", "xla")
 
 
 def validate(
@@ -51,7 +54,7 @@ def validate(
       f" {q.dtype}, {k.dtype} and {v.dtype}"
     )
   if key_length is not None:
-    _validate_key_length(key_length, k)
+    validate_key_length(key_length, *k.shape[:2])
   reason = mosaic_tpu.unsupported(q.shape[-1], q.dtype)
   if implementation == "mosaic_tpu" and reason:
     raise ValueError(
@@ -59,18 +62,22 @@ def validate(
     )
 
 
-def _validate_key_length(key_length, k):
-  if key_length.shape != k.shape[:1]:
+def validate_key_length(key_length: Array, batch: int, num_keys: int) -> None:
+  """Raises ValueError in one line unless there is a length for each sample.
+
+  A traced one is known only when it runs, where it is clipped.
+  """
+  if key_length.shape != (batch,):
     raise ValueError(
-      f"attention needs key_length of shape {k.shape[:1]}, one per sample;"
+      f"attention needs key_length of shape {(batch,)}, one per sample;"
       f" found {key_length.shape}"
     )
   if isinstance(key_length, jax.core.Tracer):
-    return  # Known only when it runs; lengths beyond the array mean all keys.
+    return
   found = np.asarray(key_length)
-  if found.min(initial=0) < 0 or found.max(initial=0) > k.shape[1]:
+  if found.min(initial=0) < 0 or found.max(initial=0) > num_keys:
     raise ValueError(
-      f"attention needs key_length from 0 to {k.shape[1]}, the number of keys;"
+      f"attention needs key_length from 0 to {num_keys}, the number of keys;"
       f" found {found.tolist()}"
     )
 
@@ -104,8 +111,24 @@ def _log_choice(reason: str) -> None:
   )
 
 
-def _per_platform(implementation, pass_name, *args, scale):
-  """Runs one pass of the implementation that the platform calls for.
+def resolve(
+  implementation: str, width: int, dtype: jax.typing.DTypeLike
+) -> str:
+  """Replaces "auto" where the platform's kernel cannot run; logs the choice."""
+  if implementation != "auto":
+    return implementation
+  reason = _why_no_kernel(width, dtype)
+  _log_choice(reason)
+  return "blocked" if reason else "auto"
+
+
+def run_pass(
+  implementation: str, pass_name: str, *args: Any, scale: float
+) -> tuple[Array, ...]:
+  """Runs "forward" or "backward" of a resolved implementation.
+
+  The arguments are those of `blocked.forward` and `blocked.backward`, which
+  all implementations take but those in `WITHOUT_PASSES`.
 
   `jax.default_backend()` would name the machine that compiles, which need not
   be the one that runs.
@@ -126,12 +149,12 @@ def _with_own_gradient(q, k, v, key_length, scale, implementation):
 
 def _forward(q, k, v, key_length, scale, implementation):
   inputs = q, k, v, key_length
-  outputs = _per_platform(implementation, "forward", *inputs, scale=scale)
+  outputs = run_pass(implementation, "forward", *inputs, scale=scale)
   return outputs, (inputs, outputs)
 
 
 def _backward(scale, implementation, residuals, cotangents):
-  gradients = _per_platform(
+  gradients = run_pass(
     implementation, "backward", *residuals, cotangents, scale=scale
   )
   return (*gradients, None)
@@ -140,18 +163,23 @@ def _backward(scale, implementation, residuals, cotangents):
 _with_own_gradient.defvjp(_forward, _backward)
 
 
-def _varying_alike(*arrays):
+def varying_alike(*arrays: Array | None) -> list[Array | None]:
   """Inside shard_map, lets all vary over the mesh axes that any varies over.
 
   The transpose sums gradients over those axes, as it must for keys that
   devices with different queries share. Elsewhere returns the arrays.
   """
-  types = [jax.typeof(x).manual_axis_type.varying for x in arrays]
-  axes = frozenset().union(*types)
-  return [
-    jax.lax.pcast(x, tuple(axes - own), to="varying") if axes - own else x
-    for x, own in zip(arrays, types)
-  ]
+
+  def varying(x):
+    return jax.typeof(x).manual_axis_type.varying
+
+  axes = frozenset().union(*map(varying, jax.tree.leaves(arrays)))
+
+  def alike(x):
+    missing = tuple(axes - varying(x))
+    return jax.lax.pcast(x, missing, to="varying") if missing else x
+
+  return jax.tree.map(alike, list(arrays))
 
 
 def _jax_nn(q, k, v, *, key_length, scale, implementation):
@@ -188,7 +216,9 @@ def attention(
     v: values.
     key_length: keys at or beyond this index take no part and may hold NaN. 0
       gives zeros and a log-sum-exp of minus infinity, but in `xla` and
-      `cudnn`, where the result is then undefined.
+      `cudnn`, where the result is then undefined. A length outside 0..M is
+      an error where it is known while tracing; one that is traced cannot be
+      looked at, and is clipped.
     scale: factor on the products of queries and keys; 1/sqrt(D) by default.
     return_lse: also returns, per query, the logarithm of the sum of
       exponentials of its scaled logits (natural, float32), which is what
@@ -204,14 +234,10 @@ def attention(
     key_length = jnp.asarray(key_length, jnp.int32)
   validate(q, k, v, key_length, implementation)
   scale = q.shape[-1] ** -0.5 if scale is None else scale
-  if implementation == "auto":
-    reason = _why_no_kernel(q.shape[-1], q.dtype)
-    implementation = "blocked" if reason else "auto"
-    _log_choice(reason)
-  if key_length is None:
-    q, k, v = _varying_alike(q, k, v)
-  else:
-    q, k, v, key_length = _varying_alike(q, k, v, key_length)
+  implementation = resolve(implementation, q.shape[-1], q.dtype)
+  if key_length is not None:
+    key_length = jnp.clip(key_length, 0, k.shape[1])
+  q, k, v, key_length = varying_alike(q, k, v, key_length)
   if implementation == "reference":
     run = reference.attention_and_lse
   elif implementation in _WITHOUT_LSE:
