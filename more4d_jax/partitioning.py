@@ -142,6 +142,52 @@ def constrain(
   )
 
 
+def mesh_axes(name: str, size: int) -> tuple[str, ...]:
+  """Mesh axes that divide an array axis of this name and size.
+
+  None without a mesh, or where they do not divide the size.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return ()
+  for axes in partition_spec((name,), (size,), mesh):
+    return (axes,) if isinstance(axes, str) else tuple(axes)
+  return ()
+
+
+def filling(name: str, size: int) -> int:
+  """How much an array axis wants at its end so that the mesh divides it."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return 0
+  return -size % math.prod(mesh.shape[a] for a in RULES[name])
+
+
+def map_shards(
+  function: Callable[..., Array],
+  axes: Sequence[Sequence[str | None]],
+  *arrays: Shaped[Array, "..."] | None,
+) -> Shaped[Array, "..."]:
+  """Calls a function with each device's parts of arrays, all axes manual.
+
+  Without a mesh it is called with the arrays.
+
+  Args:
+    function: returns an array that is divided like the first one.
+    axes: logical names of each array's axes, see `partition_spec`.
+    *arrays: None is handed on.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or mesh.size == 1:
+    return function(*arrays)
+  specs = tuple(
+    PartitionSpec() if x is None else partition_spec(names, x.shape, mesh)
+    for names, x in zip(axes, arrays, strict=True)
+  )
+  mapped = jax.shard_map(function, in_specs=specs, out_specs=specs[0])
+  return mapped(*arrays)
+
+
 def is_box(leaf: Any) -> bool:
   """Whether a tree node is a parameter that carries axis names."""
   return isinstance(leaf, meta.Partitioned)

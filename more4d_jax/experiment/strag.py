@@ -35,6 +35,7 @@ class STraGTask(tasks.Task):
     network = settings.replace_model(
       tasks.model(self.config, self.variant.strag),
       attention=switches.attention,
+      context_attention=switches.context_attention,
       remat=switches.remat,
     )
     if not switches.use_motion_perception:

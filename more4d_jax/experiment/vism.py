@@ -36,6 +36,7 @@ class ViSMTask(tasks.Task):
     return settings.replace_model(
       tasks.model(self.config, self.variant.vism),
       attention=self.config.model.attention,
+      context_attention=self.config.model.context_attention,
       remat=self.config.model.remat,
     )
 

@@ -1,6 +1,12 @@
-"""Self- and cross-attention of the transformer over `kernels.attention`."""
+"""Self- and cross-attention of the transformer over `kernels.attention`.
+
+Projections are divided by the partitioner. Everything between them runs on
+each device's samples, tokens and heads (`partitioning.map_shards`), where
+kernels can be used: norm and rotation of queries and keys, and attention.
+"""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -8,24 +14,45 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from more4d_jax import partitioning
-from more4d_jax.kernels.attention import dispatch
+from more4d_jax.kernels.attention import context_parallel, dispatch
 from more4d_jax.models import layers
+
+_QUERIES = ("batch", "tokens", "act_heads", None)
+_SHARED = ("batch", "text", "act_heads", None)  # Keys that all queries see.
+_SCALE = ("act_heads", None)
+_ANGLES = ("tokens", None)
 
 
 @dataclasses.dataclass(frozen=True)
 class AttentionConfig:
-  """What one attention layer needs to know."""
+  """What one attention layer needs to know.
+
+  Attributes:
+    width: of tokens, all heads together.
+    num_heads: heads.
+    eps: of the norms.
+    dtype: of matrix products.
+    implementation: see `dispatch.attention`.
+    context: one of `context_parallel.FORMS`, for self-attention over tokens
+      that a mesh divides.
+  """
 
   width: int
   num_heads: int
   eps: float = 1e-6
   dtype: str = "float32"
   implementation: str = "auto"
+  context: str = "ring"
 
   @property
   def head_dim(self) -> int:
     """Values per head."""
     return self.width // self.num_heads
+
+  @property
+  def head_axes(self) -> tuple[str, ...]:
+    """Mesh axes that divide the heads."""
+    return partitioning.mesh_axes("act_heads", self.num_heads)
 
 
 def _project(config: AttentionConfig, name: str) -> layers.Dense:
@@ -40,13 +67,54 @@ def _output(config: AttentionConfig) -> layers.Dense:
   )
 
 
-def _split_heads(x, config: AttentionConfig, tokens: str):
+def _split_heads(x, config: AttentionConfig, axes=_SHARED):
   x = x.reshape(*x.shape[:-1], config.num_heads, config.head_dim)
-  return partitioning.constrain(x, "batch", tokens, "act_heads", None)
+  return partitioning.constrain(x, *axes)
 
 
 def _merge_heads(x):
   return x.reshape(*x.shape[:-2], -1)
+
+
+class _NormScale(nn.Module):
+  """The parameter of `layers.RMSNorm`, by heads [K D]."""
+
+  config: AttentionConfig
+
+  @nn.compact
+  def __call__(self):
+    config = self.config
+    ones = partitioning.param(nn.initializers.ones, ("norm",))
+    scale = self.param("scale", ones, (config.width,))
+    return scale.reshape(config.num_heads, config.head_dim)
+
+
+def _normalised(x, scale, config: AttentionConfig, head_axes, angles=None):
+  """RMS norm over the whole width in float32, then rotation; in `dtype`.
+
+  Args:
+    x: [b n k D], the part of the heads that is here.
+    scale: of these heads, [k D].
+    config: of the layer.
+    head_axes: manual mesh axes over which the heads are divided.
+    angles: cosines and sines [n d], None for no rotation.
+  """
+  flat = _merge_heads(x).astype(jnp.float32)
+  square = jnp.mean(jnp.square(flat), axis=-1, keepdims=True)
+  if head_axes:
+    square = jax.lax.pmean(square, head_axes)
+  flat = scale.reshape(-1) * (flat * jax.lax.rsqrt(square + config.eps))
+  out = flat.reshape(x.shape)
+  if angles is not None:
+    out = layers.apply_rotary(out, *angles)
+  return out.astype(config.dtype)
+
+
+def _fill(x, axis, count):
+  """Appends zeros along an axis."""
+  widths = [(0, 0)] * x.ndim
+  widths[axis] = (0, count)
+  return jnp.pad(x, widths) if count else x
 
 
 class SelfAttention(nn.Module):
@@ -66,23 +134,49 @@ class SelfAttention(nn.Module):
     key_length: Int[Array, "B"] | None = None,
   ) -> Float[Array, "B N D"]:
     """Attends; keys at or beyond `key_length` take no part."""
-    config = self.config
-    dtype = jnp.dtype(config.dtype)
-    x = x.astype(dtype)
-    q = layers.RMSNorm(config.eps, name="norm_q")(_project(config, "q")(x))
-    k = layers.RMSNorm(config.eps, name="norm_k")(_project(config, "k")(x))
-    v = _split_heads(_project(config, "v")(x), config, "tokens")
-    q = layers.apply_rotary(_split_heads(q, config, "tokens"), cos, sin)
-    k = layers.apply_rotary(_split_heads(k, config, "tokens"), cos, sin)
-    out = dispatch.attention(
-      q.astype(dtype),
-      k.astype(dtype),
-      v,
-      key_length=key_length,
-      implementation=config.implementation,
+    config, (batch, length, _) = self.config, x.shape
+    x = x.astype(config.dtype)
+    heads = [
+      _split_heads(_project(config, name)(x), config, _QUERIES)
+      for name in ("q", "k", "v")
+    ]
+    scales = [_NormScale(config, name=name)() for name in ("norm_q", "norm_k")]
+    filling = partitioning.filling("tokens", length)
+    if filling and key_length is None:
+      key_length = jnp.full((batch,), length)
+    body = functools.partial(
+      _attend_to_itself,
+      config=config,
+      head_axes=config.head_axes,
+      token_axes=partitioning.mesh_axes("tokens", length + filling),
     )
-    out = partitioning.constrain(out, "batch", "tokens", "act_heads", None)
+    axes = *[_QUERIES] * 3, _SCALE, _SCALE, _ANGLES, _ANGLES, ("batch",)
+    out = partitioning.map_shards(
+      body,
+      axes,
+      *(_fill(x, 1, filling) for x in heads),
+      *scales,
+      *(_fill(x, 0, filling) for x in (cos, sin)),
+      key_length,
+    )
+    out = partitioning.constrain(out[:, :length], *_QUERIES)
     return _output(config)(_merge_heads(out))
+
+
+def _attend_to_itself(
+  q, k, v, q_scale, k_scale, cos, sin, key_length,
+  *, config: AttentionConfig, head_axes, token_axes,
+):  # fmt: skip
+  """Self-attention of the tokens and heads of one device, [b n k D]."""
+  angles = cos, sin
+  q = _normalised(q, q_scale, config, head_axes, angles)
+  k = _normalised(k, k_scale, config, head_axes, angles)
+  options = {"key_length": key_length, "implementation": config.implementation}
+  if token_axes:
+    return context_parallel.attention(
+      q, k, v, axis=token_axes, form=config.context, **options
+    )
+  return dispatch.attention(q, k, v, **options)
 
 
 class CrossAttention(nn.Module):
@@ -103,30 +197,46 @@ class CrossAttention(nn.Module):
     image: Float[Array, "B M D"] | None = None,
   ) -> Float[Array, "B N D"]:
     """Attends from `x` to the contexts."""
-    config = self.config
-    q = layers.RMSNorm(config.eps, name="norm_q")(
-      _project(config, "q")(x.astype(config.dtype))
+    config, length = self.config, x.shape[1]
+    q = _project(config, "q")(x.astype(config.dtype))
+    q = _split_heads(q, config, _QUERIES)
+    q = _fill(q, 1, partitioning.filling("tokens", length))
+    arrays = [q, _NormScale(config, name="norm_q")()]
+    axes = [_QUERIES, _SCALE]
+    for context, suffix in ((text, ""), (image, "_img")):
+      if context is not None:
+        arrays += self._keys(context, suffix)
+        axes += [_SHARED, _SHARED, _SCALE]
+    body = functools.partial(
+      _attend_to_contexts, config=config, head_axes=config.head_axes
     )
-    q = _split_heads(q.astype(config.dtype), config, "tokens")
-    out = self._attend(q, text, "")
-    if image is not None:
-      out = out + self._attend(q, image, "_img")
+    out = partitioning.map_shards(body, axes, *arrays)
+    out = partitioning.constrain(out[:, :length], *_QUERIES)
     return _output(config)(_merge_heads(out))
 
-  def _attend(self, q, context, suffix: str):
+  def _keys(self, context, suffix: str):
+    """Keys and values before the norm, and the norm's scale."""
     config = self.config
     context = context.astype(config.dtype)
-    k = layers.RMSNorm(config.eps, name=f"norm_k{suffix}")(
-      _project(config, f"k{suffix}")(context)
+    k, v = (
+      _split_heads(_project(config, f"{name}{suffix}")(context), config)
+      for name in ("k", "v")
     )
-    v = _project(config, f"v{suffix}")(context)
-    out = dispatch.attention(
+    return k, v, _NormScale(config, name=f"norm_k{suffix}")()
+
+
+def _attend_to_contexts(q, q_scale, *keys, config: AttentionConfig, head_axes):
+  """Sum of attention to each (keys, values, scale) on one device, [b n k D]."""
+  q = _normalised(q, q_scale, config, head_axes)
+  return sum(
+    dispatch.attention(
       q,
-      _split_heads(k.astype(config.dtype), config, "text"),
-      _split_heads(v, config, "text"),
+      _normalised(k, k_scale, config, head_axes),
+      v,
       implementation=config.implementation,
     )
-    return partitioning.constrain(out, "batch", "tokens", "act_heads", None)
+    for k, v, k_scale in zip(*[iter(keys)] * 3, strict=True)
+  )
 
 
 class VisionBlock(nn.Module):
@@ -148,10 +258,11 @@ class VisionBlock(nn.Module):
     config = AttentionConfig(x.shape[-1], self.num_heads, dtype=self.dtype)
     u = layers.LayerNorm(self.eps, name="norm1")(x).astype(self.dtype)
     q, k, v = (
-      _split_heads(_project(config, name)(u), config, "text")
+      _split_heads(_project(config, name)(u), config)
       for name in ("q", "k", "v")
     )
-    out = _output(config)(_merge_heads(dispatch.attention(q, k, v)))
+    out = partitioning.map_shards(dispatch.attention, [_SHARED] * 3, q, k, v)
+    out = _output(config)(_merge_heads(out))
     x = x + out.astype(jnp.float32)
     u = layers.LayerNorm(self.eps, name="norm2")(x)
     out = layers.MLP(

@@ -29,6 +29,8 @@ class DiTConfig:
     motion_alignment: see `motion_perception.token_mask`.
     dtype: of matrix products; all else is float32.
     attention: implementation, see `kernels.attention.dispatch`.
+    context_attention: how self-attention runs over tokens that a mesh divides,
+      see `kernels.attention.context_parallel`.
     remat: recompute each layer in the backward pass.
     riflex: see `layers.axis_frequencies`.
   """
@@ -52,6 +54,7 @@ class DiTConfig:
   motion_alignment: str = "aligned"
   dtype: str = "float32"
   attention: str = "auto"
+  context_attention: str = "ring"
   remat: bool = True
   riflex: tuple[int, int, float] | None = None
 
@@ -66,7 +69,12 @@ class DiTConfig:
   def layer(self) -> attention_layers.AttentionConfig:
     """What the attention layers need."""
     return attention_layers.AttentionConfig(
-      self.width, self.num_heads, self.eps, self.dtype, self.attention
+      self.width,
+      self.num_heads,
+      self.eps,
+      self.dtype,
+      self.attention,
+      self.context_attention,
     )
 
 

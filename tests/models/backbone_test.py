@@ -172,15 +172,24 @@ def test_wrong_channels_are_an_error():
 
 
 @pytest.mark.parametrize(
-  "mesh", [(8, 1, 1, 1), (1, 8, 1, 1), (2, 2, 2, 1), (1, 2, 2, 2)]
+  "mesh, context_attention",
+  [
+    ((8, 1, 1, 1), "ring"),
+    ((1, 8, 1, 1), "ring"),
+    ((2, 2, 2, 1), "ulysses"),
+    ((1, 2, 2, 2), "ring"),
+    ((1, 1, 4, 2), "ring"),  # 18 tokens, filled up to 20.
+  ],
 )
-def test_sharded_forward_equals_one_device(mesh):
+def test_sharded_forward_equals_one_device(mesh, context_attention):
   apply, params = _network()
   inputs = jax.tree.map(
     lambda x: jnp.tile(x, (4,) + (1,) * (x.ndim - 1)), _inputs()
   )
   expected = apply(params, **inputs)
-  model = backbone.WanDiT(CONFIG)
+  model = backbone.WanDiT(
+    dataclasses.replace(CONFIG, context_attention=context_attention)
+  )
   devices = partitioning.make_mesh(partitioning.MeshConfig(*mesh))
   boxed = jax.eval_shape(model.init, jax.random.key(0), **inputs)
   params = jax.device_put(params, partitioning.shardings(devices, boxed))
