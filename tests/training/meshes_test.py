@@ -15,34 +15,49 @@ from more4d_jax.training import state as states
 from more4d_jax.training import step as steps
 from tests.training import nano_batches
 
-MESHES = [(8, 1, 1, 1), (1, 8, 1, 1), (2, 2, 2, 1), (1, 2, 2, 2)]
+# Mesh shapes, and how self-attention runs over a context axis.
+MESHES = [
+  ((8, 1, 1, 1), "ring"),
+  ((1, 8, 1, 1), "ring"),
+  ((2, 2, 2, 1), "ring"),
+  ((2, 2, 2, 1), "ulysses"),
+  ((1, 2, 2, 2), "ring"),
+  ((1, 2, 2, 2), "ulysses"),
+]
 _SEED, _BATCH, _STEPS = 5, 8, 3
 # As configured, warm-up included: where a gradient is almost zero, Adam makes
 # its sign a step of full size, and the sign may differ between meshes.
 _CONFIG = settings.optimizer_config(strag.get_config("size=nano"))
 
 
-def _loss(params, frozen, batch, keys):
-  del frozen
-  return nano_batches.strag_objective().loss(params, batch, keys)
+def _objective(context_attention):
+  return nano_batches.strag_objective(
+    config=settings.replace_model(
+      nano_batches.VARIANT.strag, context_attention=context_attention
+    )
+  )
 
 
-def _run(shape):
+def _run(shape, context_attention="ring"):
   """Losses of three steps and the gradient of the first."""
   count = int(np.prod(shape))
   mesh = partitioning.make_mesh(
     partitioning.MeshConfig(*shape), jax.devices()[:count]
   )
-  objective = nano_batches.strag_objective()
+  objective = _objective(context_attention)
   abstract = nano_batches.abstract(objective)
   chain = optimizer.make_optimizer(_CONFIG, _STEPS, {})
   place = states.state_shardings(mesh, states.abstract_state(abstract, chain))
   params = jax.device_put(nano_batches.random_params(objective), place.params)
   state = states.create_state(params, abstract, chain, mesh)
 
+  def loss(params, frozen, batch, keys):
+    del frozen
+    return objective.loss(params, batch, keys)
+
   @functools.partial(jax.jit, out_shardings=(place, None, place.params))
   def step(state, batch):
-    value, _, grads = steps.gradients(_loss, state, {}, batch, _SEED)
+    value, _, grads = steps.gradients(loss, state, {}, batch, _SEED)
     state, _ = steps.update(state, grads, chain, _CONFIG)
     return state, value, grads
 
@@ -62,9 +77,11 @@ def _single():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", MESHES)
-def test_losses_and_first_gradients_equal_one_device(shape, single):
-  losses, grads = _run(shape)
+@pytest.mark.parametrize("shape, context_attention", MESHES)
+def test_losses_and_first_gradients_equal_one_device(
+  shape, context_attention, single
+):
+  losses, grads = _run(shape, context_attention)
   norm = float(optax.global_norm(single[1]))
   leaves = jax.tree_util.tree_leaves_with_path(grads)
   wrong = {}
