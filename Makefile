@@ -61,7 +61,7 @@ test-aot:
 	  echo 'skipped: the compilers for TPU and GPU cannot be installed here'; \
 	else XLA_FLAGS=--xla_force_host_platform_device_count=8 \
 	  $(AOT_VENV)/bin/python -m pytest -m 'not long' \
-	  $$(find tests/kernels -name '*aot_test.py'); fi
+	  $$(find tests/kernels -name '*aot_test.py' -o -name 'mosaic_gpu*_test.py'); fi
 
 # Without its dependencies the plugin takes 140 MB instead of 3 GB, and
 # compiles all the same.

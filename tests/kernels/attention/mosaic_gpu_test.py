@@ -1,0 +1,151 @@
+"""The Hopper kernels without a GPU, simulated, and with one where there is.
+
+What needs the simulator runs with jax 0.11 (make test-aot); the tests marked
+`gpu` need JAX_PLATFORMS=cuda,cpu and a Hopper GPU.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.experimental.pallas import mosaic_gpu as plgpu
+
+from more4d_jax.kernels.attention import cases, mosaic_gpu
+from tests.kernels.attention import comparison
+
+simulated = pytest.mark.skipif(
+  not hasattr(plgpu, "InterpretGPUParams"),
+  reason="the simulator of Hopper GPUs comes with jax 0.11",
+)
+RACE = "RACE DETECTED"
+
+
+@pytest.fixture
+def simulator():
+  """Parameters of a simulator that starts, and leaves nothing, afresh."""
+  # Neither has a public name.
+  from jax._src.pallas.mosaic_gpu.interpret import gpu_callbacks
+
+  gpu_callbacks.reset_gpu_interpret_mode_state()
+  yield plgpu.InterpretGPUParams(detect_races=True, uninitialized_memory="nan")
+  gpu_callbacks.reset_gpu_interpret_mode_state()
+
+
+def check(shape, key_length=None, **options):
+  arrays = comparison.draw(shape, "bfloat16")
+  comparison.check(mosaic_gpu, arrays, key_length, **options)
+
+
+@simulated
+@pytest.mark.parametrize("queries, keys, width", [(130, 140, 64), (72, 1, 128)])
+def test_ragged_tiles_and_no_race(simulator, capfd, queries, keys, width):
+  check((1, queries, keys, 1, width), interpret=simulator)
+  assert RACE not in capfd.readouterr().out
+
+
+@simulated
+def test_masked_keys_hold_nan(simulator, capfd):
+  check((2, 5, 150, 1, 128), (129, 1), interpret=simulator)
+  assert RACE not in capfd.readouterr().out
+
+
+@simulated
+@pytest.mark.slow
+def test_rings_go_round_and_samples_and_heads_differ(simulator, capfd):
+  tiles = mosaic_gpu.Tiles(keys=64, d_query_keys=64, stages=3)
+  check((2, 257, 193, 2, 64), (193, 66), interpret=simulator, tiles=tiles)
+  assert RACE not in capfd.readouterr().out
+
+
+@simulated
+def test_no_valid_key_gives_zeros(simulator):
+  arrays = comparison.draw((2, 9, 10, 1, 64), "bfloat16")
+  out, lse, *grads = comparison.gradients(
+    mosaic_gpu, arrays, jnp.array((0, 10)), interpret=simulator
+  )
+  assert np.isneginf(lse[0]).all()
+  for x in (np.asarray(x, np.float32) for x in (out, *grads)):
+    assert np.isfinite(x).all() and not x[0].any() and x[1].any()
+
+
+@simulated
+def test_large_logits_and_identical_keys(simulator):
+  q, k, v, *cotangents = comparison.draw((1, 9, 130, 1, 64), "bfloat16")
+  same = jnp.broadcast_to(k[:, :1], k.shape)
+  comparison.check(mosaic_gpu, (q, same, v, *cotangents), interpret=simulator)
+  large = (30 * q, 3 * k, v, *cotangents)
+  comparison.check(mosaic_gpu, large, interpret=simulator)
+
+
+@simulated
+def test_the_simulator_sees_a_race(simulator, capfd, monkeypatch):
+  """A tile that is freed before its reads are ordered before TMA's writes."""
+  monkeypatch.setattr(plgpu, "commit_smem", lambda: None)
+  q, k, v, *_ = comparison.draw((1, 64, 400, 1, 64), "bfloat16")
+  out, _ = mosaic_gpu.forward(q, k, v, None, scale=1.0, interpret=simulator)
+  jax.block_until_ready(out)
+  assert RACE in capfd.readouterr().out
+
+
+def both_passes(q, k, v, d_out):
+  out, lse = mosaic_gpu.forward(q, k, v, None, scale=0.1)
+  outputs, cotangents = (out, lse), (d_out, lse)
+  return mosaic_gpu.backward((q, k, v, None), outputs, cotangents, scale=0.1)
+
+
+@pytest.mark.parametrize("mapped", (False, True))
+def test_exports_for_cuda_without_a_gpu(mapped):
+  shape = (3,) * mapped + (1, 300, 2, 64)
+  like = jax.ShapeDtypeStruct(shape, jnp.bfloat16)
+  function = jax.vmap(both_passes) if mapped else both_passes
+  exported = jax.export.export(
+    jax.jit(function),
+    platforms=["cuda"],
+    disabled_checks=[
+      jax.export.DisabledSafetyCheck.custom_call("mosaic_gpu_v2")
+    ],
+  )(*[like] * 4)
+  calls = exported.mlir_module().count("stablehlo.custom_call @mosaic_gpu_v2")
+  assert calls == 3
+  assert [x.shape for x in exported.out_avals] == [shape] * 3
+
+
+def test_says_what_it_cannot_take():
+  assert not mosaic_gpu.unsupported(64, jnp.bfloat16)
+  assert "not 96" in mosaic_gpu.unsupported(96, jnp.bfloat16)
+  for dtype in ("float16", "float32"):
+    assert f"not {dtype}" in mosaic_gpu.unsupported(128, dtype)
+
+
+def test_one_table_of_tiles():
+  for hopper in ("NVIDIA H100 80GB HBM3", "NVIDIA H200", "9.0"):
+    assert mosaic_gpu.tiles_for(hopper) is not None
+  for other in ("NVIDIA A100-SXM4-80GB", "NVIDIA B200", "10.0", "cpu"):
+    assert mosaic_gpu.tiles_for(other) is None
+
+
+@functools.cache
+def hopper_gpu():
+  """A Hopper GPU of this machine, or None."""
+  try:
+    devices = jax.devices("cuda")
+  except RuntimeError:  # What jax raises for a platform that is not there.
+    return None
+  found = [x for x in devices if x.compute_capability.startswith("9.")]
+  return found[0] if found else None
+
+
+SHAPES = sorted({(x.queries, x.keys, x.width) for x in cases.CASES.values()})
+ODD = ((1, 1, 64), (127, 129, 64), (128, 128, 128), (129, 127, 128))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("queries, keys, width", [*SHAPES, *ODD])
+def test_the_real_kernels(queries, keys, width):
+  if hopper_gpu() is None:
+    pytest.skip("needs a Hopper GPU and JAX_PLATFORMS=cuda,cpu")
+  with jax.default_device(hopper_gpu()):
+    check((2, queries, keys, 1, width))
+    check((2, queries, keys, 1, width), (keys, -(-keys // 3)))
