@@ -94,6 +94,7 @@ def apply(
     dit, counts = lora_lib.merge(
       network.params["dit"],
       [lora_lib.Weighted(r.found.lora, r.weight) for r in mine],
+      network.config.dit.layer.head_dim,
     )
     loras = [
       {"file": r.file, "weight": r.weight, "modules": count}

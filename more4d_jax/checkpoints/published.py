@@ -187,6 +187,7 @@ def _transformer_part(
       "with these weights"
     )
   config = dit.config(found, dit.Stated.read(weights.config), grid)
+  found = found.with_head_dim(config.layer.head_dim)
   role = _ROLES.get(config.in_channels)
   if config.motion_width is not None:
     role = "strag"

@@ -317,6 +317,9 @@ def published_tensors(
     {name: tensor.shape for name, tensor in carried.items()},
     f"the {network.kind}",
   )
+  transformer = getattr(network.config, "dit", network.config)
+  if isinstance(transformer, backbone.DiTConfig):
+    found = found.with_head_dim(transformer.layer.head_dim)
   read = _reader(own)
   tensors = {}
   for entry in found.entries:

@@ -22,9 +22,15 @@ import jax
 import numpy as np
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import arrays, configurations, weight_files
+from more4d_jax.checkpoints import (
+  arrays,
+  configurations,
+  headers,
+  older_formats,
+  weight_files,
+)
+from more4d_jax.checkpoints.name_maps import matching
 
-FORMAT_VERSION = 1
 KINDS = ("video_vae", "depth", "motion_vae", "strag", "vism")
 PARAMS = "params"
 _NETWORK, _MODEL = "network.json", "model.json"
@@ -67,10 +73,6 @@ def fingerprint(params: Any, facts: Mapping[str, Any]) -> str:
     digest.update(jax.tree_util.keystr(path).encode())
     digest.update(np.ascontiguousarray(leaf).tobytes())
   return digest.hexdigest()[:16]
-
-
-def _write_json(path: pathlib.Path, value: Any) -> None:
-  path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def _replace_directory(temporary: pathlib.Path, final: pathlib.Path) -> None:
@@ -132,7 +134,7 @@ def write_header(
   """
   kinds = {cls: kind for kind, cls in configurations.classes().items()}
   header = {
-    "format": FORMAT_VERSION,
+    "format": headers.FORMAT,
     "kind": kinds[type(config)],
     "config": dataclasses.asdict(config),
     "metadata": dict(metadata),
@@ -140,7 +142,7 @@ def write_header(
   for name, value in (("parts", parts), ("files", files)):
     if value:
       header[name] = dict(value)
-  _write_json(directory / _NETWORK, header)
+  headers.write(directory / _NETWORK, header)
 
 
 def save_params(directory: pathlib.Path, params: Any) -> None:
@@ -180,30 +182,6 @@ def save_network(
       write_header(temporary, config, metadata)
 
 
-def _read_json(
-  path: pathlib.Path, what: str, advice: str, needed: Sequence[str]
-) -> dict[str, Any]:
-  if not path.is_file():
-    raise errors.UserError(
-      f"expected {what} in {path.parent}, found no {path.name}: {advice}"
-    )
-  try:
-    value = json.loads(path.read_text())
-  except json.JSONDecodeError as error:
-    raise errors.UserError(f"{path} is damaged ({error}): {advice}") from error
-  if not isinstance(value, dict):
-    raise errors.UserError(f"{path} holds no JSON object: {advice}")
-  if value.get("format") != FORMAT_VERSION:
-    raise errors.UserError(
-      f"{path} has format {value.get('format')}, expected {FORMAT_VERSION}: "
-      f"{advice}"
-    )
-  missing = [name for name in needed if name not in value]
-  if missing:
-    raise errors.UserError(f"{path} lacks {', '.join(missing)}: {advice}")
-  return value
-
-
 def load_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
   """Reads a network's kind, configuration and metadata, not its weights.
 
@@ -211,7 +189,7 @@ def load_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
     UserError: if the directory holds no network, or a damaged one.
   """
   path = pathlib.Path(directory).absolute()
-  return _read_json(
+  return headers.read(
     path / _NETWORK,
     "a network",
     "train it to its end, or name its directory",
@@ -234,6 +212,8 @@ def load_network(
 ) -> Network:
   """Reads a network; its parameters are numpy arrays in host memory.
 
+  What an older version wrote is brought to today's form.
+
   Args:
     directory: of the network.
     shared: parts that were read before, and those read now.
@@ -245,21 +225,24 @@ def load_network(
   shared = {} if shared is None else shared
   header = load_header(path)
   files = {k: path / name for k, name in header.get("files", {}).items()}
+  config = configurations.from_json(
+    configurations.classes()[header["kind"]], header["config"]
+  )
   params: dict[str, Any] = {}
   if "parts" not in header:
     try:
-      params = arrays.load(path / PARAMS)
+      flat = matching.flatten(arrays.load(path / PARAMS))
     except WEIGHT_ERRORS as error:
       raise damaged(path / PARAMS, error) from error
+    params = matching.unflatten(
+      older_formats.upgraded(flat, config, header["format"])
+    )
   for name, beside in header.get("parts", {}).items():
     place = path.parent / beside
     if place not in shared:
       shared[place] = load_network(place)
     params[name] = shared[place].params
     files.update(shared[place].files)
-  config = configurations.from_json(
-    configurations.classes()[header["kind"]], header["config"]
-  )
   return Network(header["kind"], config, params, header["metadata"], files)
 
 
@@ -329,11 +312,11 @@ def _copy_part(source: pathlib.Path, target: pathlib.Path) -> None:
     )
 
 
-def _check_lineage(headers: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_lineage(found: Mapping[str, Mapping[str, Any]]) -> None:
   """Refuses networks that were trained on other ones than those beside them."""
-  for kind, header in headers.items():
+  for kind, header in found.items():
     for base, identity in header["metadata"].get("trained_on", {}).items():
-      beside = headers.get(base)
+      beside = found.get(base)
       if beside and beside["metadata"].get("identity") != identity:
         raise errors.UserError(
           f"the {kind} was trained on another {base} than the one given: "
@@ -342,7 +325,7 @@ def _check_lineage(headers: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def _read_model(directory: str | os.PathLike[str]) -> dict[str, Any]:
-  return _read_json(
+  return headers.read(
     pathlib.Path(directory).absolute() / _MODEL,
     "a bundle",
     "make one with `more4d bundle`",
@@ -392,9 +375,9 @@ def write_model(
     networks: kind -> directory in it.
     loras: kind -> file in it that changes the kind's transformer.
   """
-  value = {"format": FORMAT_VERSION, "networks": dict(networks)}
+  value = {"format": headers.FORMAT, "networks": dict(networks)}
   if loras:
     value["loras"] = dict(loras)
   temporary = directory / f"{_MODEL}.partial"
-  _write_json(temporary, value)
+  headers.write(temporary, value)
   os.replace(temporary, directory / _MODEL)

@@ -6,7 +6,13 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from more4d_jax.checkpoints import arrays, configurations, store, weight_files
+from more4d_jax.checkpoints import (
+  arrays,
+  configurations,
+  older_formats,
+  store,
+  weight_files,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +40,9 @@ def open_network(directory: str | os.PathLike[str]) -> StoredNetwork:
   """As `store.load_network`, with the parameters left on disk."""
   path = pathlib.Path(directory).absolute()
   header = store.load_header(path)
+  config = configurations.from_json(
+    configurations.classes()[header["kind"]], header["config"]
+  )
   params: dict[str, arrays.StoredArray] = {}
   carried: dict[str, arrays.LazyArray] = {}
   parts: dict[str, dict[str, Any]] = {}
@@ -42,6 +51,7 @@ def open_network(directory: str | os.PathLike[str]) -> StoredNetwork:
       params = arrays.open_stored(path / store.PARAMS)
     except store.WEIGHT_ERRORS as error:
       raise store.damaged(path / store.PARAMS, error) from error
+    params = older_formats.upgraded(params, config, header["format"])
   if (path / store.CARRIED).is_file():
     carried.update(weight_files.open_weights(path / store.CARRIED).tensors)
   for name, beside in header.get("parts", {}).items():
@@ -49,9 +59,6 @@ def open_network(directory: str | os.PathLike[str]) -> StoredNetwork:
     params |= {f"{name}/{key}": value for key, value in part.params.items()}
     carried |= part.carried
     parts[name] = part.metadata
-  config = configurations.from_json(
-    configurations.classes()[header["kind"]], header["config"]
-  )
   return StoredNetwork(
     header["kind"], config, header["metadata"], params, carried, parts
   )

@@ -9,6 +9,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from more4d_jax import errors
+from more4d_jax.checkpoints import headers, older_formats
 
 
 class TrainingCheckpoints:
@@ -38,7 +39,7 @@ class TrainingCheckpoints:
       step,
       args=ocp.args.Composite(
         state=ocp.args.StandardSave(state),
-        extra=ocp.args.JsonSave(dict(extra)),
+        extra=ocp.args.JsonSave({**extra, "format": headers.FORMAT}),
       ),
     )
 
@@ -52,7 +53,8 @@ class TrainingCheckpoints:
       step: which one; the newest by default.
 
     Raises:
-      UserError: if the checkpoint does not fit the state.
+      UserError: if the checkpoint does not fit the state, or is an older
+        version's whose rotated values lie elsewhere.
     """
     step = self.latest_step() if step is None else step
     try:
@@ -69,6 +71,8 @@ class TrainingCheckpoints:
         f"checkpoint {step} in {self._manager.directory} does not fit this "
         f"run ({line}): delete it, or use another --workdir"
       ) from error
+    place = f"checkpoint {step} in {self._manager.directory}"
+    older_formats.check_state(abstract_state, found["extra"], place)
     return found["state"], found["extra"]
 
   def close(self) -> None:

@@ -112,7 +112,10 @@ class ViSMTask(tasks.Task):
 
   def _trained_lora(self, params: Any) -> lora_model.LoRA:
     return lora_model.from_trained(
-      _LORA_FILE, params[lora_model.COLLECTION], self.lora.alpha
+      _LORA_FILE,
+      params[lora_model.COLLECTION],
+      self.lora.alpha,
+      self.network.dit.layer.head_dim,
     )
 
   def assembled(self, params: Any) -> Any:
@@ -121,7 +124,9 @@ class ViSMTask(tasks.Task):
       return params
     network = {k: v for k, v in params.items() if k != lora_model.COLLECTION}
     weighted = lora_model.Weighted(self._trained_lora(params))
-    network["dit"], _ = lora_model.merge(network["dit"], [weighted])
+    network["dit"], _ = lora_model.merge(
+      network["dit"], [weighted], self.network.dit.layer.head_dim
+    )
     return network
 
   def write_beside(self, params: Any, workdir: pathlib.Path) -> None:

@@ -185,12 +185,11 @@ def apply_rotary(
   cos: Float[Array, "N d"] | Float[np.ndarray, "N d"],
   sin: Float[Array, "N d"] | Float[np.ndarray, "N d"],
 ) -> Float[Array, "B N K D"]:
-  """Rotates interleaved pairs (even, odd) of each head, in float32."""
-  pairs = x.astype(jnp.float32).reshape(*x.shape[:-1], -1, 2)
-  a, b = pairs[..., 0], pairs[..., 1]
+  """Rotates the pairs (i, i + d/2) of each head, in float32."""
+  a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
   cos, sin = cos[None, :, None, :], sin[None, :, None, :]
-  out = jnp.stack([a * cos - b * sin, a * sin + b * cos], axis=-1)
-  return out.reshape(x.shape).astype(x.dtype)
+  out = jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
+  return out.astype(x.dtype)
 
 
 # --- timestep ---------------------------------------------------------------

@@ -15,6 +15,7 @@ from flax import traverse_util
 from jaxtyping import Array, Float, Key
 
 from more4d_jax import errors, partitioning
+from more4d_jax.models import rotary_order
 
 # Flax's collection of variables that unmerged application reads.
 COLLECTION = "lora"
@@ -53,6 +54,10 @@ class LowRank:
 @dataclasses.dataclass(frozen=True)
 class LoRA:
   """The changes of one file or of one training.
+
+  Outputs are in the published order. Those that are rotated are brought to
+  ours where they are applied (see `rotary_order`): a file does not tell how
+  many heads there are.
 
   Attributes:
     name: for messages.
@@ -148,8 +153,16 @@ def _faults(kernels: Mapping[str, Any], lora: LoRA) -> Iterator[str]:
       )
 
 
+def _our_up(path: str, pair: LowRank, head_dim: int) -> np.ndarray:
+  """The matrix from the rank to outputs in our order, in float32."""
+  up = pair.up.astype(np.float32)
+  if rotary_order.is_rotated(path):
+    return rotary_order.half_split(up, head_dim)
+  return up
+
+
 def merge(
-  params: Mapping[str, Any], loras: Sequence[Weighted]
+  params: Mapping[str, Any], loras: Sequence[Weighted], head_dim: int
 ) -> tuple[dict[str, Any], list[int]]:
   """Adds LoRAs to the kernels, in float32, each kernel cast back once.
 
@@ -157,6 +170,7 @@ def merge(
     params: a transformer's parameters in host memory, without boxes; left as
       they are.
     loras: all that are applied, with their weights.
+    head_dim: values per head of the transformer.
 
   Returns:
     New parameters, which share the arrays that no LoRA changes, and the
@@ -176,7 +190,7 @@ def merge(
     kernel = np.asarray(flat[f"{path}/kernel"])
     total = kernel.astype(np.float32)  # A copy.
     for layer, pair, weight in pairs:
-      down, up = (x.astype(np.float32) for x in (pair.down, pair.up))
+      down, up = pair.down.astype(np.float32), _our_up(path, pair, head_dim)
       target = total if layer is None else total[layer]
       target += np.float32(weight * pair.scale) * (down @ up)
     flat[f"{path}/kernel"] = total.astype(kernel.dtype)
@@ -185,7 +199,7 @@ def merge(
 
 
 def variables(
-  params: Mapping[str, Any], loras: Sequence[Weighted]
+  params: Mapping[str, Any], loras: Sequence[Weighted], head_dim: int
 ) -> dict[str, Any]:
   """The collection `lora` that applies LoRAs beside the dense products.
 
@@ -195,6 +209,7 @@ def variables(
   Args:
     params: a transformer's parameters or their shapes, without boxes.
     loras: all that are applied, with their weights.
+    head_dim: values per head of the transformer.
 
   Raises:
     UserError: as `check`.
@@ -204,7 +219,8 @@ def variables(
   pairs: dict[str, dict[int | None, list[tuple[np.ndarray, np.ndarray]]]] = {}
   for item in loras:
     for (path, layer), pair in item.lora.modules.items():
-      up = np.float32(item.weight * pair.scale) * pair.up.astype(np.float32)
+      factor = np.float32(item.weight * pair.scale)
+      up = factor * _our_up(path, pair, head_dim)
       place = pairs.setdefault(path, {}).setdefault(layer, [])
       place.append((pair.down.astype(np.float32), up))
   kernels = linear_maps(params)
@@ -269,18 +285,23 @@ def scaled(tree: Mapping[str, Any], config: LoRAConfig) -> Mapping[str, Any]:
   )
 
 
-def from_trained(name: str, tree: Mapping[str, Any], alpha: float) -> LoRA:
+def from_trained(
+  name: str, tree: Mapping[str, Any], alpha: float, head_dim: int
+) -> LoRA:
   """A trained LoRA, layer by layer.
 
   Args:
     name: for messages.
     tree: as `init` made it, without boxes; `scaled` applied it.
     alpha: see `LowRank`.
+    head_dim: values per head of the transformer.
   """
   flat = traverse_util.flatten_dict(tree, sep="/")
   modules = {}
   for path in sorted({key.rpartition("/")[0] for key in flat}):
     down, up = (np.asarray(flat[f"{path}/{leaf}"]) for leaf in ("down", "up"))
+    if rotary_order.is_rotated(path):
+      up = rotary_order.neighbours(up, head_dim)
     if is_stacked(path):
       for layer in range(len(down)):
         modules[path, layer] = LowRank(down[layer], up[layer], alpha)

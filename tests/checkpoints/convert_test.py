@@ -48,6 +48,7 @@ def bundle(release):
 
 def _params(names, weights):
   found = matching.match(names, matching.shapes_of(weights))
+  found = found.with_head_dim(16)
   return matching.flatten(matching.to_params(found, weights))
 
 
@@ -198,7 +199,10 @@ def test_a_lora_joins_the_bundle_and_comes_back(bundle, tmp_path):
   vism = more4d_jax.load(out).networks.network("vism")
   module = "lora_unet__blocks_1_self_attn_q"
   down, up = (weights[f"{module}.lora_{k}.weight"] for k in ("down", "up"))
-  change = (2.0 / 4) * (up @ down).T
+  # Two heads of 16 values, those of even number first.
+  order = [*range(0, 16, 2), *range(1, 16, 2)]
+  order += [16 + i for i in order]
+  change = (2.0 / 4) * (up @ down).T[:, order]
   kernel = vism.params["dit"]["blocks"]["self_attn"]["q"]["kernel"]
   expected = before["self_attn"]["q"]["kernel"]
   np.testing.assert_array_equal(kernel[0], expected[0])

@@ -23,10 +23,10 @@ def _loop_rotary(x, grid, head_dim):
     for axis, count in enumerate(counts):
       for j in range(count):
         angle = place[axis] * 10000.0 ** (-j / count)
-        value = x[:, n, :, 2 * pair] + 1j * x[:, n, :, 2 * pair + 1]
+        value = x[:, n, :, pair] + 1j * x[:, n, :, pairs + pair]
         value = value * np.exp(1j * angle)
-        out[:, n, :, 2 * pair] = value.real
-        out[:, n, :, 2 * pair + 1] = value.imag
+        out[:, n, :, pair] = value.real
+        out[:, n, :, pairs + pair] = value.imag
         pair += 1
   return out
 

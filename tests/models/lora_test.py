@@ -27,6 +27,9 @@ _CONFIG = backbone.DiTConfig(
   attention="reference",
 )
 _MODULES_OUTSIDE, _MODULES_PER_LAYER = 8, 12
+_HEAD_DIM = 8
+# Where each value of two published heads goes, written out by hand.
+_ORDER = [0, 2, 4, 6, 1, 3, 5, 7, 8, 10, 12, 14, 9, 11, 13, 15]
 
 
 def _inputs():
@@ -117,7 +120,7 @@ def test_every_linear_map_is_a_target(params):
 def test_merge_is_the_plain_sum_and_reports_its_modules(params):
   chosen = _two(params)
   before = jax.tree.map(np.copy, params)
-  merged, counts = lora.merge(params, chosen)
+  merged, counts = lora.merge(params, chosen, _HEAD_DIM)
   assert counts == [_MODULES_OUTSIDE + 36, _MODULES_PER_LAYER + 1]
   jax.tree.map(np.testing.assert_array_equal, params, before)
   found = traverse_util.flatten_dict(merged, sep="/")
@@ -130,6 +133,8 @@ def test_merge_is_the_plain_sum_and_reports_its_modules(params):
         * 0.5
         * (pair.down.astype(np.float64) @ pair.up.astype(np.float64))
       )
+      if path in ("blocks/self_attn/q", "blocks/self_attn/k"):
+        change = change[:, _ORDER]
       kernel = expected[f"{path}/kernel"]
       kernel[() if layer is None else layer] += change
   for path, value in expected.items():
@@ -141,8 +146,10 @@ def test_merge_is_the_plain_sum_and_reports_its_modules(params):
 def test_unmerged_equals_merged(params, remat):
   chosen = _two(params)
   config = dataclasses.replace(_CONFIG, remat=remat)
-  merged, _ = lora.merge(params, chosen)
-  beside = _apply(params, config, lora=lora.variables(params, chosen))
+  merged, _ = lora.merge(params, chosen, _HEAD_DIM)
+  beside = _apply(
+    params, config, lora=lora.variables(params, chosen, _HEAD_DIM)
+  )
   expected = _apply(merged, config)
   changed = np.abs(expected - _apply(params, config)).max()
   assert changed > 0.1
@@ -153,9 +160,9 @@ def test_unmerged_equals_merged(params, remat):
 def test_each_kernel_is_rounded_once(params):
   low = jax.tree.map(lambda x: x.astype(ml_dtypes.bfloat16), params)
   chosen = _two(params)
-  merged, _ = lora.merge(low, chosen)
+  merged, _ = lora.merge(low, chosen, _HEAD_DIM)
   exact, _ = lora.merge(
-    jax.tree.map(lambda x: x.astype(np.float32), low), chosen
+    jax.tree.map(lambda x: x.astype(np.float32), low), chosen, _HEAD_DIM
   )
   for ours, theirs in zip(jax.tree.leaves(merged), jax.tree.leaves(exact)):
     assert ours.dtype == ml_dtypes.bfloat16
@@ -179,9 +186,9 @@ def test_fresh_lora_changes_nothing_and_learns(params, boxed):
 
 def test_trained_tree_becomes_a_file_of_layers(params, boxed):
   tree = jax.tree.map(lambda x: x + 0.1, _fresh(boxed))
-  found = lora.from_trained("mine", tree, alpha=2.0)
+  found = lora.from_trained("mine", tree, 2.0, _HEAD_DIM)
   assert len(found.modules) == _MODULES_OUTSIDE + 36
-  again = lora.variables(params, [lora.Weighted(found)])
+  again = lora.variables(params, [lora.Weighted(found)], _HEAD_DIM)
   # Alpha 2 of rank 4: the scale is part of the up matrices.
   applied = lora.scaled(tree, lora.LoRAConfig(rank=4, alpha=2.0))
   applied = traverse_util.flatten_dict(applied, sep="/")
@@ -190,6 +197,27 @@ def test_trained_tree_becomes_a_file_of_layers(params, boxed):
     factor = 0.5 if path.endswith("/up") else 1.0
     np.testing.assert_allclose(value, factor * flat[path], rtol=1e-6)
     np.testing.assert_allclose(value, applied[path], rtol=1e-6)
+
+
+def test_a_trained_lora_is_written_in_the_published_order(params, boxed):
+  rng = np.random.default_rng(4)
+  tree = jax.tree.map(
+    lambda x: rng.normal(size=x.shape).astype(np.float32), _fresh(boxed)
+  )
+  found = lora.from_trained("mine", tree, 4.0, _HEAD_DIM).modules
+  for layer in range(3):
+    for name in "qk":
+      ours = tree["blocks"]["self_attn"][name]["up"][layer]
+      written = found[f"blocks/self_attn/{name}", layer].up
+      np.testing.assert_array_equal(written[:, _ORDER], ours)
+    for kind, name in (("self_attn", "v"), ("cross_attn", "q")):
+      ours = tree["blocks"][kind][name]["up"][layer]
+      written = found[f"blocks/{kind}/{name}", layer].up
+      np.testing.assert_array_equal(written, ours)
+  again = lora.variables(
+    params, [lora.Weighted(lora.LoRA("mine", found))], _HEAD_DIM
+  )
+  jax.tree.map(np.testing.assert_array_equal, again, tree)
 
 
 def test_a_fresh_lora_lies_as_its_kernels_do(boxed):
@@ -215,7 +243,7 @@ def test_a_lora_for_another_base_lists_everything(params):
   )
   for function in (lora.merge, lora.variables):
     with pytest.raises(errors.UserError) as caught:
-      function(params, [lora.Weighted(wrong)])
+      function(params, [lora.Weighted(wrong)], _HEAD_DIM)
     text = str(caught.value)
     assert "\n" not in text
     for part in (

@@ -86,6 +86,7 @@ def test_output_and_gradients(name):
   weights = agreement.weights(theirs)
   found = matching.match(dit.DIFFUSERS, matching.shapes_of(weights))
   config = dit.config(found, dit.Stated(num_heads=_SIZES[name][0]))
+  found = found.with_head_dim(config.layer.head_dim)
   model = backbone.WanDiT(config)
   inputs = _inputs(name, config.in_channels, config.image_width)
   rng = np.random.default_rng(1)

@@ -11,7 +11,7 @@ from typing import Any
 
 from more4d_jax import errors
 from more4d_jax.checkpoints.name_maps import motion, table
-from more4d_jax.models import backbone
+from more4d_jax.models import backbone, rotary_order
 
 HEAD_WIDTH = 128  # Of every published Wan 2.1 transformer.
 BLOCK = "blocks.{i}."
@@ -24,7 +24,10 @@ def _attention(name: str, path: str) -> tuple[table.Row, ...]:
     rows += table.linear(f"{name}.{part}", f"{path}/{part}", "D D")
   for part in ("norm_q", "norm_k"):
     rows += table.norm(f"{name}.{part}", f"{path}/{part}", "D", bias=False)
-  return tuple(rows)
+  return tuple(
+    dataclasses.replace(row, rotated=rotary_order.is_rotated(row.paths[0]))
+    for row in rows
+  )
 
 
 def _block() -> tuple[table.Row, ...]:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from more4d_jax.models import rotary_order
+
 LAYER = "{i}"
 Shape = tuple[int, ...]
 Dims = tuple[tuple[int, str], ...]  # (2, "D") is 2 * D, (3, "") is 3.
@@ -38,6 +40,7 @@ class Row:
     carried: kept beside our parameters as it is, to be given back.
     last_unused: why ours do not hold that of the last layer.
     every: this one tensor stands for every layer of the stack of that name.
+    rotated: our last axis has heads in the order of `rotary_order`.
   """
 
   name: str
@@ -49,6 +52,7 @@ class Row:
   carried: bool = False
   last_unused: str = ""
   every: str = ""
+  rotated: bool = False
 
   @property
   def stack(self) -> str:
@@ -184,6 +188,7 @@ class Entry:
     layer: its number, None outside a stack.
     shape: published.
     count: layers of the stack, for a tensor that stands for all of them.
+    head_dim: of a rotated row; None until `Match.with_head_dim`.
   """
 
   name: str
@@ -191,11 +196,27 @@ class Entry:
   layer: int | None
   shape: Shape
   count: int = 0
+  head_dim: int | None = None
 
   def to_ours(
     self, value: np.ndarray
   ) -> Iterator[tuple[str, int | None, np.ndarray]]:
     """Yields our path, the layer and the value, for each part of a tensor."""
+    for path, layer, part in self._parts(value):
+      if self.row.rotated:
+        head_dim = self._known_head_dim()
+        yield path, layer, rotary_order.half_split(part, head_dim)
+      else:
+        yield path, layer, part
+
+  def _known_head_dim(self) -> int:
+    if self.head_dim is None:
+      raise ValueError(f"{self.name} needs the number of heads: with_head_dim")
+    return self.head_dim
+
+  def _parts(
+    self, value: np.ndarray
+  ) -> Iterator[tuple[str, int | None, np.ndarray]]:
     layers = range(self.count) if self.row.every else (self.layer,)
     parts = np.split(value, len(self.row.paths))
     for path, part in zip(self.row.paths, parts, strict=True):
@@ -206,12 +227,15 @@ class Entry:
   def places(self) -> Iterator[tuple[str, int | None, Shape]]:
     """Yields our path, the layer and our shape, as `to_ours` would."""
     empty = np.broadcast_to(np.zeros((), np.int8), self.shape)
-    for path, layer, ours in self.to_ours(empty):
+    for path, layer, ours in self._parts(empty):
       yield path, layer, ours.shape
 
   def to_published(self, values: Iterable[np.ndarray]) -> np.ndarray:
     """Joins our parameters, one per path, to the published tensor."""
     row = self.row
+    if row.rotated:
+      head_dim = self._known_head_dim()
+      values = [rotary_order.neighbours(value, head_dim) for value in values]
     parts = [_backward(row, value) for value in values]
     joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return joined.reshape(self.shape)
@@ -264,6 +288,16 @@ class Match:
   entries: tuple[Entry, ...]
   carried: tuple[Entry, ...]
   unused: Mapping[str, str]
+
+  def with_head_dim(self, head_dim: int) -> "Match":
+    """The match of a transformer whose heads have this many values."""
+    entries = (
+      dataclasses.replace(entry, head_dim=head_dim)
+      if entry.row.rotated
+      else entry
+      for entry in self.entries
+    )
+    return dataclasses.replace(self, entries=tuple(entries))
 
   def has(self, path: str) -> bool:
     """Whether one of our parameters lies at this path or below it."""

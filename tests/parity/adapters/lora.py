@@ -16,7 +16,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   info, stored, tensors = wan_weights.read(folder)
   network, io, weights = wan_weights.read(folder.parent / "transformer3d_inp")
   config = wan_weights.dit_config(network["constructor"], weights)
-  params = wan_weights.dit_params(weights)
+  params = wan_weights.dit_params(weights, config)
   inputs = transformer3d_inp._inputs(io, config)
   found = lora_formats.read(
     {
@@ -28,7 +28,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   changed = len(info["transformer_keys_changed_by_merge"])
   if len(found.lora.modules) != changed:
     raise ValueError(f"expected {changed} modules, found {found.lora.modules}")
-  model = backbone.WanDiT(config)
+  model, head_dim = backbone.WanDiT(config), config.layer.head_dim
 
   def out(params: dict, **collections: dict) -> np.ndarray:
     variables = {"params": params, **collections}
@@ -36,10 +36,10 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
 
   def beside(weight: float) -> np.ndarray:
     chosen = [lora.Weighted(found.lora, weight)]
-    return out(params, lora=lora.variables(params, chosen))
+    return out(params, lora=lora.variables(params, chosen, head_dim))
 
   part = lora.Weighted(found.lora, info["multiplier"])
-  merged, _ = lora.merge(params, [part])
+  merged, _ = lora.merge(params, [part], head_dim)
   prefix = "merged.transformer."
   return {
     "out.transformer_before": out(params),
@@ -47,7 +47,9 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
     "out.transformer_with_lora_layers_multiplier": beside(part.weight),
     "out.transformer_merged": out(merged),
     **{
-      key: wan_weights.dit_gradient(merged, key.removeprefix(prefix), like)
+      key: wan_weights.dit_gradient(
+        merged, key.removeprefix(prefix), like, config
+      )
       for key, like in stored.items()
       if key.startswith(prefix)
     },

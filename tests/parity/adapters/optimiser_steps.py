@@ -41,7 +41,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
 
   count = len(stored["out.losses"])
   chain = optimizer.make_optimizer(rule, count, {})
-  params = jax.tree.map(jnp.asarray, wan_weights.dit_params(weights))
+  params = jax.tree.map(jnp.asarray, wan_weights.dit_params(weights, config))
   state = states.TrainState(
     jnp.int32(0), params, params, chain.init(params), jnp.int32(0)
   )
@@ -57,7 +57,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
     "out.learning_rates": np.stack([rate(i) for i in range(count)]),
     **{
       key: wan_weights.dit_gradient(
-        state.params, key.removeprefix("out.after."), like
+        state.params, key.removeprefix("out.after."), like, config
       )
       for key, like in stored.items()
       if key.startswith("out.after.")

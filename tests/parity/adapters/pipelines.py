@@ -56,7 +56,7 @@ class _Folder:
     info, _, own = wan_weights.read(self.path.parent / "clip")
     image, image_params = clip.load(own, info["constructor"])
     params = {
-      "dit": wan_weights.dit_params(weights),
+      "dit": wan_weights.dit_params(weights, dit),
       "text_encoder": text_params,
       "image_encoder": image_params,
     }

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from more4d_jax.models import layers
+from more4d_jax.models import layers, rotary_order
 from tests.parity.adapters import wan_weights
 
 
@@ -19,7 +19,11 @@ def _apply(x: np.ndarray, grids: np.ndarray) -> np.ndarray:
     cos, sin = layers.rotary_table(tuple(map(int, grid)), x.shape[-1])
     fill = ((0, len(sample) - len(cos)), (0, 0))
     cos, sin = np.pad(cos, fill, constant_values=1), np.pad(sin, fill)
-    out.append(layers.apply_rotary(sample[None], cos, sin)[0])
+    width = x.shape[-1]
+    rotated = layers.apply_rotary(
+      rotary_order.half_split(sample[None], width), cos, sin
+    )
+    out.append(rotary_order.neighbours(rotated, width)[0])
   return np.stack(out)
 
 

@@ -88,7 +88,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   }
   config = wan_weights.dit_config(info["constructor"], weights)
   model = networks.Bound(
-    wan_weights.dit_params(weights), backbone.WanDiT(config)
+    wan_weights.dit_params(weights, config), backbone.WanDiT(config)
   )
   latents = np.moveaxis(io["in.x"], 2, -1)
   start, change = map(float, _TIMES.search(info["timesteps"]).groups())

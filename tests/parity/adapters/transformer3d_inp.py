@@ -30,7 +30,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   """Every required key of the folder."""
   info, io, weights = wan_weights.read(folder)
   config = wan_weights.dit_config(info["constructor"], weights)
-  params = {"params": wan_weights.dit_params(weights)}
+  params = {"params": wan_weights.dit_params(weights, config)}
   main = _inputs(io, config)
   half = len(io["in.t"]) // 2
   riflex = dataclasses.replace(config, riflex=_riflex(info["cases"]["riflex"]))

@@ -13,7 +13,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   info, io, weights = wan_weights.read(folder)
   config = wan_weights.dit_config(info["constructor"], weights)
   model = backbone.WanDiT(config)
-  params = {"params": wan_weights.dit_params(weights)}
+  params = {"params": wan_weights.dit_params(weights, config)}
   latents = wan_weights.channels_last(io["in.x"])
   text = wan_weights.text_context(io, config.text_length)
   main = model.apply(params, latents, io["in.t"], text)

@@ -54,7 +54,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
     info["constructor"], weights, io["in.features"].shape[1]
   )
   model = backbone.WanDiT(config)
-  params = {"params": wan_weights.dit_params(weights)}
+  params = {"params": wan_weights.dit_params(weights, config)}
   out = {}
   for name, inputs in _cases(io, config, padding=6).items():
     if f"out.{name}" in io:
@@ -82,5 +82,5 @@ def gradients(
   for key, like in io.items():
     if key.startswith("grad."):
       name = key.removeprefix("grad.")
-      out[key] = wan_weights.dit_gradient(grads["params"], name, like)
+      out[key] = wan_weights.dit_gradient(grads["params"], name, like, config)
   return out

@@ -32,7 +32,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
     info["constructor"], weights, io["in.features"].shape[1]
   )
   result = backbone.WanDiT(config).apply(
-    {"params": wan_weights.dit_params(weights)},
+    {"params": wan_weights.dit_params(weights, config)},
     wan_weights.channels_last(io["in.x"]),
     np.asarray(info["t"], np.float32),
     wan_weights.text_context(io, config.text_length),

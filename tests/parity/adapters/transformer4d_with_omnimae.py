@@ -31,7 +31,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   if info["constructor"]["use_cls_token"]:
     features = features[:, 0]
   result = backbone.WanDiT(config).apply(
-    {"params": wan_weights.dit_params(weights)},
+    {"params": wan_weights.dit_params(weights, config)},
     wan_weights.channels_last(io["in.x"]),
     io["in.t"],
     wan_weights.text_context(io, config.text_length),

@@ -40,15 +40,21 @@ def _matched(weights: dict[str, np.ndarray]) -> table.Match:
   return matching.match(dit.DIT, matching.shapes_of(own))
 
 
-def dit_params(weights: dict[str, np.ndarray]) -> dict:
+def dit_params(
+  weights: dict[str, np.ndarray], config: backbone.DiTConfig
+) -> dict:
   """Parameters of `WanDiT`; blocks are stacked."""
-  return matching.to_params(_matched(weights), weights)
+  found = _matched(weights).with_head_dim(config.layer.head_dim)
+  return matching.to_params(found, weights)
 
 
-def dit_gradient(grads: dict, key: str, like: np.ndarray) -> np.ndarray:
+def dit_gradient(
+  grads: dict, key: str, like: np.ndarray, config: backbone.DiTConfig
+) -> np.ndarray:
   """A gradient under an original key, in the original's layout."""
   shapes = matching.shapes_of(matching.flatten(grads))
   found = matching.match_params(dit.DIT, shapes)
+  found = found.with_head_dim(config.layer.head_dim)
   return matching.to_weights(found, grads)[key].reshape(like.shape)
 
 
