@@ -32,6 +32,7 @@ RULES: dict[str, tuple[str, ...]] = {
   "table": (),
   # Activations.
   "batch": ("data", "fsdp"),
+  "wide_batch": ("data",),  # Where `embed` divides the width.
   "tokens": ("context",),
   "frames": (),
   "height": (),

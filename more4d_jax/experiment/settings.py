@@ -11,6 +11,7 @@ import ml_collections
 
 from more4d_jax import errors, partitioning
 from more4d_jax.geometry import motion
+from more4d_jax.kernels.attention import context_parallel, dispatch
 from more4d_jax.models import backbone, flow_matching
 from more4d_jax.sampling import denoising, solvers
 from more4d_jax.training import loop, optimizer
@@ -38,6 +39,8 @@ _FREE = (
   "mesh.fsdp",
   "mesh.context",
   "mesh.tensor",
+  "model.attention",
+  "model.context_attention",
 )
 
 
@@ -235,6 +238,27 @@ def claim_workdir(
   text = json.dumps(_flat(config.to_dict()), indent=2, sort_keys=True)
   temporary.write_text(text + "\n")
   os.replace(temporary, path)
+
+
+def attention(config: ml_collections.ConfigDict) -> dict[str, str]:
+  """Reads `model.attention` and `model.context_attention`.
+
+  Returns: fields of a `backbone.DiTConfig`.
+
+  Raises:
+    UserError: for an unknown implementation or form.
+  """
+  known = {
+    "attention": dispatch.IMPLEMENTATIONS,
+    "context_attention": context_parallel.FORMS,
+  }
+  found = {name: config.model[name] for name in known}
+  for name, value in found.items():
+    if value not in known[name]:
+      raise errors.UserError(
+        f"model.{name} is {value!r}: choose one of {', '.join(known[name])}"
+      )
+  return found
 
 
 def replace_model(model: Any, **changes: Any) -> Any:

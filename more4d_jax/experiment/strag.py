@@ -34,8 +34,7 @@ class STraGTask(tasks.Task):
     switches = self.config.model
     network = settings.replace_model(
       tasks.model(self.config, self.variant.strag),
-      attention=switches.attention,
-      context_attention=switches.context_attention,
+      **settings.attention(self.config),
       remat=switches.remat,
     )
     if not switches.use_motion_perception:

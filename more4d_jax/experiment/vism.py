@@ -35,8 +35,7 @@ class ViSMTask(tasks.Task):
     """The configuration of the network."""
     return settings.replace_model(
       tasks.model(self.config, self.variant.vism),
-      attention=self.config.model.attention,
-      context_attention=self.config.model.context_attention,
+      **settings.attention(self.config),
       remat=self.config.model.remat,
     )
 

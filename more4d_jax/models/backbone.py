@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
+from more4d_jax.kernels.attention import context_parallel
 from more4d_jax.models import attention as attention_layers
 from more4d_jax.models import blocks, layers, lora, motion_perception
 
@@ -63,6 +64,11 @@ class DiTConfig:
       raise ValueError(
         f"expected a width of an even number of values per head; found width "
         f"{self.width} and {self.num_heads} heads"
+      )
+    if self.context_attention not in context_parallel.FORMS:
+      raise ValueError(
+        f"context_attention must be {' or '.join(context_parallel.FORMS)}; "
+        f"found {self.context_attention!r}"
       )
 
   @property
@@ -258,6 +264,7 @@ class WanDiT(nn.Module):
     tokens = self.patch_embed(latents)
     if conditions.reference_latent is not None:
       reference = self.reference_embed(conditions.reference_latent[:, None])
+      reference = partitioning.constrain(reference, "batch", None, "act_embed")
       tokens = jnp.concatenate([reference, tokens], axis=1)
     return tokens.astype(jnp.float32)
 

@@ -146,6 +146,15 @@ def test_wrong_values_are_one_clear_line(changes, message):
   assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize("name", ["strag", "vism"])
+@pytest.mark.parametrize("field", ["attention", "context_attention"])
+def test_unknown_attention_is_one_clear_line(name, field):
+  config = _config(name, "size=nano")
+  config.model[field] = "flash"
+  with pytest.raises(errors.UserError, match=f"model.{field} is 'flash'"):
+    _ = modes.make_task(config, None).network
+
+
 @pytest.mark.parametrize("alpha", ["1.0", "wide", "1,2,3"])
 def test_wrong_motion_is_one_clear_line(alpha):
   config = _config("motion_vae", "size=nano")

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -172,16 +173,18 @@ def test_wrong_channels_are_an_error():
 
 
 @pytest.mark.parametrize(
-  "mesh, context_attention",
+  "mesh, context_attention, collective",
   [
-    ((8, 1, 1, 1), "ring"),
-    ((1, 8, 1, 1), "ring"),
-    ((2, 2, 2, 1), "ulysses"),
-    ((1, 2, 2, 2), "ring"),
-    ((1, 1, 4, 2), "ring"),  # 18 tokens, filled up to 20.
+    ((8, 1, 1, 1), "ring", None),
+    ((1, 8, 1, 1), "ring", None),
+    ((2, 2, 2, 1), "ulysses", "all_to_all"),
+    ((1, 2, 2, 2), "ring", "ppermute"),
+    ((1, 1, 4, 2), "ring", "ppermute"),  # 18 tokens, filled up to 20.
   ],
 )
-def test_sharded_forward_equals_one_device(mesh, context_attention):
+def test_sharded_forward_equals_one_device(
+  mesh, context_attention, collective, capfd
+):
   apply, params = _network()
   inputs = jax.tree.map(
     lambda x: jnp.tile(x, (4,) + (1,) * (x.ndim - 1)), _inputs()
@@ -195,9 +198,34 @@ def test_sharded_forward_equals_one_device(mesh, context_attention):
   params = jax.device_put(params, partitioning.shardings(devices, boxed))
   inputs = jax.device_put(inputs, partitioning.batch_sharding(devices))
   with jax.set_mesh(devices):
-    out = jax.jit(model.apply)(params, **inputs)
+    compiled = jax.jit(model.apply).lower(params, **inputs).compile()
   # Sums over devices are taken in another order.
-  np.testing.assert_allclose(out, expected, atol=2e-5)
+  np.testing.assert_allclose(compiled(params, **inputs), expected, atol=2e-5)
+  moves = re.findall(
+    r"op_name=\"[^\"]*self_attn[^\"]*/(all_to_all|ppermute)", compiled.as_text()
+  )
+  assert set(moves) == ({collective} if collective else set())
+  assert "Involuntary full rematerialization" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("form, kernels", [("ring", 4), ("ulysses", 3)])
+def test_the_kernel_is_used_on_a_mesh(form, kernels):
+  """Once for text and image, and in a ring for the last part of the keys."""
+  config = dataclasses.replace(
+    CONFIG, width=128, dtype="bfloat16", context_attention=form
+  )
+  model = backbone.WanDiT(config)
+  inputs = jax.tree.map(
+    lambda x: jnp.tile(x, (2,) + (1,) * (x.ndim - 1)), _inputs()
+  )
+  params = partitioning.unbox(
+    jax.eval_shape(model.init, jax.random.key(0), **inputs)
+  )
+  mesh = partitioning.make_mesh(partitioning.MeshConfig(2, 2, 2, 1))
+  with jax.set_mesh(mesh):
+    traced = jax.jit(model.apply).trace(params, **inputs)
+    text = traced.lower(lowering_platforms=("tpu",)).as_text()
+  assert text.count('kernel_name = "attention_forward"') == kernels
 
 
 def test_half_precision_stays_close_to_float32():

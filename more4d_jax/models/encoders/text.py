@@ -170,7 +170,9 @@ class TextEncoder(nn.Module):
     buckets = relative_buckets(
       place[None, :] - place[:, None], config.num_buckets, config.max_distance
     )
-    x = self.embedding[tokens]
+    x = self.embedding[partitioning.constrain(tokens, "wide_batch", "text")]
+    # Each device looks up its part of the width, then they trade it for rows.
+    x = partitioning.constrain(x, "wide_batch", "text", "embed")
     x = partitioning.constrain(x, "batch", "text", "act_embed")
     x, _ = self.blocks(x, mask, jnp.asarray(buckets, jnp.int32))
     return self.norm(x)

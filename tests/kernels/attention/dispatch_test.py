@@ -12,6 +12,7 @@ from more4d_jax.kernels.attention import cases, dispatch
 from tests.kernels.attention import comparison
 
 SHAPE = (2, 40, 24, 2, 64)
+CPU = ("reference", "auto", "blocked", "xla")  # What a CPU can run.
 
 
 def loss(q, k, v, **options):
@@ -32,7 +33,7 @@ def value_and_gradients(implementation):
   return jax.jit(jax.value_and_grad(squares, (0, 1, 2)))(q, k, v)
 
 
-@pytest.mark.parametrize("implementation", ("auto", "blocked", "xla"))
+@pytest.mark.parametrize("implementation", CPU[1:])
 def test_all_that_run_on_cpu_agree(implementation):
   found = jax.tree.leaves(value_and_gradients(implementation))
   wanted = jax.tree.leaves(value_and_gradients("reference"))
@@ -179,6 +180,14 @@ def test_bad_input_is_one_clear_error(q, k, length, name, message):
   with pytest.raises(ValueError, match=message) as caught:
     dispatch.validate(q, k, k, length, name)
   assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("implementation", CPU)
+def test_traced_lengths_beyond_the_keys_mean_all(implementation):
+  q, k, v, *_ = comparison.draw((1, 5, 7, 1, 8), "float32")
+  attend = functools.partial(dispatch.attention, implementation=implementation)
+  found = jax.jit(lambda n: attend(q, k, v, key_length=n))(jnp.array([9]))
+  np.testing.assert_allclose(found, attend(q, k, v), atol=1e-6)
 
 
 def test_cases_have_the_shapes_of_the_networks():
