@@ -5,7 +5,8 @@ It needs `make reference`; attention alone is compared with jax.nn's. Both
 sides get networks of the same sizes with random weights and run in turn, so
 that other work on the machine hits both. The table shows medians of seconds on
 the clock and of the processors' seconds that this process was given, and the
-medians of the ratios of neighbouring runs. On a machine with other work only
+medians of the ratios of neighbouring runs, and for jax the temporary memory
+that the compiler plans. On a machine with other work only
 the processors' seconds mean much; set OMP_WAIT_POLICY=passive, or PyTorch's
 waiting counts as work.
 """
@@ -14,10 +15,11 @@ import argparse
 import dataclasses
 import functools
 import importlib.metadata
+import itertools
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 _THREADS = 2
 
@@ -61,9 +63,20 @@ class Case:
   theirs: Callable[[], None]
 
 
-def _ours(function: Callable, *args) -> Callable[[], None]:
-  compiled = jax.jit(function).lower(*args).compile()
-  return lambda: jax.block_until_ready(compiled(*args))
+class Compiled:
+  """A compiled program with its arguments; `temporary` is in MiB."""
+
+  def __init__(self, function: Callable, *args, calls: int = 1):
+    """Compiles for the arguments; a run calls the program so many times."""
+    self._program = jax.jit(function).lower(*args).compile()
+    self._args, self._calls = args, calls
+    memory = self._program.memory_analysis()
+    self.temporary = memory.temp_size_in_bytes / 2**20
+
+  def __call__(self) -> None:
+    """Runs and waits."""
+    for _ in range(self._calls):
+      jax.block_until_ready(self._program(*self._args))
 
 
 def _params(module, *args, **kwargs):
@@ -111,10 +124,10 @@ def dit() -> list[Case]:
     other(*numbers, return_dict=False)[0].square().mean().backward()
 
   return [
-    Case("DiT forward", _ours(model.apply, params, *inputs), forward),
+    Case("DiT forward", Compiled(model.apply, params, *inputs), forward),
     Case(
       "DiT forward and backward",
-      _ours(jax.grad(loss), params, *inputs),
+      Compiled(jax.grad(loss), params, *inputs),
       backward,
     ),
   ]
@@ -141,7 +154,7 @@ def vae() -> list[Case]:
       other.decode(numbers)
 
   def ours(method, x):
-    return _ours(functools.partial(model.apply, method=method), params, x)
+    return Compiled(functools.partial(model.apply, method=method), params, x)
 
   return [
     Case("VAE encode", ours("encode", video), encode),
@@ -149,37 +162,48 @@ def vae() -> list[Case]:
   ]
 
 
-# Queries, keys, heads and width of a head: self-attention of the transformer
-# above, its attention to text, a small picture's, and one head of a long clip.
+# Queries, keys, heads and width of a head, and calls per run: a handful of
+# tokens, the transformers of size nano, tiny (with text) and small, the one
+# above (with text), and one head of the published clip (with text).
 _ATTENTION = (
-  (2496, 2496, 6, 64),
-  (2496, 512, 6, 64),
-  (256, 256, 6, 64),
-  (10304, 10304, 1, 128),
+  (12, 5, 2, 64, 1000),
+  (18, 18, 4, 16, 1000),
+  (48, 48, 4, 48, 300),
+  (48, 128, 4, 48, 300),
+  (288, 288, 8, 64, 20),
+  (2496, 2496, 6, 64, 1),
+  (2496, 512, 6, 64, 2),
+  (10304, 10304, 1, 128, 1),
+  (10304, 512, 1, 128, 4),
 )
 
 
-def attention() -> list[Case]:
-  """Attention, forward and backward: what "auto" runs against jax.nn's."""
-  cases = []
-  for queries, keys, heads, width in _ATTENTION:
+def _attend(implementation: str, backward: bool) -> Callable:
+  """Attention, or the gradients of the sum of its squares."""
+  run = functools.partial(dispatch.attention, implementation=implementation)
+  if not backward:
+    return run
+  return jax.grad(lambda *x: jnp.sum(run(*x) ** 2), argnums=(0, 1, 2))
+
+
+def attention() -> Iterator[Case]:
+  """What "auto" runs against jax.nn's, a case at a time.
+
+  Both sides start a run anew so often that a run takes milliseconds.
+  """
+  for (queries, keys, heads, width, calls), backward in itertools.product(
+    _ATTENTION, (False, True)
+  ):
     arrays = [
       jax.random.normal(jax.random.key(i), (1, tokens, heads, width))
       for i, tokens in enumerate((queries, keys, keys))
     ]
-
-    def run(implementation, arrays=arrays):
-      attend = functools.partial(
-        dispatch.attention, implementation=implementation
-      )
-      return _ours(
-        jax.grad(lambda *qkv: jnp.sum(attend(*qkv) ** 2), argnums=(0, 1, 2)),
-        *arrays,
-      )
-
-    name = f"{queries} x {keys}, {heads} heads"
-    cases.append(Case(name, run("auto"), run("xla")))
-  return cases
+    name = f"{queries} x {keys}, {heads} x {width}"
+    sides = [
+      Compiled(_attend(implementation, backward), *arrays, calls=calls)
+      for implementation in ("auto", "xla")
+    ]
+    yield Case(f"{name} grad" if backward else name, *sides)
 
 
 def _seconds(function: Callable[[], None]) -> tuple[float, float]:
@@ -199,7 +223,10 @@ def measure(case: Case, runs: int) -> str:
     ours = statistics.median(a[which] for a, _ in pairs)
     theirs = statistics.median(b[which] for _, b in pairs)
     ratio = statistics.median(a[which] / b[which] for a, b in pairs)
-    row += f"{ours:8.2f}{theirs:9.2f}{ratio:8.2f}"
+    row += f"{ours:9.3g}{theirs:9.3g}{ratio:8.2f}"
+  for side in (case.ours, case.theirs):
+    if isinstance(side, Compiled):
+      row += f"{side.temporary:9.3g}"
   return row
 
 
@@ -219,8 +246,8 @@ def main() -> None:
     for name in ("jax", "torch", "diffusers")
   ]
   print(f"{', '.join(versions)}; float32, {_THREADS} threads")
-  heads = f"{'ours':>8}{'other':>9}{'ratio':>8}"
-  print(f"{'':<26}{'clock':>25}{'processors':>25}")
+  heads = f"{'ours':>9}{'other':>9}{'ratio':>8}"
+  print(f"{'':<26}{'clock':>26}{'processors':>26}{'temporary MiB':>18}")
   print(f"{f'medians of {options.runs}, seconds':<26}{heads}{heads}")
   for name in CASES if options.case == "all" else [options.case]:
     for case in CASES[name]():
