@@ -171,7 +171,7 @@ class WanDiT(nn.Module):
   def __call__(
     self,
     latents: Float[Array, "B t h w C"],
-    timestep: Float[Array, "B"] | Float[Array, "B N"],
+    timestep: Float[Array, "B"] | Float[Array, "B M"],
     text_context: Float[Array, "B L E"],
     *,
     sequence_length: int | None = None,
@@ -184,7 +184,8 @@ class WanDiT(nn.Module):
       timestep: 1000 * sigma, per sample, or per token (reference tokens
         first).
       text_context: see `Conditions`.
-      sequence_length: pads the tokens to this count with masked zeros.
+      sequence_length: pads the tokens to this count with masked zeros. They
+        are also padded where the mesh does not divide their number.
       **conditions: the optional fields of `Conditions`.
     """
     tokens, inputs, head = self.embed(
@@ -198,7 +199,7 @@ class WanDiT(nn.Module):
   def embed(
     self,
     latents: Float[Array, "B t h w C"],
-    timestep: Float[Array, "B"] | Float[Array, "B N"],
+    timestep: Float[Array, "B"] | Float[Array, "B M"],
     conditions: Conditions,
     *,
     sequence_length: int | None = None,
@@ -210,10 +211,13 @@ class WanDiT(nn.Module):
     count = tokens.shape[1]
     first = count - t * h * w  # Reference tokens stand before the video.
     length = count if sequence_length is None else sequence_length
+    filling = partitioning.filling("tokens", length)
+    timestep = _extended(timestep, length, filling)
+    length += filling
     fill = ((0, length - count), (0, 0))
     tokens = jnp.pad(tokens, ((0, 0), *fill))
     tokens = partitioning.constrain(tokens, "batch", "tokens", "act_embed")
-    time, modulation = self._time(timestep, length)
+    time, modulation = self._time(timestep)
     cos, sin = layers.rotary_table(
       (count // (h * w), h, w), config.layer.head_dim, config.riflex
     )
@@ -268,15 +272,9 @@ class WanDiT(nn.Module):
       tokens = jnp.concatenate([reference, tokens], axis=1)
     return tokens.astype(jnp.float32)
 
-  def _time(self, timestep, length: int):
+  def _time(self, timestep):
     """Returns the time embedding [B M D] and modulation [B M 6 D]."""
     config = self.config
-    timestep = timestep.reshape(timestep.shape[0], -1)
-    if timestep.shape[1] not in (1, length):
-      raise ValueError(
-        f"expected one timestep per sample or {length} per sample, one per "
-        f"token; found {timestep.shape[1]}"
-      )
     time = self.time_embed(
       layers.timestep_embedding(timestep, config.frequency_width)
     )
@@ -310,6 +308,19 @@ class WanDiT(nn.Module):
       return features[:, None].astype(jnp.float32)
     aligned = self.motion_aligner(features, self.config.motion_grid, target)
     return partitioning.constrain(aligned, "batch", None, "channels")
+
+
+def _extended(timestep, length: int, filling: int):
+  """Timesteps [B 1] or, with those of the filling, [B N]."""
+  timestep = timestep.reshape(timestep.shape[0], -1)
+  if timestep.shape[1] not in (1, length):
+    raise ValueError(
+      f"expected one timestep per sample or {length} per sample, one per "
+      f"token; found {timestep.shape[1]}"
+    )
+  if timestep.shape[1] == 1:
+    return timestep
+  return jnp.pad(timestep, ((0, 0), (0, filling)), mode="edge")
 
 
 def widen_patch_kernel(

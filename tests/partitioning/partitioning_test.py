@@ -1,5 +1,7 @@
 """Rule table, mesh and shardings on 8 virtual CPU devices."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -80,3 +82,30 @@ def test_bytes_per_device_counts_the_real_shards():
     if shard.device == jax.devices()[0]
   )
   assert partitioning.bytes_per_device(mesh, boxed) == held
+
+
+def test_map_shards_hands_out_parts_and_names_their_axes():
+  mesh = partitioning.make_mesh(
+    partitioning.MeshConfig(data=2, context=2, tensor=2)
+  )
+  x, scale = jnp.arange(72.0).reshape(4, 6, 3), jnp.arange(6.0)
+
+  def centred(x, scale, nothing, axes):
+    assert nothing is None and x.shape == ((2, 3, 3) if axes else (4, 6, 3))
+    mean = x.mean(axis=1, keepdims=True)
+    return scale[:, None] * (x - (jax.lax.pmean(mean, axes) if axes else mean))
+
+  def run(x, scale):
+    function = functools.partial(
+      centred, axes=partitioning.mesh_axes("tokens", 6)
+    )
+    axes = [("batch", "tokens", "act_heads"), ("tokens",), ("batch",)]
+    return partitioning.map_shards(function, axes, x, scale, None)
+
+  wanted = run(x, scale)  # Without a mesh.
+  with jax.set_mesh(mesh):
+    np.testing.assert_allclose(jax.jit(run)(x, scale), wanted, atol=1e-5)
+    assert partitioning.mesh_axes("tokens", 7) == ()
+    assert partitioning.filling("tokens", 7) == 1
+    assert partitioning.filling("batch", 6) == 0
+  assert partitioning.filling("tokens", 7) == 0
