@@ -9,12 +9,18 @@ import numpy as np
 from absl import logging
 from jaxtyping import Array, Float, Int
 
-from more4d_jax.kernels.attention import blocked, mosaic_tpu, reference
+from more4d_jax.kernels.attention import (
+  blocked,
+  mosaic_gpu,
+  mosaic_tpu,
+  reference,
+)
 
 IMPLEMENTATIONS = (
   "auto",
   "blocked",
   "cudnn",
+  "mosaic_gpu",
   "mosaic_tpu",
   "reference",
   "xla",
@@ -55,10 +61,10 @@ def validate(
     )
   if key_length is not None:
     validate_key_length(key_length, *k.shape[:2])
-  reason = mosaic_tpu.unsupported(q.shape[-1], q.dtype)
-  if implementation == "mosaic_tpu" and reason:
+  reason = _why_not_named(implementation, q.shape[-1], q.dtype)
+  if reason:
     raise ValueError(
-      f"attention implementation 'mosaic_tpu' {reason}; use 'blocked'"
+      f"attention implementation {implementation!r} {reason}; use 'blocked'"
     )
 
 
@@ -82,8 +88,30 @@ def validate_key_length(key_length: Array, batch: int, num_keys: int) -> None:
     )
 
 
+def device_kind() -> str | None:
+  """Kind of the devices of the mesh that is in force; None without a mesh.
+
+  Kernels take their tiles by it, so that a program compiled for another
+  machine than this one gets that machine's tiles.
+  """
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  return device.device_kind if device is not None else None
+
+
+def _why_not_named(implementation, width, dtype):
+  """Returns why a kernel that was asked for by name cannot run, or ""."""
+  if implementation == "mosaic_tpu":
+    return mosaic_tpu.unsupported(width, dtype)
+  if implementation == "mosaic_gpu":
+    return mosaic_gpu.unsupported(width, dtype, device_kind())
+  return ""
+
+
 def _why_no_kernel(width, dtype):
-  """Returns why "auto" passes over the TPU kernel, or an empty string."""
+  """Returns why "auto" passes over every kernel, or an empty string.
+
+  What the TPU's cannot take is nothing for the GPU's either.
+  """
   mesh = jax.sharding.get_abstract_mesh()
   for name, size in mesh.shape.items():
     if size > 1 and name not in mesh.manual_axes:
@@ -91,23 +119,39 @@ def _why_no_kernel(width, dtype):
   return mosaic_tpu.unsupported(width, dtype)
 
 
-def choose(platform: str, width: int = 128) -> str:
+def _why_no_gpu_kernel(width, dtype):
+  """Returns why "auto" passes over the GPU's kernel, or an empty string."""
+  kind = device_kind()
+  if kind is None:
+    return "needs jax.set_mesh to know the GPU"
+  return mosaic_gpu.unsupported(width, dtype, kind)
+
+
+def choose(
+  platform: str, width: int = 128, device_kind: str | None = None
+) -> str:
   """Returns what "auto" runs in bfloat16 on a platform, for reports.
 
   `attention` itself leaves the question to the compiler.
   """
   if platform == "tpu" and not _why_no_kernel(width, jnp.bfloat16):
     return "mosaic_tpu"
+  known = platform in ("cuda", "gpu") and device_kind is not None
+  if known and not mosaic_gpu.unsupported(width, jnp.bfloat16, device_kind):
+    return "mosaic_gpu"
   return "blocked"
 
 
 @functools.cache
-def _log_choice(reason: str) -> None:
-  kernel = f"blocked too (the kernel {reason})" if reason else "mosaic_tpu"
+def _log_choice(tpu_reason: str, gpu_reason: str) -> None:
+  def choice(kernel, reason):
+    return f"blocked ({kernel} {reason})" if reason else kernel
+
   logging.info(
-    "attention 'auto': blocked on CPU and GPU (fastest there without a kernel"
-    " of ours, and linear in memory), %s on TPU",
-    kernel,
+    "attention 'auto': blocked on CPU (the fastest there, and linear in"
+    " memory), %s on GPU, %s on TPU",
+    choice("mosaic_gpu", gpu_reason or tpu_reason),
+    choice("mosaic_tpu", tpu_reason),
   )
 
 
@@ -118,7 +162,7 @@ def resolve(
   if implementation != "auto":
     return implementation
   reason = _why_no_kernel(width, dtype)
-  _log_choice(reason)
+  _log_choice(reason, _why_no_gpu_kernel(width, dtype))
   return "blocked" if reason else "auto"
 
 
@@ -133,13 +177,19 @@ def run_pass(
   `jax.default_backend()` would name the machine that compiles, which need not
   be the one that runs.
   """
-  plain, tpu = (
-    functools.partial(getattr(room, pass_name), scale=scale)
-    for room in (blocked, mosaic_tpu)
-  )
+
+  def of(room, **options):
+    return functools.partial(getattr(room, pass_name), scale=scale, **options)
+
+  plain, tpu = of(blocked), of(mosaic_tpu)
+  gpu = of(mosaic_gpu, tiles=mosaic_gpu.tiles_for(device_kind() or "9.0"))
   if implementation == "auto":
-    return jax.lax.platform_dependent(*args, tpu=tpu, default=plain)
-  return {"blocked": plain, "mosaic_tpu": tpu}[implementation](*args)
+    q = jax.tree.leaves(args)[0]
+    if _why_no_gpu_kernel(q.shape[-1], q.dtype):
+      gpu = plain
+    return jax.lax.platform_dependent(*args, cuda=gpu, tpu=tpu, default=plain)
+  named = {"blocked": plain, "mosaic_gpu": gpu, "mosaic_tpu": tpu}
+  return named[implementation](*args)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5))
@@ -244,7 +294,7 @@ def attention(
     if return_lse:
       raise ValueError(
         f"attention implementation {implementation!r} has no differentiable"
-        " log-sum-exp; use 'auto', 'blocked' or 'mosaic_tpu'"
+        " log-sum-exp; use 'auto', 'blocked' or a mosaic kernel"
       )
     run = functools.partial(_jax_nn, implementation=implementation)
     return run(q, k, v, key_length=key_length, scale=scale)

@@ -74,12 +74,19 @@ def tiles_for(device_kind: str) -> Tiles | None:
   return TILES.get(next(names, ""))
 
 
-def unsupported(width: int, dtype: jax.typing.DTypeLike) -> str:
-  """Returns why the kernels cannot run, or an empty string."""
+def unsupported(
+  width: int, dtype: jax.typing.DTypeLike, device_kind: str | None = None
+) -> str:
+  """Returns why the kernels cannot run, or an empty string.
+
+  None stands for a device that is not known, which passes.
+  """
   if width not in (64, 128):
     return f"takes head widths 64 and 128, not {width}"
   if dtype != jnp.bfloat16:
     return f"takes bfloat16, not {jnp.dtype(dtype).name}"
+  if device_kind is not None and tiles_for(device_kind) is None:
+    return f"takes Hopper GPUs, not {device_kind}"
   return ""
 
 
@@ -499,10 +506,14 @@ def _pad_rows(x, multiple, axis=1):
   return jnp.pad(x, fill) if fill[axis][1] else x
 
 
-def _shape(shape, dtype, like):
-  """Shape of an output that varies over the mesh axes that `like` does."""
-  axes = jax.typeof(like).manual_axis_type
-  return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=axes)
+def _varying_like(x, like):
+  """Says inside shard_map that x varies over the mesh axes that `like` does.
+
+  The kernels' results come without that.
+  """
+  axes, own = (jax.typeof(y).manual_axis_type.varying for y in (like, x))
+  missing = tuple(axes - own)
+  return jax.lax.pcast(x, missing, to="varying") if missing else x
 
 
 def _lengths(key_length, batch, num_keys):
@@ -514,7 +525,7 @@ def _lengths(key_length, batch, num_keys):
 def _call(kernel, name, arguments, out_type, scratch, *, rows, interpret):
   """Runs a kernel on every block of `rows` rows of every head and sample."""
   batch, _, heads, _ = arguments[1].shape
-  return plgpu.kernel(
+  outputs = plgpu.kernel(
     kernel,
     out_type=out_type,
     scratch_types=scratch,
@@ -527,6 +538,7 @@ def _call(kernel, name, arguments, out_type, scratch, *, rows, interpret):
     interpret=interpret,
     kernel_name=name,
   )(*arguments)
+  return [_varying_like(x, arguments[1]) for x in outputs]
 
 
 def forward(
@@ -570,8 +582,8 @@ def forward(
     "attention_forward",
     (lengths, q, k, v),
     [
-      _shape(q.shape, q.dtype, q),
-      _shape((batch, heads, rows), jnp.float32, q),
+      jax.ShapeDtypeStruct(q.shape, q.dtype),
+      jax.ShapeDtypeStruct((batch, heads, rows), jnp.float32),
     ],
     (own, turn, ring, ring),
     rows=num_queries,
@@ -633,7 +645,7 @@ def _d_queries(arguments, num_queries, plan, interpret):
     functools.partial(_d_query_kernel, plan=plan),
     "attention_backward_queries",
     arguments,
-    [_shape(q.shape, q.dtype, q)],
+    [jax.ShapeDtypeStruct(q.shape, q.dtype)],
     ((rows, rows, row, row, full), ring, ring),
     rows=num_queries,
     interpret=interpret,
@@ -655,7 +667,7 @@ def _d_keys(arguments, num_keys, plan, interpret):
     functools.partial(_d_key_kernel, plan=plan),
     "attention_backward_keys",
     arguments,
-    [_shape(k.shape, k.dtype, k)] * 2,
+    [jax.ShapeDtypeStruct(k.shape, k.dtype)] * 2,
     ((rows, rows, full), ring, ring),
     rows=num_keys,
     interpret=interpret,

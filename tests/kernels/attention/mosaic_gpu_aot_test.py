@@ -5,9 +5,10 @@ import re
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from more4d_jax.kernels.attention import cases, mosaic_gpu
+from more4d_jax.kernels.attention import cases, dispatch, mosaic_gpu
 from tests.kernels import aot
 
 KERNELS = {
@@ -89,3 +90,24 @@ def test_memory_is_linear_in_the_tokens(hopper_device):
     assert many < 2.1 * few
   # Keys and values without what is masked, and the statistics.
   assert memory[-1] < 3 * tokens[-1] * 2 * 128 * 2
+
+
+@pytest.mark.parametrize("dtype, kernels", [("bfloat16", 3), ("float32", 0)])
+def test_auto_takes_the_kernels_on_a_mesh_of_hoppers(dtype, kernels):
+  devices = np.array(aot.hopper_devices(2))
+  mesh = jax.sharding.Mesh(devices, ("data",))
+  spec = jax.sharding.PartitionSpec("data")
+  like = jax.ShapeDtypeStruct(
+    (2, 300, 1, 64), dtype, sharding=jax.sharding.NamedSharding(mesh, spec)
+  )
+  attention = jax.shard_map(
+    dispatch.attention, mesh=mesh, in_specs=(spec,) * 3, out_specs=spec
+  )
+
+  def loss(*x):
+    return jnp.sum(attention(*x).astype(jnp.float32))
+
+  with jax.set_mesh(mesh):
+    gradient = jax.jit(jax.grad(loss, (0, 1, 2)))
+    text = gradient.lower(like, like, like).compile().as_text()
+  assert len([name for name in KERNELS if name in text]) == kernels
