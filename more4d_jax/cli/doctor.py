@@ -97,7 +97,9 @@ def _attention() -> list[str]:
     frames, rows, columns = variant.latent_grid
     tokens = (frames + 1) * (rows // 2) * (columns // 2)
     choice = dispatch.choose(
-      jax.default_backend(), variant.strag.dit.layer.head_dim
+      jax.default_backend(),
+      variant.strag.dit.layer.head_dim,
+      jax.devices()[0].device_kind,
     )
     lines.append(f"attention  {choice} at size {name} ({tokens} tokens)")
   return lines

@@ -126,16 +126,30 @@ def test_auto_needs_shard_map_for_the_kernel_on_a_mesh():
       assert text.count("@tpu_custom_call") == kernels
 
 
-def test_a_named_kernel_is_an_error_where_it_cannot_run():
-  q, k, v, *_ = comparison.draw(SHAPE, "float32")
+@pytest.mark.parametrize("name", ("mosaic_gpu", "mosaic_tpu"))
+def test_a_named_kernel_is_an_error_where_it_cannot_run(name):
+  q, k, v, *_ = comparison.draw(SHAPE, "bfloat16")
   with pytest.raises(ValueError, match="interpret mode is supported on CPU"):
-    dispatch.attention(q, k, v, implementation="mosaic_tpu")
+    dispatch.attention(q, k, v, implementation=name)
+
+
+def test_the_mesh_names_the_gpu():
+  mesh = partitioning.make_mesh(partitioning.MeshConfig(data=8))
+  x = like(1, 8, 2, 64, dtype="bfloat16")
+  with jax.set_mesh(mesh), pytest.raises(ValueError) as caught:
+    dispatch.validate(x, x, x, None, "mosaic_gpu")
+  assert "takes Hopper GPUs, not cpu; use 'blocked'" in str(caught.value)
+  dispatch.validate(x, x, x, None, "mosaic_gpu")
 
 
 def test_choice_that_reports_name():
   assert dispatch.choose("tpu") == "mosaic_tpu"
   assert dispatch.choose("tpu", width=96) == "blocked"
   assert dispatch.choose("cuda") == dispatch.choose("cpu") == "blocked"
+  h100, a100 = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB"
+  assert dispatch.choose("gpu", device_kind=h100) == "mosaic_gpu"
+  assert dispatch.choose("gpu", device_kind=a100) == "blocked"
+  assert dispatch.choose("gpu", width=96, device_kind=h100) == "blocked"
 
 
 def test_no_log_sum_exp_without_its_gradient():
@@ -164,6 +178,14 @@ def like(*shape, dtype="float32"):
       None,
       "mosaic_tpu",
       "not float16",
+    ),
+    (like(1, 8, 2, 64), like(1, 9, 2, 64), None, "mosaic_gpu", "not float32"),
+    (
+      like(1, 8, 2, 96, dtype="bfloat16"),
+      like(1, 9, 2, 96, dtype="bfloat16"),
+      None,
+      "mosaic_gpu",
+      "not 96",
     ),
     (
       like(1, 8, 2, 64),
