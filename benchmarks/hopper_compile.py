@@ -1,0 +1,104 @@
+"""Registers, spills and shared memory of the attention kernels for Hopper.
+
+Run from the repository, with jax's CUDA plugin installed (`make test-aot`
+does):
+
+    python benchmarks/hopper_compile.py [--cases '*']
+
+It compiles forward and backward of every case for an H200 that is not there,
+one JSON line for each kernel. Cases that differ only in heads are one: heads
+count the blocks. One with heads of width 64 is added. Registers are those
+that a thread starts with; the computing warpgroups then take 240 and the
+copying one 24.
+"""
+
+import argparse
+import fnmatch
+import json
+import os
+import pathlib
+import re
+import sys
+import tempfile
+import time
+
+TARGET = pathlib.Path(__file__).parents[1] / (
+  "tests/kernels/h200_target_config.pbtxt"
+)
+
+
+def _both(width):
+  from more4d_jax.kernels.attention import mosaic_gpu
+
+  def both(q, k, v, d_out, d_lse):
+    outputs = mosaic_gpu.forward(q, k, v, None, scale=width**-0.5)
+    return outputs, mosaic_gpu.backward(
+      (q, k, v, None), outputs, (d_out, d_lse), scale=width**-0.5
+    )
+
+  return both
+
+
+def _number(pattern, text):
+  return int(re.search(pattern, text).group(1))
+
+
+def measure(device, queries: int, keys: int, width: int) -> list[dict]:
+  """Compiles one shape; returns a line for each kernel."""
+  import jax
+
+  sharding = jax.sharding.SingleDeviceSharding(device)
+
+  def like(*shape, dtype="bfloat16"):
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
+
+  q, k = like(1, queries, 1, width), like(1, keys, 1, width)
+  lse = like(1, queries, 1, dtype="float32")
+  lines = []
+  with tempfile.TemporaryDirectory() as folder:
+    os.environ["MOSAIC_GPU_DUMP_PTXAS"] = "1"
+    os.environ["MOSAIC_GPU_DUMP_TO"] = folder
+    start = time.perf_counter()
+    jax.jit(_both(width)).lower(q, k, k, q, lse).compile()
+    seconds = time.perf_counter() - start
+    for path in sorted(pathlib.Path(folder).glob("*.ptxas")):
+      report = path.read_text()
+      resources = path.with_suffix(".resources.txt").read_text()
+      lines.append(
+        {
+          "kernel": re.sub(r"_\d+$", "", path.stem),
+          "queries": queries,
+          "keys": keys,
+          "width": width,
+          "registers": _number(r"Used (\d+) registers", report),
+          "spilled_bytes": _number(r"(\d+) bytes spill stores", report),
+          "shared_bytes": _number(r"smem_scratch_bytes=(\d+)", resources),
+          "seconds_of_all_three": round(seconds, 1),
+        }
+      )
+  return lines
+
+
+def main(arguments: list[str]) -> None:
+  """Prints the lines of every shape among the cases that match."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--cases", default="*", help="glob")
+  flags = parser.parse_args(arguments)
+  os.environ.setdefault("JAX_PLATFORMS", "cpu")
+  from jax.experimental import topologies
+
+  from more4d_jax.kernels.attention import cases
+
+  device = topologies.get_topology_desc(
+    platform="cuda", target_config=TARGET.read_text(), topology="1x1x1"
+  ).devices[0]
+  matching = fnmatch.filter(cases.CASES, flags.cases)
+  found = [cases.CASES[name] for name in matching]
+  shapes = {(x.queries, x.keys, x.width) for x in found}
+  for shape in sorted(shapes | {(10_304, 10_304, 64)}):
+    for line in measure(device, *shape):
+      print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+  main(sys.argv[1:])
