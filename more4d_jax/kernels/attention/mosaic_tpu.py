@@ -26,6 +26,7 @@ from jaxtyping import Array, Float, Int
 
 _LOG2_E = math.log2(math.e)
 _LANES = 128
+_SUBLANES = 16  # of bfloat16; twice as many as of float32
 _FLOOR = -1e30  # Below every score; finite, so that differences stay numbers.
 # The gradient of this many query elements fits in VMEM beside the tiles.
 _RESIDENT_ELEMENTS = 6 << 20
@@ -110,12 +111,45 @@ def _keep_rows(x, length):
   return jnp.where(row < length, x, jnp.zeros_like(x))
 
 
+def _for_valid(tile, tail, left, last, run):
+  """Runs one tile of keys: whole, up to a static tail, or masked.
+
+  Args:
+    tile: keys of a tile.
+    tail: keys of the last tile if all keys of the array are valid, else None.
+    left: valid keys from this tile on.
+    last: whether this is the last tile.
+    run: takes the number of keys to compute and, where some of them are to be
+      masked, how many are valid.
+  """
+  if tail is None:
+    pl.when(left >= tile)(lambda: run(tile, None))
+    pl.when((left < tile) & (left > 0))(lambda: run(tile, left))
+  elif tail == tile:
+    run(tile, None)
+  else:
+    pl.when(~last)(lambda: run(tile, None))
+    pl.when(last)(lambda: run(tail, tail if tail % _SUBLANES else None))
+
+
+def _slices(keys, at_once):
+  """Starts and sizes of slices of keys; sizes fill whole registers."""
+  for start in range(0, keys, at_once):
+    size = min(at_once, keys - start)
+    yield start, pl.cdiv(size, _SUBLANES) * _SUBLANES
+
+
+def _valid_keys(shape, left):
+  return jax.lax.broadcasted_iota(jnp.int32, shape, 0) < left
+
+
 def _forward_kernel(
-  length_ref, q_ref, k_ref, v_ref, out_ref, lse_ref, *scratch, scale, at_once
-):
+  length_ref, q_ref, k_ref, v_ref, out_ref, lse_ref, *scratch,
+  scale, at_once, tail,
+):  # fmt: skip
   acc_ref, top_ref, total_ref = scratch  # [D q], [1 q], [1 q]
   tile = k_ref.shape[0]
-  step = pl.program_id(3)
+  step, last_step = pl.program_id(3), pl.num_programs(3) - 1
   left = length_ref[pl.program_id(0)] - step * tile  # valid keys from here on
   unit, exp = _exponential(q_ref.dtype)
 
@@ -125,17 +159,18 @@ def _forward_kernel(
     top_ref[...] = jnp.full_like(top_ref, _FLOOR)
     total_ref[...] = jnp.zeros_like(total_ref)
 
-  def run(masked):
+  def run(keys, valid):
     q = q_ref[...]
     acc, top, total = acc_ref[...], top_ref[...], total_ref[...]
-    for start in range(0, tile, at_once):
-      rows = pl.ds(start, min(at_once, tile - start))
+    for start, size in _slices(keys, at_once):
+      rows = pl.ds(start, size)
       v = v_ref[rows, :]
       scores = _matmul(k_ref[rows, :], q, _DOT_ROWS) * (scale * unit)
-      if masked:
-        v = _keep_rows(v, left - start)
-        key = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 0)
-        scores = jnp.where(key < left - start, scores, -jnp.inf)
+      if valid is not None:
+        v = jnp.where(_valid_keys(v.shape, valid - start), v, 0)
+        scores = jnp.where(
+          _valid_keys(scores.shape, valid - start), scores, -jnp.inf
+        )
       new_top = jnp.maximum(top, jnp.max(scores, axis=0, keepdims=True))
       weights = exp(scores - new_top)
       shrink = exp(top - new_top)
@@ -144,10 +179,9 @@ def _forward_kernel(
       top = new_top
     acc_ref[...], top_ref[...], total_ref[...] = acc, top, total
 
-  pl.when(left >= tile)(lambda: run(masked=False))
-  pl.when((left < tile) & (left > 0))(lambda: run(masked=True))
+  _for_valid(tile, tail, left, step == last_step, run)
 
-  @pl.when(step == pl.num_programs(3) - 1)
+  @pl.when(step == last_step)
   def _():
     total = total_ref[...]
     inverse = 1 / jnp.where(total > 0, total, 1)
@@ -234,6 +268,11 @@ def _lengths(key_length, batch, num_keys):
   return jnp.minimum(key_length, num_keys).astype(jnp.int32)
 
 
+def _tail(key_length, num_keys, tile):
+  """Keys in the last tile, if no sample has a length of its own."""
+  return (num_keys - 1) % tile + 1 if key_length is None else None
+
+
 def _parameters(tiles):
   return pltpu.CompilerParams(
     dimension_semantics=("parallel", "parallel", "arbitrary", "arbitrary"),
@@ -303,7 +342,12 @@ def forward(
     ],
   )
   out, lse = pl.pallas_call(
-    functools.partial(_forward_kernel, scale=scale, at_once=tiles.keys_at_once),
+    functools.partial(
+      _forward_kernel,
+      scale=scale,
+      at_once=tiles.keys_at_once,
+      tail=_tail(key_length, num_keys, k_tile),
+    ),
     grid_spec=grid,
     out_shape=[
       _shape((batch, heads, num_queries, width), q.dtype, q),
