@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 import pytest
 from jax.experimental import topologies
 
@@ -55,16 +56,18 @@ def hopper_devices(count: int = 1) -> Sequence[jax.Device]:
 def compile_for(
   device: jax.Device, function: Callable[..., Any], *arguments: Any
 ) -> jax.stages.Compiled:
-  """Compiles `function` for one device.
+  """Compiles `function` for one device, on a mesh that names its kind.
 
   Args:
     device: of one of the topologies above.
     function: to be jitted.
     *arguments: trees of anything with a shape and a dtype.
   """
-  sharding = jax.sharding.SingleDeviceSharding(device)
+  mesh = jax.sharding.Mesh(np.array([device]), ("data",))
+  sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   arguments = jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
     arguments,
   )
-  return jax.jit(function).lower(*arguments).compile()
+  with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+    return jax.jit(function).lower(*arguments).compile()

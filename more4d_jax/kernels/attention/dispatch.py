@@ -181,8 +181,10 @@ def run_pass(
   def of(room, **options):
     return functools.partial(getattr(room, pass_name), scale=scale, **options)
 
-  plain, tpu = of(blocked), of(mosaic_tpu)
-  gpu = of(mosaic_gpu, tiles=mosaic_gpu.tiles_for(device_kind() or "9.0"))
+  kind = device_kind()
+  plain = of(blocked)
+  tpu = of(mosaic_tpu, tiles=mosaic_tpu.tiles_for(kind))
+  gpu = of(mosaic_gpu, tiles=mosaic_gpu.tiles_for(kind or "9.0"))
   if implementation == "auto":
     q = jax.tree.leaves(args)[0]
     if _why_no_gpu_kernel(q.shape[-1], q.dtype):

@@ -43,24 +43,41 @@ class Tiles:
     queries: largest tile of queries of the forward pass.
     keys: largest tile of keys of the forward pass.
     keys_at_once: keys between two updates of the running maximum.
+    slices_ahead: so many slices of keys are multiplied with the queries before
+      the exponentials of the first, to occupy the matrix units meanwhile.
     backward_queries: largest tile of queries of the backward pass.
     backward_keys: largest tile of keys of the backward pass.
     backward_keys_at_once: keys in one group of five matrix products.
     vmem_bytes: limit handed to the compiler.
   """
 
-  queries: int = 1024
+  queries: int = 2048
   keys: int = 1024
-  keys_at_once: int = 256
+  keys_at_once: int = 128
+  slices_ahead: int = 8
   backward_queries: int = 1024
   backward_keys: int = 1024
-  backward_keys_at_once: int = 256
+  backward_keys_at_once: int = 512
   vmem_bytes: int = 48 << 20
 
 
-# By `device_kind` of a device; None where it is not known. The tiles of the
-# backward pass leave room for the resident gradient in 64 MiB of VMEM.
-TILES: dict[str | None, Tiles] = {None: Tiles()}
+# By `device_kind` of a device; None where it is not known. Chosen by counting
+# instructions (`benchmarks/tpu_bundles.py`). The tiles of the backward pass
+# leave room for the resident gradient in 64 MiB of VMEM.
+_WIDE = Tiles(keys_at_once=512, slices_ahead=2)  # Matrix units 256 wide.
+TILES: dict[str | None, Tiles] = {
+  None: Tiles(),
+  "TPU v5 lite": Tiles(),
+  "TPU v5": Tiles(),
+  "TPU v5p": Tiles(),
+  "TPU v6 lite": _WIDE,
+  "TPU7x": _WIDE,
+}
+
+
+def tiles_for(device_kind: str | None) -> Tiles:
+  """Returns the tiles of a kind of device, those of None for unknown ones."""
+  return TILES.get(device_kind, TILES[None])
 
 
 def unsupported(width: int, dtype: jax.typing.DTypeLike) -> str:
@@ -105,10 +122,10 @@ def _exponential(dtype):
   return (1.0, jnp.exp) if dtype == jnp.float32 else (_LOG2_E, jnp.exp2)
 
 
-def _keep_rows(x, length):
-  """Zeroes the rows at or beyond `length`."""
+def _keep_rows(x, length, fill=0):
+  """Replaces the rows at or beyond `length`."""
   row = jax.lax.broadcasted_iota(jnp.int32, x.shape, 0)
-  return jnp.where(row < length, x, jnp.zeros_like(x))
+  return jnp.where(row < length, x, jnp.full_like(x, fill))
 
 
 def _for_valid(tile, tail, left, last, run):
@@ -132,20 +149,16 @@ def _for_valid(tile, tail, left, last, run):
     pl.when(last)(lambda: run(tail, tail if tail % _SUBLANES else None))
 
 
-def _slices(keys, at_once):
-  """Starts and sizes of slices of keys; sizes fill whole registers."""
-  for start in range(0, keys, at_once):
-    size = min(at_once, keys - start)
+def _slices(rows, at_once):
+  """Starts and sizes of slices of rows; sizes fill whole registers."""
+  for start in range(0, rows, at_once):
+    size = min(at_once, rows - start)
     yield start, pl.cdiv(size, _SUBLANES) * _SUBLANES
-
-
-def _valid_keys(shape, left):
-  return jax.lax.broadcasted_iota(jnp.int32, shape, 0) < left
 
 
 def _forward_kernel(
   length_ref, q_ref, k_ref, v_ref, out_ref, lse_ref, *scratch,
-  scale, at_once, tail,
+  scale, tiles, tail,
 ):  # fmt: skip
   acc_ref, top_ref, total_ref = scratch  # [D q], [1 q], [1 q]
   tile = k_ref.shape[0]
@@ -162,15 +175,19 @@ def _forward_kernel(
   def run(keys, valid):
     q = q_ref[...]
     acc, top, total = acc_ref[...], top_ref[...], total_ref[...]
-    for start, size in _slices(keys, at_once):
-      rows = pl.ds(start, size)
+    slices = [
+      (pl.ds(start, size), None if valid is None else valid - start)
+      for start, size in _slices(keys, tiles.keys_at_once)
+    ]
+    waiting = []  # Products of the slices to come.
+    for i, (rows, slice_valid) in enumerate(slices):
+      for ahead, _ in slices[i + len(waiting) : i + tiles.slices_ahead]:
+        waiting.append(_matmul(k_ref[ahead, :], q, _DOT_ROWS))
       v = v_ref[rows, :]
-      scores = _matmul(k_ref[rows, :], q, _DOT_ROWS) * (scale * unit)
+      scores = waiting.pop(0) * (scale * unit)
       if valid is not None:
-        v = jnp.where(_valid_keys(v.shape, valid - start), v, 0)
-        scores = jnp.where(
-          _valid_keys(scores.shape, valid - start), scores, -jnp.inf
-        )
+        v = _keep_rows(v, slice_valid)
+        scores = _keep_rows(scores, slice_valid, -jnp.inf)
       new_top = jnp.maximum(top, jnp.max(scores, axis=0, keepdims=True))
       weights = exp(scores - new_top)
       shrink = exp(top - new_top)
@@ -192,14 +209,14 @@ def _forward_kernel(
 
 def _backward_kernel(
   length_ref, q_ref, k_ref, v_ref, d_out_ref, lse_ref, shift_ref, *refs,
-  scale, at_once, num_queries,
+  scale, at_once, tail,
 ):  # fmt: skip
   d_q_ref, d_k_ref, d_v_ref, d_q_acc, d_k_acc, d_v_acc = refs
-  (q_tile, _), k_tile = q_ref.shape, k_ref.shape[0]
+  tile = k_ref.shape[0]
   key_step, query_step = pl.program_id(2), pl.program_id(3)
-  left = length_ref[pl.program_id(0)] - key_step * k_tile
+  last_key_step = pl.num_programs(2) - 1
+  left = length_ref[pl.program_id(0)] - key_step * tile
   unit, exp = _exponential(q_ref.dtype)
-  last_query_step = pl.num_programs(3) - 1
 
   @pl.when(key_step == 0)
   def _():
@@ -210,24 +227,19 @@ def _backward_kernel(
     d_k_acc[...] = jnp.zeros_like(d_k_acc)
     d_v_acc[...] = jnp.zeros_like(d_v_acc)
 
-  def run(masked):
+  def run(keys, valid):
     q, d_out = q_ref[...], d_out_ref[...]
     lse, shift = lse_ref[...], shift_ref[...]  # [1 q]
-    if masked and num_queries % q_tile:
-      q, d_out = (
-        _keep_rows(x, num_queries - query_step * q_tile) for x in (q, d_out)
-      )
     d_q = d_q_acc[query_step]  # [D q]
-    for start in range(0, k_tile, at_once):
-      rows = pl.ds(start, min(at_once, k_tile - start))
+    for start, size in _slices(keys, at_once):
+      rows = pl.ds(start, size)
       k, v = k_ref[rows, :], v_ref[rows, :]
-      if masked:
-        k, v = _keep_rows(k, left - start), _keep_rows(v, left - start)
+      if valid is not None:
+        k, v = (_keep_rows(x, valid - start) for x in (k, v))
       scores = _matmul(k, q, _DOT_ROWS) * (scale * unit)
       weights = exp(scores - lse)
-      if masked:
-        key = jax.lax.broadcasted_iota(jnp.int32, scores.shape, 0)
-        weights = jnp.where(key < left - start, weights, 0)
+      if valid is not None:
+        weights = _keep_rows(weights, valid - start)
       d_v_acc[rows, :] += _matmul(weights.astype(d_out.dtype), d_out, _DOT)
       d_weights = _matmul(v, d_out, _DOT_ROWS)
       d_scores = (weights * (d_weights - shift)).astype(q.dtype)
@@ -235,17 +247,13 @@ def _backward_kernel(
       d_q += _matmul(k, d_scores, _DOT_COLUMNS)
     d_q_acc[query_step] = d_q
 
-  whole = left >= k_tile
-  if num_queries % q_tile:
-    whole &= query_step < last_query_step
-  pl.when(whole)(lambda: run(masked=False))
-  pl.when(~whole & (left > 0))(lambda: run(masked=True))
+  _for_valid(tile, tail, left, key_step == last_key_step, run)
 
-  @pl.when(key_step == pl.num_programs(2) - 1)
+  @pl.when(key_step == last_key_step)
   def _():
     d_q_ref[...] = (d_q_acc[query_step] * scale).T.astype(d_q_ref.dtype)
 
-  @pl.when(query_step == last_query_step)
+  @pl.when(query_step == pl.num_programs(3) - 1)
   def _():
     d_k_ref[...] = (d_k_acc[...] * scale).astype(d_k_ref.dtype)
     d_v_ref[...] = d_v_acc[...].astype(d_v_ref.dtype)
@@ -266,6 +274,13 @@ def _lengths(key_length, batch, num_keys):
   if key_length is None:
     return jnp.full((batch,), num_keys, jnp.int32)
   return jnp.minimum(key_length, num_keys).astype(jnp.int32)
+
+
+def _key_tile(num_keys, largest, key_length):
+  """Keys of a tile; the last one is cut short where lengths are static."""
+  if key_length is not None:
+    return fit_tile(num_keys, largest)
+  return min(largest, pl.cdiv(num_keys, _LANES) * _LANES)
 
 
 def _tail(key_length, num_keys, tile):
@@ -315,7 +330,7 @@ def forward(
   batch, num_queries, heads, width = q.shape
   num_keys = k.shape[1]
   q_tile = fit_tile(num_queries, tiles.queries)
-  k_tile = fit_tile(num_keys, tiles.keys)
+  k_tile = _key_tile(num_keys, tiles.keys, key_length)
   steps = pl.cdiv(num_queries, q_tile), pl.cdiv(num_keys, k_tile)
 
   def at_query(b, h, i, j, lengths):
@@ -345,7 +360,7 @@ def forward(
     functools.partial(
       _forward_kernel,
       scale=scale,
-      at_once=tiles.keys_at_once,
+      tiles=tiles,
       tail=_tail(key_length, num_keys, k_tile),
     ),
     grid_spec=grid,
@@ -392,7 +407,6 @@ def backward(
   d_out, d_lse = cotangents
   shift = jnp.sum(d_out.astype(jnp.float32) * out, axis=-1) - d_lse
   lse = jnp.where(jnp.isfinite(lse), lse, 0) * _exponential(q.dtype)[0]
-  lengths = _lengths(key_length, q.shape[0], k.shape[1])
   k, v = jnp.swapaxes(k, 1, 2), jnp.swapaxes(v, 1, 2)
   part = _RESIDENT_ELEMENTS // q.shape[-1] // _LANES * _LANES
   d_q, d_k, d_v = [], 0, 0
@@ -400,7 +414,7 @@ def backward(
     rows = [x[:, start : start + part] for x in (q, d_out, lse, shift)]
     part_d_q, part_d_k, part_d_v = _backward_part(
       [jnp.swapaxes(x, 1, 2) for x in rows],
-      (lengths, k, v),
+      (key_length, k, v),
       scale=scale,
       tiles=tiles,
       interpret=interpret,
@@ -416,18 +430,21 @@ def _backward_part(rows, keys, *, scale, tiles, interpret):
 
   Args:
     rows: q and d_out [B K N D], lse and shift [B K N].
-    keys: lengths [B], k and v [B K M D].
+    keys: key_length [B] or None, k and v [B K M D].
   """
   q, d_out, *statistics = rows
-  lengths, k, v = keys
+  key_length, k, v = keys
   batch, heads, num_queries, width = q.shape
   num_keys = k.shape[2]
   q_tile = fit_tile(num_queries, tiles.backward_queries)
-  k_tile = fit_tile(num_keys, tiles.backward_keys)
+  k_tile = _key_tile(num_keys, tiles.backward_keys, key_length)
   steps = pl.cdiv(num_keys, k_tile), pl.cdiv(num_queries, q_tile)
-  # Rows outside: zero queries with these statistics add nothing.
-  fill = ((0, 0), (0, 0), (0, 0), (0, steps[1] * q_tile - num_queries))
-  statistics = [jnp.pad(x[:, :, None], fill) for x in statistics]
+  # Zero queries with zero statistics add nothing.
+  fill = (0, steps[1] * q_tile - num_queries)
+  statistics = [
+    jnp.pad(x[:, :, None], ((0, 0), (0, 0), (0, 0), fill)) for x in statistics
+  ]
+  filled = [jnp.pad(x, ((0, 0), (0, 0), fill, (0, 0))) for x in (q, d_out)]
 
   def at_key(b, h, j, i, lengths):
     del i
@@ -457,7 +474,7 @@ def _backward_part(rows, keys, *, scale, tiles, interpret):
       _backward_kernel,
       scale=scale,
       at_once=tiles.backward_keys_at_once,
-      num_queries=num_queries,
+      tail=_tail(key_length, num_keys, k_tile),
     ),
     grid_spec=grid,
     out_shape=[_shape(x.shape, x.dtype, q) for x in (q, k, v)],
@@ -465,4 +482,11 @@ def _backward_part(rows, keys, *, scale, tiles, interpret):
     cost_estimate=_cost(q, num_keys, products=5),
     interpret=interpret,
     name="attention_backward",
-  )(lengths, q, k, v, d_out, *statistics)
+  )(
+    _lengths(key_length, batch, num_keys),
+    filled[0],
+    k,
+    v,
+    filled[1],
+    *statistics,
+  )

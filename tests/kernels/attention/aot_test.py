@@ -1,32 +1,53 @@
-"""Compiles attention for real accelerators, without one (`make test-aot`)."""
+"""Compiles attention for real accelerators, without one (`make test-aot`).
+
+Heads are a dimension of the grid: the compiled kernels are the same for any
+number of them, so cases that differ in nothing else are compiled once, with
+two. Each is compiled for one generation of TPUs, all generations taking turns;
+all of them for all generations are left to `long`.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import pytest
 
-from more4d_jax.kernels.attention import cases, dispatch
+from more4d_jax.kernels.attention import cases, dispatch, mosaic_tpu
 from tests.kernels import aot
 
-SHORT = (
-  ("14b/self/10304/whole", "bfloat16"),
-  ("14b/image/10304/context8", "bfloat16"),
-)
+ROOT = pathlib.Path(__file__).parents[3]
+SHAPES = sorted({(c.queries, c.keys) for c in cases.CASES.values()})
+TURNS = [
+  (aot.TPU_TARGETS[i % len(aot.TPU_TARGETS)], *shape)
+  for i, shape in enumerate(SHAPES)
+]
+REST = [
+  (target, *shape)
+  for target in aot.TPU_TARGETS
+  for shape in SHAPES
+  if (target, *shape) not in TURNS
+]
 
 
-def compile_gradient(device, queries, keys, dtype, width=128):
+def compile_gradient(device, queries, keys, dtype="bfloat16", **options):
+  width = options.pop("width", 128)
+
   def like(length):
     return jax.ShapeDtypeStruct((1, length, 2, width), dtype)
 
-  def loss(q, k, v, key_length):
+  def loss(q, k, v, key_length=None):
     out, lse = dispatch.attention(
       q, k, v, key_length=key_length, return_lse=True
     )
     return jnp.sum(out.astype(jnp.float32)) + jnp.sum(lse)
 
-  lengths = jax.ShapeDtypeStruct((1,), jnp.int32)
-  gradient = jax.grad(loss, (0, 1, 2))
-  arguments = like(queries), like(keys), like(keys), lengths
-  return aot.compile_for(device, gradient, *arguments)
+  arguments = [like(queries), like(keys), like(keys)]
+  if options.pop("key_length", False):
+    arguments.append(jax.ShapeDtypeStruct((1,), jnp.int32))
+  return aot.compile_for(device, jax.grad(loss, (0, 1, 2)), *arguments)
 
 
 def assert_both_kernels(compiled):
@@ -35,23 +56,70 @@ def assert_both_kernels(compiled):
     assert name in text, name
 
 
-@pytest.mark.parametrize("name, dtype", SHORT)
-def test_the_models_shapes_compile(tpu_device, name, dtype):
-  case = cases.CASES[name]
-  compiled = compile_gradient(tpu_device, case.queries, case.keys, dtype)
+@pytest.mark.parametrize("target, queries, keys", TURNS)
+def test_every_case_compiles(target, queries, keys):
+  device = aot.tpu_devices(target)[0]
+  assert device.device_kind in mosaic_tpu.TILES
+  assert_both_kernels(compile_gradient(device, queries, keys))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("target, queries, keys", REST)
+def test_every_case_compiles_for_every_generation(target, queries, keys):
+  device = aot.tpu_devices(target)[0]
+  assert_both_kernels(compile_gradient(device, queries, keys))
+
+
+def test_float32_and_key_lengths_compile(tpu_device):
+  compiled = compile_gradient(tpu_device, 1_288, 1_288, "float32")
+  assert_both_kernels(compiled)
+  compiled = compile_gradient(tpu_device, 1_288, 1_288, key_length=True)
   assert_both_kernels(compiled)
 
 
 def test_head_width_64_and_little_arrays_compile(tpu_device):
-  assert_both_kernels(compile_gradient(tpu_device, 300, 301, "bfloat16", 64))
-  assert_both_kernels(compile_gradient(tpu_device, 12, 5, "float32", 64))
+  assert_both_kernels(compile_gradient(tpu_device, 300, 301, width=64))
+  assert_both_kernels(
+    compile_gradient(tpu_device, 12, 5, "float32", width=64, key_length=True)
+  )
+
+
+@pytest.mark.parametrize("target", ["v5p:2x2x1", "v6e:2x2"])
+def test_memory_is_linear_in_tokens(target):
+  device = aot.tpu_devices(target)[0]
+  few, many = (
+    compile_gradient(device, n, n).memory_analysis().temp_size_in_bytes
+    for n in (5_152, 20_608)
+  )
+  # Four times the tokens; a little for what does not grow with them.
+  assert many <= 4.1 * few
+  assert many < 20_608**2  # A byte per score of one of the two heads.
+
+
+@pytest.mark.parametrize("target", ["v5p:2x2x1", "v6e:2x2"])
+def test_bundles_are_close_to_those_of_splash_attention(target):
+  aot.tpu_devices(target)  # Skips without libtpu.
+  # In a process of its own: libtpu writes listings only if told when loaded.
+  done = subprocess.run(
+    [
+      *(sys.executable, "benchmarks/tpu_bundles.py"),
+      *("--targets", target, "--slices", "256:512"),
+    ],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr[-2000:]
+  lines = [json.loads(x) for x in done.stdout.splitlines() if x[:1] == "{"]
+  assert [line["pass"] for line in lines] == ["forward", "backward"]
+  for line in lines:
+    assert line["ratio"] <= 1.15, line
 
 
 def test_a_gpu_gets_a_program_of_its_own(hopper_device):
   case = cases.CASES["14b/self/10304/whole"]
-  compiled = compile_gradient(
-    hopper_device, case.queries, case.keys, "bfloat16"
-  )
+  compiled = compile_gradient(hopper_device, case.queries, case.keys)
   # Linear memory: far below the scores of two heads in float32.
   scores = 2 * case.queries * case.keys * 4
   assert compiled.memory_analysis().temp_size_in_bytes < scores / 4

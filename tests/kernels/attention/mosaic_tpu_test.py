@@ -1,19 +1,22 @@
 """The TPU kernel without a TPU: its numbers and its protocol, interpreted."""
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import strategies
 from jax.experimental.pallas import tpu as pltpu
 
-from more4d_jax.kernels.attention import mosaic_tpu
+from more4d_jax.kernels.attention import cases, dispatch, mosaic_tpu
 from tests.kernels.attention import comparison
 
 # Small enough that little arrays take several tiles, ragged last ones too.
 TILES = mosaic_tpu.Tiles(
   queries=256,
   keys=256,
-  keys_at_once=128,
+  keys_at_once=64,
+  slices_ahead=2,
   backward_queries=128,
   backward_keys=256,
   backward_keys_at_once=128,
@@ -58,6 +61,92 @@ def test_residents_bound_memory():
 @pytest.mark.slow
 def test_lengths_around_one_tile():
   check((2, 127, 129, 1, 64), "float32", (1, 128))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keys", [1, 127, 128, 129, 273])
+def test_last_tile_of_keys_is_cut_short(keys):
+  check((1, 130, keys, 1, 64), "float32")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layer", ["self", "image"])
+def test_the_models_ragged_tails(layer):
+  case = cases.CASES[f"14b/{layer}/9568/whole"].reduced()
+  shape = case.batch, case.queries, case.keys, 1, case.width
+  assert case.queries % 128 == 9_568 % 128
+  check(shape, "bfloat16")
+
+
+@pytest.mark.slow
+def test_one_valid_key_gives_its_value():
+  """Softmax over one key: its value, whatever the query; no gradient of q."""
+  arrays = comparison.draw((2, 140, 150, 1, 64), "float32")
+  lengths = jnp.array((1, 1))
+  spoiled = comparison.spoil_masked(arrays, lengths)
+  out, _, d_q, *_ = comparison.gradients(
+    mosaic_tpu,
+    (*spoiled[:4], jnp.zeros_like(spoiled[4])),
+    lengths,
+    tiles=TILES,
+    interpret=True,
+  )
+  v = np.asarray(arrays[2][:, :1])
+  np.testing.assert_allclose(out, np.broadcast_to(v, out.shape), rtol=2e-6)
+  # Sums of 64 products around 1 that cancel, in float32.
+  np.testing.assert_allclose(d_q, 0, atol=2e-5)
+
+
+@pytest.mark.slow
+@hypothesis.settings(
+  max_examples=6,
+  deadline=None,
+  derandomize=True,
+  phases=[hypothesis.Phase.generate],  # Each example is compiled anew.
+)
+@hypothesis.given(
+  queries=strategies.integers(1, 300),
+  keys=strategies.integers(1, 600),
+  width=strategies.sampled_from((64, 128)),
+  dtype=strategies.sampled_from(("float32", "bfloat16")),
+  data=strategies.data(),
+)
+def test_random_shapes(queries, keys, width, dtype, data):
+  lengths = strategies.tuples(*2 * [strategies.integers(1, keys)])
+  key_length = data.draw(strategies.none() | lengths)
+  # With few keys the gradients of logits are small differences of sums, and
+  # float32 keeps less of them.
+  tolerance = {"float32": 5e-6, "bfloat16": 1e-2}[dtype]
+  shape = 2, queries, keys, 1, width
+  check(shape, dtype, key_length, tolerance=tolerance)
+
+
+def test_every_kind_of_device_has_tiles_that_the_kernel_can_use():
+  for tiles in mosaic_tpu.TILES.values():
+    for rows in (tiles.queries, tiles.keys, tiles.backward_queries):
+      assert rows % 128 == 0
+    assert tiles.backward_keys % tiles.backward_keys_at_once == 0
+  assert mosaic_tpu.tiles_for("TPU v99") is mosaic_tpu.TILES[None]
+
+
+def test_tiles_follow_the_devices_of_the_mesh(monkeypatch):
+  taken = []
+  monkeypatch.setattr(mosaic_tpu, "tiles_for", taken.append)
+  device = jax.sharding.AbstractDevice(
+    device_kind="TPU v6 lite", num_cores=1, platform="tpu"
+  )
+  mesh = jax.sharding.AbstractMesh((1,), ("data",), abstract_device=device)
+  like = jax.ShapeDtypeStruct((1, 8, 1, 64), jnp.float32)
+
+  def trace():
+    jax.eval_shape(
+      lambda *x: dispatch.attention(*x, implementation="blocked"), *3 * [like]
+    )
+
+  with jax.sharding.use_abstract_mesh(mesh):
+    trace()
+  trace()
+  assert taken == ["TPU v6 lite", None]
 
 
 @pytest.mark.slow
