@@ -2,7 +2,7 @@
 
 Run from the repository: python benchmarks/attention_memory.py
 It compiles and runs nothing: the table shows the MiB of temporaries that the
-compilers reserve beside arguments and results, for two heads of width 128 in
+compilers reserve beside arguments and results, for 12 heads of width 128 in
 bfloat16 (float32 on CPU). Rows of TPUs need libtpu (`make test-aot`).
 """
 
@@ -36,7 +36,7 @@ def temporaries(
 
   function = jax.grad(loss, (0, 1, 2)) if backward else dispatch.attention
   x = jax.ShapeDtypeStruct(
-    (1, tokens, 2, 128),
+    (1, tokens, 12, 128),
     dtype,
     sharding=jax.sharding.SingleDeviceSharding(device),
   )
