@@ -268,8 +268,14 @@ class WanDiT(nn.Module):
     tokens = self.patch_embed(latents)
     if conditions.reference_latent is not None:
       reference = self.reference_embed(conditions.reference_latent[:, None])
-      reference = partitioning.constrain(reference, "batch", None, "act_embed")
-      tokens = jnp.concatenate([reference, tokens], axis=1)
+      # Joined whole: parts of the one are not parts of both.
+      tokens = jnp.concatenate(
+        [
+          partitioning.constrain(x, "batch", None, "act_embed")
+          for x in (reference, tokens)
+        ],
+        axis=1,
+      )
     return tokens.astype(jnp.float32)
 
   def _time(self, timestep):
