@@ -145,6 +145,7 @@ def transformer(size: str) -> ml_collections.ConfigDict:
   """Switches of the transformer and its encoders."""
   section = ml_collections.ConfigDict()
   section.attention = "auto"  # Implementation of kernels.attention.
+  section.norm_rotary = "auto"  # Implementation of kernels.norm_rotary.
   section.context_attention = "ring"  # ulysses; where mesh.context divides.
   section.remat = True  # Recompute layers in the backward pass.
   section.train_text_encoder = by_size(size, True, False)

@@ -12,6 +12,7 @@ import ml_collections
 from more4d_jax import errors, partitioning
 from more4d_jax.geometry import motion
 from more4d_jax.kernels.attention import context_parallel, dispatch
+from more4d_jax.kernels.norm_rotary import dispatch as norm_rotary
 from more4d_jax.models import backbone, flow_matching
 from more4d_jax.sampling import denoising, solvers
 from more4d_jax.training import loop, optimizer
@@ -41,6 +42,7 @@ _FREE = (
   "mesh.tensor",
   "model.attention",
   "model.context_attention",
+  "model.norm_rotary",
 )
 
 
@@ -241,7 +243,7 @@ def claim_workdir(
 
 
 def attention(config: ml_collections.ConfigDict) -> dict[str, str]:
-  """Reads `model.attention` and `model.context_attention`.
+  """Reads `model.attention`, `context_attention` and `norm_rotary`.
 
   Returns: fields of a `backbone.DiTConfig`.
 
@@ -251,6 +253,7 @@ def attention(config: ml_collections.ConfigDict) -> dict[str, str]:
   known = {
     "attention": dispatch.IMPLEMENTATIONS,
     "context_attention": context_parallel.FORMS,
+    "norm_rotary": norm_rotary.IMPLEMENTATIONS,
   }
   found = {name: config.model[name] for name in known}
   for name, value in found.items():

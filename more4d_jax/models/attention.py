@@ -15,6 +15,8 @@ from jaxtyping import Array, Float, Int
 
 from more4d_jax import partitioning
 from more4d_jax.kernels.attention import context_parallel, dispatch
+from more4d_jax.kernels.norm_rotary import dispatch as norm_rotary
+from more4d_jax.kernels.norm_rotary import reference as norm_rotary_reference
 from more4d_jax.models import layers
 
 _QUERIES = ("batch", "tokens", "act_heads", None)
@@ -35,6 +37,7 @@ class AttentionConfig:
     implementation: see `dispatch.attention`.
     context: one of `context_parallel.FORMS`, for self-attention over tokens
       that a mesh divides.
+    norm_rotary: implementation, see `norm_rotary.norm_rotary`.
   """
 
   width: int
@@ -43,6 +46,7 @@ class AttentionConfig:
   dtype: str = "float32"
   implementation: str = "auto"
   context: str = "ring"
+  norm_rotary: str = "auto"
 
   @property
   def head_dim(self) -> int:
@@ -89,25 +93,37 @@ class _NormScale(nn.Module):
     return scale.reshape(config.num_heads, config.head_dim)
 
 
-def _normalised(x, scale, config: AttentionConfig, head_axes, angles=None):
-  """RMS norm over the whole width in float32, then rotation; in `dtype`.
+def _mean_square(x, head_axes):
+  """Mean of squares over all heads, [b n]; see `_normalised`."""
+  square = norm_rotary_reference.mean_square(_merge_heads(x))
+  return jax.lax.pmean(square, head_axes) if head_axes else square
+
+
+def _normalised(x, scale, config: AttentionConfig, head_axes):
+  """RMS norm over the whole width in float32; in `dtype`.
 
   Args:
     x: [b n k D], the part of the heads that is here.
     scale: of these heads, [k D].
     config: of the layer.
     head_axes: manual mesh axes over which the heads are divided.
-    angles: cosines and sines [n d], None for no rotation.
   """
-  flat = _merge_heads(x).astype(jnp.float32)
-  square = jnp.mean(jnp.square(flat), axis=-1, keepdims=True)
-  if head_axes:
-    square = jax.lax.pmean(square, head_axes)
-  flat = scale.reshape(-1) * (flat * jax.lax.rsqrt(square + config.eps))
-  out = flat.reshape(x.shape)
-  if angles is not None:
-    out = layers.apply_rotary(out, *angles)
+  inverse = jax.lax.rsqrt(_mean_square(x, head_axes) + config.eps)
+  out = scale * (x.astype(jnp.float32) * inverse[..., None, None])
   return out.astype(config.dtype)
+
+
+def _rotated(x, scale, angles, config: AttentionConfig, head_axes):
+  """As `_normalised`, then rotation by `angles` [n D]."""
+  return norm_rotary.norm_rotary(
+    _merge_heads(x),
+    scale.reshape(-1),
+    angles,
+    _mean_square(x, head_axes) if head_axes else None,
+    num_heads=x.shape[2],
+    eps=config.eps,
+    implementation=config.norm_rotary,
+  )
 
 
 def _fill(x, axis, count):
@@ -129,11 +145,16 @@ class SelfAttention(nn.Module):
   def __call__(
     self,
     x: Float[Array, "B N D"],
-    cos: Float[Array, "N d"],
-    sin: Float[Array, "N d"],
+    angles: Float[Array, "N d"],
     key_length: Int[Array, "B"] | None = None,
   ) -> Float[Array, "B N D"]:
-    """Attends; keys at or beyond `key_length` take no part."""
+    """Attends; keys at or beyond `key_length` take no part.
+
+    Args:
+      x: tokens.
+      angles: see `layers.rotary_angles`.
+      key_length: None means all keys.
+    """
     config, (batch, length, _) = self.config, x.shape
     x = x.astype(config.dtype)
     heads = [
@@ -150,13 +171,13 @@ class SelfAttention(nn.Module):
       head_axes=config.head_axes,
       token_axes=partitioning.mesh_axes("tokens", length + filling),
     )
-    axes = *[_QUERIES] * 3, _SCALE, _SCALE, _ANGLES, _ANGLES, ("batch",)
+    axes = *[_QUERIES] * 3, _SCALE, _SCALE, _ANGLES, ("batch",)
     out = partitioning.map_shards(
       body,
       axes,
       *(_fill(x, 1, filling) for x in heads),
       *scales,
-      *(_fill(x, 0, filling) for x in (cos, sin)),
+      _fill(angles, 0, filling),
       key_length,
     )
     out = partitioning.constrain(out[:, :length], *_QUERIES)
@@ -164,13 +185,12 @@ class SelfAttention(nn.Module):
 
 
 def _attend_to_itself(
-  q, k, v, q_scale, k_scale, cos, sin, key_length,
+  q, k, v, q_scale, k_scale, angles, key_length,
   *, config: AttentionConfig, head_axes, token_axes,
 ):  # fmt: skip
   """Self-attention of the tokens and heads of one device, [b n k D]."""
-  angles = cos, sin
-  q = _normalised(q, q_scale, config, head_axes, angles)
-  k = _normalised(k, k_scale, config, head_axes, angles)
+  q = _rotated(q, q_scale, angles, config, head_axes)
+  k = _rotated(k, k_scale, angles, config, head_axes)
   options = {"key_length": key_length, "implementation": config.implementation}
   if token_axes:
     return context_parallel.attention(

@@ -32,6 +32,7 @@ class DiTConfig:
     attention: implementation, see `kernels.attention.dispatch`.
     context_attention: how self-attention runs over tokens that a mesh divides,
       see `kernels.attention.context_parallel`.
+    norm_rotary: implementation, see `kernels.norm_rotary.dispatch`.
     remat: recompute each layer in the backward pass.
     riflex: see `layers.axis_frequencies`.
   """
@@ -56,6 +57,7 @@ class DiTConfig:
   dtype: str = "float32"
   attention: str = "auto"
   context_attention: str = "ring"
+  norm_rotary: str = "auto"
   remat: bool = True
   riflex: tuple[int, int, float] | None = None
 
@@ -81,6 +83,7 @@ class DiTConfig:
       self.dtype,
       self.attention,
       self.context_attention,
+      self.norm_rotary,
     )
 
 
@@ -218,7 +221,7 @@ class WanDiT(nn.Module):
     tokens = jnp.pad(tokens, ((0, 0), *fill))
     tokens = partitioning.constrain(tokens, "batch", "tokens", "act_embed")
     time, modulation = self._time(timestep)
-    cos, sin = layers.rotary_table(
+    angles = layers.rotary_angles(
       (count // (h * w), h, w), config.layer.head_dim, config.riflex
     )
     mask = motion_perception.token_mask(
@@ -232,8 +235,7 @@ class WanDiT(nn.Module):
       modulation=modulation,
       text=self._text(conditions.text_context),
       image=self._image(conditions.image_context, tokens.shape[0]),
-      cos=jnp.pad(cos, fill, constant_values=1),
-      sin=jnp.pad(sin, fill),
+      angles=jnp.pad(angles, fill),
       motion=self._motion(conditions.motion_features, (h, w)),
       motion_mask=jnp.asarray(mask),
       key_length=jnp.full(tokens.shape[:1], count) if length > count else None,

@@ -21,8 +21,7 @@ class BlockInputs:
   modulation: Float[Array, "B M 6 D"]  # M is 1, or N for a time per token.
   text: Float[Array, "B L D"]
   image: Float[Array, "B I D"] | None
-  cos: Float[Array, "N d"]
-  sin: Float[Array, "N d"]
+  angles: Float[Array, "N d"]
   motion: Float[Array, "B n E"] | None
   motion_mask: Float[Array, "N"]
   key_length: Int[Array, "B"] | None
@@ -55,7 +54,7 @@ class Block(nn.Module):
     norm = layers.LayerNorm(config.eps, affine=False)
     u = self._motion(norm(x) * (1 + scale1) + shift1, inputs, "attn")
     out = attention.SelfAttention(config, name="self_attn")(
-      u, inputs.cos, inputs.sin, inputs.key_length
+      u, inputs.angles, inputs.key_length
     )
     x = self._residual(x + gate1 * out.astype(jnp.float32))
     u = layers.LayerNorm(config.eps, name="cross_norm")(x)

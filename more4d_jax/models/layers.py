@@ -159,15 +159,16 @@ def axis_frequencies(
 
 
 @functools.cache
-def rotary_table(
+def rotary_angles(
   grid: tuple[int, int, int],
   head_dim: int,
   riflex: tuple[int, int, float] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-  """Cosines and sines [N, head_dim/2] of a (frames, rows, columns) grid.
+) -> np.ndarray:
+  """Cosines, then sines, of a (frames, rows, columns) grid's tokens [N D].
 
-  Angles are formed in float64 and the results rounded to float32. Tokens are
-  ordered frame, row, column with the column fastest.
+  Each has one column per pair of a head's values. Angles are formed in float64
+  and the results rounded to float32. Tokens are ordered frame, row, column
+  with the column fastest.
   """
   places = np.meshgrid(*(np.arange(n) for n in grid), indexing="ij")
   angles = np.concatenate(
@@ -177,19 +178,8 @@ def rotary_table(
     ],
     axis=-1,
   )
-  return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
-
-
-def apply_rotary(
-  x: Float[Array, "B N K D"],
-  cos: Float[Array, "N d"] | Float[np.ndarray, "N d"],
-  sin: Float[Array, "N d"] | Float[np.ndarray, "N d"],
-) -> Float[Array, "B N K D"]:
-  """Rotates the pairs (i, i + d/2) of each head, in float32."""
-  a, b = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-  cos, sin = cos[None, :, None, :], sin[None, :, None, :]
-  out = jnp.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1)
-  return out.astype(x.dtype)
+  both = np.concatenate([np.cos(angles), np.sin(angles)], axis=-1)
+  return both.astype(np.float32)
 
 
 # --- timestep ---------------------------------------------------------------

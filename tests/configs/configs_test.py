@@ -147,7 +147,9 @@ def test_wrong_values_are_one_clear_line(changes, message):
 
 
 @pytest.mark.parametrize("name", ["strag", "vism"])
-@pytest.mark.parametrize("field", ["attention", "context_attention"])
+@pytest.mark.parametrize(
+  "field", ["attention", "context_attention", "norm_rotary"]
+)
 def test_unknown_attention_is_one_clear_line(name, field):
   config = _config(name, "size=nano")
   config.model[field] = "flash"

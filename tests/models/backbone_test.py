@@ -231,6 +231,26 @@ def test_the_kernel_is_used_on_a_mesh(form, kernels):
   assert text.count('kernel_name = "attention_forward"') == kernels
 
 
+def test_every_norm_and_rotation_gives_the_same_loss_and_gradient():
+  _, params = _network()
+
+  def loss(params, name):
+    model = backbone.WanDiT(dataclasses.replace(CONFIG, norm_rotary=name))
+    return jnp.mean(jnp.square(model.apply(params, **_inputs())))
+
+  run = jax.jit(jax.value_and_grad(loss), static_argnums=1)
+  expected, wanted = run(params, "reference")
+  for name in ("auto", "plain"):
+    value, gradient = run(params, name)
+    # Float32 rounding, and sums in another order.
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    largest = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(wanted))
+    for a, b in zip(jax.tree.leaves(gradient), jax.tree.leaves(wanted)):
+      np.testing.assert_allclose(a, b, atol=1e-5 * largest)
+  with pytest.raises(ValueError, match=r"set model\.norm_rotary to one"):
+    loss(params, "mosaic_tpu_fast")
+
+
 def test_half_precision_stays_close_to_float32():
   apply, params = _network()
   model = backbone.WanDiT(dataclasses.replace(CONFIG, dtype="bfloat16"))

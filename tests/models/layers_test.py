@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from more4d_jax.kernels.norm_rotary import reference
 from more4d_jax.models import interpolation, layers
 
 
@@ -35,8 +36,8 @@ def _loop_rotary(x, grid, head_dim):
 def test_rotary_equals_complex_loop(head_dim):
   grid = (3, 2, 4)
   x = np.random.default_rng(0).normal(size=(2, 24, 2, head_dim))
-  cos, sin = layers.rotary_table(grid, head_dim)
-  out = layers.apply_rotary(jnp.asarray(x, jnp.float32), cos, sin)
+  angles = layers.rotary_angles(grid, head_dim)
+  out = reference.rotate(jnp.asarray(x, jnp.float32), jnp.asarray(angles))
   # Angles are exact; what is left is float32 rounding of values near 1.
   np.testing.assert_allclose(out, _loop_rotary(x, grid, head_dim), atol=2e-6)
 
@@ -44,11 +45,11 @@ def test_rotary_equals_complex_loop(head_dim):
 def test_rotary_scores_depend_on_distance_only():
   rng = np.random.default_rng(1)
   q, k = rng.normal(size=(2, 1, 1, 1, 24)).astype(np.float32)
-  cos, sin = layers.rotary_table((1, 1, 9), 24)
+  angles = jnp.asarray(layers.rotary_angles((1, 1, 9), 24))
 
   def score(a, b):
     rotated = [
-      layers.apply_rotary(jnp.asarray(x), cos[i : i + 1], sin[i : i + 1])
+      reference.rotate(jnp.asarray(x), angles[i : i + 1])
       for x, i in ((q, a), (k, b))
     ]
     return float(jnp.sum(rotated[0] * rotated[1]))

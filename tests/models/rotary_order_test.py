@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from more4d_jax.kernels.norm_rotary import dispatch
 from more4d_jax.models import layers, rotary_order
 
 _HEADS, _HEAD_DIM, _GRID = 3, 12, (2, 3, 2)
@@ -47,7 +48,8 @@ def test_heads_that_do_not_divide_the_axis_are_an_error():
 
 def _neighbouring_scores(x, parameters):
   """Scores as published: neighbours turned as complex numbers, float64."""
-  cos, sin = layers.rotary_table(_GRID, _HEAD_DIM)
+  angles = layers.rotary_angles(_GRID, _HEAD_DIM)
+  cos, sin = np.split(angles, 2, axis=-1)
   turn = (cos + 1j * sin.astype(np.float64))[:, None]
   rotated = []
   for kernel, bias, scale in parameters:
@@ -60,7 +62,7 @@ def _neighbouring_scores(x, parameters):
 
 def test_scores_are_those_of_neighbouring_pairs():
   rng = np.random.default_rng(1)
-  width, tokens = _HEADS * _HEAD_DIM, np.prod(_GRID)
+  width, tokens = _HEADS * _HEAD_DIM, int(np.prod(_GRID))
   x = rng.normal(size=(tokens, width))
   parameters = [
     (rng.normal(size=(width, width)), rng.normal(size=width), 1 + rng.random())
@@ -68,16 +70,17 @@ def test_scores_are_those_of_neighbouring_pairs():
   ]
   parameters = [(k, b, s * rng.random(width)) for k, b, s in parameters]
   expected = _neighbouring_scores(x, parameters)
-  cos, sin = layers.rotary_table(_GRID, _HEAD_DIM)
+  angles = jnp.asarray(layers.rotary_angles(_GRID, _HEAD_DIM))
   ours = []
   for values in parameters:
     kernel, bias, scale = (
       rotary_order.half_split(v, _HEAD_DIM).astype(np.float32) for v in values
     )
-    value = jnp.asarray(x.astype(np.float32) @ kernel + bias)
-    value = layers.RMSNorm(1e-6).apply({"params": {"scale": scale}}, value)
-    value = value.reshape(1, tokens, _HEADS, _HEAD_DIM)
-    ours.append(layers.apply_rotary(value, cos, sin)[0])
+    value = jnp.asarray(x.astype(np.float32) @ kernel + bias)[None]
+    value = dispatch.norm_rotary(
+      value, jnp.asarray(scale), angles, num_heads=_HEADS, eps=1e-6
+    )
+    ours.append(value[0])
   found = jnp.einsum("nkd,mkd->knm", *ours, precision="highest")
   # Float32 rounding of sums of a dozen products.
   np.testing.assert_allclose(

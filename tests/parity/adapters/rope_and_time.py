@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 
+from more4d_jax.kernels.norm_rotary import reference
 from more4d_jax.models import layers, rotary_order
 from tests.parity.adapters import wan_weights
 
@@ -16,12 +17,14 @@ def _apply(x: np.ndarray, grids: np.ndarray) -> np.ndarray:
   """Rotates each sample by its grid; tokens beyond it stay as they are."""
   out = []
   for sample, grid in zip(x, grids):
-    cos, sin = layers.rotary_table(tuple(map(int, grid)), x.shape[-1])
-    fill = ((0, len(sample) - len(cos)), (0, 0))
-    cos, sin = np.pad(cos, fill, constant_values=1), np.pad(sin, fill)
     width = x.shape[-1]
-    rotated = layers.apply_rotary(
-      rotary_order.half_split(sample[None], width), cos, sin
+    angles = layers.rotary_angles(tuple(map(int, grid)), width)
+    fill = ((0, len(sample) - len(angles)), (0, 0))
+    cos, sin = np.split(angles, 2, axis=-1)
+    cos, sin = np.pad(cos, fill, constant_values=1), np.pad(sin, fill)
+    rotated = reference.rotate(
+      rotary_order.half_split(sample[None], width),
+      np.concatenate([cos, sin], axis=-1),
     )
     out.append(rotary_order.neighbours(rotated, width)[0])
   return np.stack(out)

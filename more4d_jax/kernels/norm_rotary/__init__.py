@@ -1,0 +1,1 @@
+"""RMS norm, rotation and head layout of queries or keys, in one pass."""
