@@ -35,7 +35,7 @@ def unsupported(head_dim: int, dtype: jax.typing.DTypeLike) -> str:
   return ""
 
 
-def _tile(rows: int, width: int, dtype: jax.typing.DTypeLike) -> int:
+def tile_rows(rows: int, width: int, dtype: jax.typing.DTypeLike) -> int:
   """Rows of a grid step: 128 or 256."""
   large = 256 * width * jnp.dtype(dtype).itemsize > _TILE_BYTES
   return _LANES if large or rows <= _LANES else 2 * _LANES
@@ -150,7 +150,7 @@ def _specs(inputs: Inputs, num_heads: int):
   """Grid, and blocks of rows, heads, angles, the scale and the squares."""
   x = inputs[0]
   batch, rows, width = x.shape
-  tile, head_dim = _tile(rows, width, x.dtype), width // num_heads
+  tile, head_dim = tile_rows(rows, width, x.dtype), width // num_heads
   grid = batch, pl.cdiv(rows, tile)
   return grid, {
     "x": pl.BlockSpec((None, tile, width), lambda b, i: (b, i, 0)),
