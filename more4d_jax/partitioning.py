@@ -85,6 +85,14 @@ def make_mesh(
   )
 
 
+def one_device() -> Mesh:
+  """The mesh of the default device, where nothing is divided.
+
+  In force, it tells kernels what they run on.
+  """
+  return make_mesh(MeshConfig(), jax.local_devices()[:1])
+
+
 def partition_spec(
   axes: Sequence[str | None],
   shape: Sequence[int],

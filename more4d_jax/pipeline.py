@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,14 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Array, Bool, Float, UInt8
 
-from more4d_jax import depth_sources, errors, inputs, loaded, rng
+from more4d_jax import (
+  depth_sources,
+  errors,
+  inputs,
+  loaded,
+  partitioning,
+  rng,
+)
 from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import lora_files, lora_formats, store
 from more4d_jax.geometry import camera_paths, visibility
@@ -33,6 +41,12 @@ _visible_points = jax.jit(visibility.visible_points)
 @jax.jit
 def _apply(model: networks.Bound, *args: Array) -> Array:
   return model(*args)
+
+
+def _run(program: Callable[..., Any], *args: Any, **options: Any) -> Any:
+  """Calls a compiled program and fetches what it gives."""
+  with jax.set_mesh(partitioning.one_device()):
+    return jax.device_get(program(*args, **options))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +214,7 @@ class Pipeline:
         f"depth in {self.networks.name}: bundle a metric one, or give --depth"
       )
     unit = jnp.asarray(images, jnp.float32) / 255.0
-    return np.asarray(_apply(network, unit))
+    return _run(_apply, network, unit)
 
   def depth_map(
     self, pixels: UInt8[np.ndarray, "H W 3"]
@@ -235,25 +249,20 @@ class Pipeline:
     """Trajectories, and the steps at which the layers ran."""
     frames = self.size[0]
     count, height, width = batch.depths.shape
-    return jax.device_get(
-      _sample_tracks(
-        sample_strag.STraGNetworks(
-          *(
-            self.networks.bound(kind)
-            for kind in ("video_vae", "motion_vae", "strag")
-          )
-        ),
-        sample_strag.STraGInputs(
-          image=jnp.asarray(batch.images, jnp.float32) / 255.0,
-          depth=jnp.asarray(batch.depths, jnp.float32),
-          intrinsics=jnp.asarray(batch.intrinsics, jnp.float32),
-          **self.networks.tokens("strag", batch.prompts),
-        ),
-        noise(seed, "strag", first, (count, frames, height, width)),
-        normalisation=self.networks.normalisation,
-        sampler=self.networks.sampler("strag"),
-        choices=self.networks.choices("strag"),
-      )
+    kinds = "video_vae", "motion_vae", "strag"
+    return _run(
+      _sample_tracks,
+      sample_strag.STraGNetworks(*map(self.networks.bound, kinds)),
+      sample_strag.STraGInputs(
+        image=jnp.asarray(batch.images, jnp.float32) / 255.0,
+        depth=jnp.asarray(batch.depths, jnp.float32),
+        intrinsics=jnp.asarray(batch.intrinsics, jnp.float32),
+        **self.networks.tokens("strag", batch.prompts),
+      ),
+      noise(seed, "strag", first, (count, frames, height, width)),
+      normalisation=self.networks.normalisation,
+      sampler=self.networks.sampler("strag"),
+      choices=self.networks.choices("strag"),
     )
 
   def complete(
@@ -300,7 +309,8 @@ class Pipeline:
     self, batch: RenderingBatch, seed: int = 0, first: int = 0
   ) -> UInt8[np.ndarray, "B T H W 3"]:
     """Fills the holes of renderings; arguments as in `tracks`."""
-    completed, _ = _complete_video(
+    completed, _ = _run(
+      _complete_video,
       sample_vism.ViSMNetworks(
         self.networks.bound("video_vae"), self.networks.bound("vism")
       ),
@@ -314,7 +324,7 @@ class Pipeline:
       sampler=self.networks.sampler("vism"),
       choices=self.networks.choices("vism"),
     )
-    return np.rint(np.asarray(completed) * 255).astype(np.uint8)
+    return np.rint(completed * 255).astype(np.uint8)
 
 
 def load(

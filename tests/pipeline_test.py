@@ -3,6 +3,8 @@
 import dataclasses
 from unittest import mock
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -10,6 +12,7 @@ import more4d_jax
 from more4d_jax import errors, loaded, pipeline
 from more4d_jax.checkpoints import store
 from more4d_jax.evaluation import scene_checks
+from more4d_jax.kernels.attention import dispatch
 from more4d_jax.models.encoders import depth as depth_network
 
 
@@ -112,3 +115,15 @@ def test_overrides_and_missing_networks(nano_checkpoint):
 def test_not_a_checkpoint(tmp_path):
   with pytest.raises(errors.UserError, match="bundle"):
     more4d_jax.load(tmp_path / "nothing")
+
+
+def test_kernels_are_told_the_device():
+  kinds = []
+
+  @jax.jit
+  def program(x):
+    kinds.append(dispatch.device_kind())  # While it is traced.
+    return 2 * x
+
+  assert pipeline._run(program, jnp.ones(())) == 2
+  assert kinds == [jax.local_devices()[0].device_kind]
