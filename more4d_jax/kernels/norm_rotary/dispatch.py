@@ -8,10 +8,16 @@ import jax.numpy as jnp
 from absl import logging
 from jaxtyping import Array, Float
 
-from more4d_jax.kernels.norm_rotary import mosaic_tpu, plain, reference
+from more4d_jax.kernels.attention import dispatch as attention
+from more4d_jax.kernels.norm_rotary import (
+  mosaic_gpu,
+  mosaic_tpu,
+  plain,
+  reference,
+)
 
-IMPLEMENTATIONS = ("auto", "mosaic_tpu", "plain", "reference")
-_ROOMS = {"mosaic_tpu": mosaic_tpu, "plain": plain}
+IMPLEMENTATIONS = ("auto", "mosaic_gpu", "mosaic_tpu", "plain", "reference")
+_ROOMS = {"mosaic_gpu": mosaic_gpu, "mosaic_tpu": mosaic_tpu, "plain": plain}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,15 +61,36 @@ def validate(
       f"norm_rotary needs square of shape {(batch, rows)}, one per token; "
       f"found {square.shape}"
     )
-  reason = mosaic_tpu.unsupported(width // heads, x.dtype)
-  if options.implementation == "mosaic_tpu" and reason:
+  reason = _why_not_named(options.implementation, width // heads, x.dtype)
+  if reason:
     raise ValueError(
-      f"norm_rotary implementation 'mosaic_tpu' {reason}; use 'plain'"
+      f"norm_rotary implementation {options.implementation!r} {reason}; use "
+      "'plain'"
     )
 
 
+def _why_not_named(implementation, head_dim, dtype):
+  """Returns why a kernel that was asked for by name cannot run, or ""."""
+  if implementation == "mosaic_tpu":
+    return mosaic_tpu.unsupported(head_dim, dtype)
+  if implementation == "mosaic_gpu":
+    return mosaic_gpu.unsupported(head_dim, dtype, attention.device_kind())
+  return ""
+
+
+def _why_no_gpu_kernel(head_dim, dtype):
+  """Returns why "auto" passes over the GPU kernel, or an empty string."""
+  kind = attention.device_kind()
+  if kind is None:
+    return "needs jax.set_mesh to know the GPU"
+  return mosaic_gpu.unsupported(head_dim, dtype, kind)
+
+
 def _why_no_kernel(head_dim, dtype):
-  """Returns why "auto" passes over the TPU kernel, or an empty string."""
+  """Returns why "auto" passes over every kernel, or an empty string.
+
+  What the TPU's cannot take is nothing for the GPU's either.
+  """
   mesh = jax.sharding.get_abstract_mesh()
   for name, size in mesh.shape.items():
     if size > 1 and name not in mesh.manual_axes:
@@ -72,9 +99,15 @@ def _why_no_kernel(head_dim, dtype):
 
 
 @functools.cache
-def _log_choice(reason: str) -> None:
-  kernel = f"plain too (the kernel {reason})" if reason else "mosaic_tpu"
-  logging.info("norm_rotary 'auto': plain on CPU and GPU, %s on TPU", kernel)
+def _log_choice(tpu_reason: str, gpu_reason: str) -> None:
+  def choice(kernel, reason):
+    return f"plain ({kernel} {reason})" if reason else kernel
+
+  logging.info(
+    "norm_rotary 'auto': plain on CPU, %s on GPU, %s on TPU",
+    choice("mosaic_gpu", tpu_reason or gpu_reason),
+    choice("mosaic_tpu", tpu_reason),
+  )
 
 
 def _per_platform(pass_name, *args, options: Options):
@@ -85,8 +118,13 @@ def _per_platform(pass_name, *args, options: Options):
     for name, room in _ROOMS.items()
   }
   if options.implementation == "auto":
+    x, default = jax.tree.leaves(args)[0], rooms["plain"]
+    without = _why_no_gpu_kernel(x.shape[-1] // options.num_heads, x.dtype)
     return jax.lax.platform_dependent(
-      *args, tpu=rooms["mosaic_tpu"], default=rooms["plain"]
+      *args,
+      cuda=default if without else rooms["mosaic_gpu"],
+      tpu=rooms["mosaic_tpu"],
+      default=default,
     )
   return rooms[options.implementation](*args)
 
@@ -161,7 +199,7 @@ def norm_rotary(
     head_dim = x.shape[-1] // max(num_heads, 1)
     reason = _why_no_kernel(head_dim, x.dtype)
     implementation = "plain" if reason else "auto"
-    _log_choice(reason)
+    _log_choice(reason, _why_no_gpu_kernel(head_dim, x.dtype))
   options = Options(num_heads, eps, implementation)
   validate(x, scale, angles, square, options)
   if square is not None:

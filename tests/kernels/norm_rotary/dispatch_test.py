@@ -168,6 +168,7 @@ def test_a_mesh_that_the_partitioner_divides_gets_no_kernel():
   [
     ({"implementation": "fast"}, "found 'fast'"),
     ({"implementation": "mosaic_tpu"}, "takes head widths 64 and 128, not 8"),
+    ({"implementation": "mosaic_gpu"}, "takes head widths 64 and 128, not 8"),
     ({"num_heads": 3}, "3 heads of an even width"),
     ({"x": (2, 5, 15)}, "2 heads of an even width"),
     ({"scale": (3,)}, r"needs scale \(16,\)"),

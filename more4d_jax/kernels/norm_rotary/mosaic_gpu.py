@@ -1,0 +1,418 @@
+"""Norm and rotation for Hopper GPUs in Pallas Mosaic GPU, with the gradient.
+
+One warpgroup owns 64 rows and walks over their heads twice: first for the sums
+over the width, then for the results; once where the mean of squares is handed
+in. 64 rows of all heads do not fit in shared memory, and the second reading
+finds part of them in the cache. Copies (TMA) run ahead of the computation.
+
+The two halves of a head are separate tiles, so that the partner of a value is
+in the same place of the other tile and a rotation moves nothing.
+
+Copies fill rows outside the arrays with zeros, which add nothing to the
+gradient of the scale, and drop them on the way back. Numbers of rows that are
+no multiple of 8, TMA's unit here, are padded to one.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as plgpu
+from jaxtyping import Array, Float
+
+from more4d_jax.kernels.attention import mosaic_gpu as attention
+
+_ROWS = 64  # One warpgroup's rows in the layout of its matrix instruction.
+_COPY_ROWS = 8  # Rows in a unit of the swizzled layout that TMA copies.
+_STAGES = 2  # Heads in shared memory, read and written ones each.
+# Shared memory through which sums over rows cross the warps: a row for each.
+_REDUCTION_BYTES = 4 * 64 * 4
+
+Inputs = tuple[Array, Array, Array, Array | None]
+
+# As the attention kernel that takes the results: bfloat16, heads of 64 or 128,
+# Hopper GPUs.
+unsupported = attention.unsupported
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plan:
+  """What the kernels know while they are traced.
+
+  Attributes:
+    num_heads: heads in a row.
+    head_dim: their width.
+    eps: added to the mean of squares.
+    given: whether the mean of squares is handed in.
+  """
+
+  num_heads: int
+  head_dim: int
+  eps: float
+  given: bool
+
+  @property
+  def half(self):
+    return self.head_dim // 2
+
+  @property
+  def steps(self):
+    return self.num_heads * (1 if self.given else 2)
+
+  def columns(self, head):
+    """Columns of the two halves of a head."""
+    start = head * self.head_dim
+    return [pl.ds(start + i * self.half, self.half) for i in range(2)]
+
+
+def _matrices(shape, dtype):
+  """Shared memory [... rows half] that TMA fills."""
+  dtype = jnp.dtype(dtype)
+  columns = min(shape[-1], 128 // dtype.itemsize)
+  transforms = (
+    plgpu.TilingTransform((_COPY_ROWS, columns)),
+    plgpu.SwizzleTransform(columns * dtype.itemsize),
+  )
+  return plgpu.SMEM(shape, dtype, transforms=transforms)
+
+
+def _read(halves):
+  """The two halves of a tile, float32, in registers."""
+  return [
+    plgpu.layout_cast(x[...], plgpu.Layout.WGMMA).astype(jnp.float32)
+    for x in halves
+  ]
+
+
+def _zeros():
+  """A number for each row."""
+  row = plgpu.Layout.WGMMA.reduce(1)
+  return plgpu.layout_cast(jnp.zeros((_ROWS,), jnp.float32), row)
+
+
+def _of_rows(x, like):
+  return jax.lax.broadcast_in_dim(x, like.shape, [0])
+
+
+def _scaled(scale, halves):
+  """Products with the scale, a number for each column."""
+  column = plgpu.Layout.WGMMA.reduce(0)
+  wide = [
+    jax.lax.broadcast_in_dim(plgpu.layout_cast(s[...], column), x.shape, [1])
+    for s, x in zip(scale, halves)
+  ]
+  return [s * x for s, x in zip(wide, halves)]
+
+
+def _row_sums(halves):
+  return sum(jnp.sum(x, axis=1) for x in halves)
+
+
+def _load_own(sources, arrays, full):
+  """Copies what a block reads once, and waits for it."""
+  for source, array in zip(sources, arrays, strict=True):
+    plgpu.copy_gmem_to_smem(source, array, full)
+  plgpu.barrier_wait(full)
+
+
+def _sweeper(plan, arrays, full, sources):
+  """Starts the first copies; returns a function that runs a sweep.
+
+  Args:
+    plan: of the kernel.
+    arrays: shared memory [stages ...], filled with what one step reads.
+    full: barriers that the copies of a stage arrive at.
+    sources: returns for a head what the arrays are filled with.
+  """
+
+  def start(step):
+    slot = jax.lax.rem(step, jnp.int32(_STAGES))
+    head = jax.lax.rem(step, jnp.int32(plan.num_heads))
+    for source, array in zip(sources(head), arrays, strict=True):
+      plgpu.copy_gmem_to_smem(source, array.at[slot], full.at[slot])
+
+  for step in range(min(_STAGES, plan.steps)):
+    start(jnp.int32(step))
+
+  def sweep(first, body, carry):
+    """Runs body(head, tiles, carry) for all heads, from that step on."""
+
+    def run(step, carry):
+      slot = jax.lax.rem(step, jnp.int32(_STAGES))
+      plgpu.barrier_wait(full.at[slot])
+      carry = body(step - first, [x.at[slot] for x in arrays], carry)
+      plgpu.commit_smem()  # All threads have read before TMA writes again.
+      pl.when(step + _STAGES < plan.steps)(lambda: start(step + _STAGES))
+      return carry
+
+    return jax.lax.fori_loop(first, first + plan.num_heads, run, carry)
+
+  return sweep
+
+
+def _store(step, values, arrays, targets):
+  """Starts copies of a step's results, once their memory is free again."""
+  plgpu.wait_smem_to_gmem(_STAGES - 1, wait_read_only=True)
+  slot = jax.lax.rem(step, jnp.int32(_STAGES))
+  for value, array in zip(values, arrays, strict=True):
+    array.at[slot][...] = value.astype(array.dtype)
+  plgpu.commit_smem()
+  for array, target in zip(arrays, targets, strict=True):
+    plgpu.copy_smem_to_gmem(array.at[slot], target, commit_group=False)
+  plgpu.commit_smem_to_gmem_group()
+
+
+def _place():
+  """Returns sample, block and the rows of the block."""
+  sample, block = map(jax.lax.axis_index, ("sample", "block"))
+  return sample, block, pl.ds(block * _ROWS, _ROWS)
+
+
+def _own_sources(plan, rows, sample, angles_ref, squares):
+  halves = (pl.ds(i * plan.half, plan.half) for i in range(2))
+  angles = [angles_ref.at[rows, columns] for columns in halves]
+  return [*angles, *(x.at[sample, rows] for x in squares)]
+
+
+def _inverse_root(plan, own, total):
+  """1 / root mean square of each row, from sums of squares or the given."""
+  if plan.given:
+    square = plgpu.layout_cast(own[2][...], plgpu.Layout.WGMMA.reduce(1))
+  else:
+    square = total / (plan.num_heads * plan.head_dim)
+  return jax.lax.rsqrt(square + plan.eps)
+
+
+def _forward_kernel(x_ref, angles_ref, scale_ref, *refs, plan):
+  *squares, out_ref, own, own_full, tiles, full, results = refs
+  sample, _, rows = _place()
+  _load_own(
+    _own_sources(plan, rows, sample, angles_ref, squares), own, own_full
+  )
+
+  def sources(head):
+    columns = plan.columns(head)
+    values = [x_ref.at[sample, rows, c] for c in columns]
+    return [*values, *(scale_ref.at[c] for c in columns)]
+
+  sweep = _sweeper(plan, tiles, full, sources)
+
+  def add_squares(_, refs, total):
+    return total + _row_sums([x * x for x in _read(refs[:2])])
+
+  total = None if plan.given else sweep(0, add_squares, _zeros())
+  inverse = _inverse_root(plan, own, total)
+
+  def write(head, refs, carry):
+    x = [x * _of_rows(inverse, x) for x in _read(refs[:2])]
+    a, b = _scaled(refs[2:], x)
+    cos, sin = _read(own[:2])
+    targets = [out_ref.at[sample, rows, c] for c in plan.columns(head)]
+    _store(head, (a * cos - b * sin, b * cos + a * sin), results, targets)
+    return carry
+
+  sweep(plan.steps - plan.num_heads, write, ())
+  plgpu.wait_smem_to_gmem(0)
+
+
+def _backward_kernel(x_ref, d_out_ref, angles_ref, scale_ref, *refs, plan):
+  count = int(plan.given)
+  squares, (d_x_ref, d_scale_ref) = refs[:count], refs[count : count + 2]
+  d_squares = refs[count + 2 : 2 * count + 2]
+  own, own_full, tiles, full, results = refs[2 * count + 2 :]
+  sample, block, rows = _place()
+  _load_own(
+    _own_sources(plan, rows, sample, angles_ref, squares), own, own_full
+  )
+
+  def sources(head):
+    columns = plan.columns(head)
+    matrices = [
+      matrix.at[sample, rows, c]
+      for matrix in (x_ref, d_out_ref)
+      for c in columns
+    ]
+    return [*matrices, *(scale_ref.at[c] for c in columns)]
+
+  sweep = _sweeper(plan, tiles, full, sources)
+
+  def read(refs):  # x and the gradient of the normed values
+    (a, b), (cos, sin) = _read(refs[2:4]), _read(own[:2])
+    return _read(refs[:2]), [a * cos + b * sin, b * cos - a * sin]
+
+  def products(x, pulled):
+    return _row_sums([a * b for a, b in zip(x, pulled)])
+
+  def add_sums(_, refs, sums):
+    x, d_normed = read(refs)
+    total, dot = sums
+    dot += products(x, _scaled(refs[4:], d_normed))
+    return total + products(x, x), dot
+
+  total, dot = None, _zeros()
+  if not plan.given:
+    total, dot = sweep(0, add_sums, (_zeros(), dot))
+  inverse = _inverse_root(plan, own, total)
+  cubed = -0.5 * inverse * inverse * inverse
+  pull = dot * cubed * (2 / (plan.num_heads * plan.head_dim))
+
+  def write(head, refs, dot):
+    x, d_normed = read(refs)
+    d_scale = [
+      jnp.sum(d * (v * _of_rows(inverse, v)), axis=0)
+      for v, d in zip(x, d_normed)
+    ]
+    scaled = _scaled(refs[4:], d_normed)
+    d_x = [_of_rows(inverse, d) * d for d in scaled]
+    if plan.given:
+      dot += products(x, scaled)
+    else:
+      d_x = [d + v * _of_rows(pull, v) for v, d in zip(x, d_x)]
+    columns = plan.columns(head)
+    targets = [
+      *(d_x_ref.at[sample, rows, c] for c in columns),
+      *(d_scale_ref.at[sample, block, c] for c in columns),
+    ]
+    _store(head, (*d_x, *d_scale), results, targets)
+    return dot
+
+  dot = sweep(plan.steps - plan.num_heads, write, dot)
+  for d_square_ref in d_squares:
+    own[2][...] = dot * cubed
+    plgpu.commit_smem()
+    plgpu.copy_smem_to_gmem(own[2], d_square_ref.at[sample, rows])
+  plgpu.wait_smem_to_gmem(0)
+
+
+def _pad_rows(x, multiple, axis=1):
+  """Rounds the number of rows up; the new rows are zero."""
+  fill = [(0, 0)] * x.ndim
+  fill[axis] = 0, -x.shape[axis] % multiple
+  return jnp.pad(x, fill) if fill[axis][1] else x
+
+
+def _varying_like(x, like):
+  """Says inside shard_map that x varies over the mesh axes that `like` does."""
+  axes, own = (jax.typeof(y).manual_axis_type.varying for y in (like, x))
+  missing = tuple(axes - own)
+  return jax.lax.pcast(x, missing, to="varying") if missing else x
+
+
+def _operands(inputs: Inputs):
+  """x, angles, scale and, if it is given, the mean of squares, padded."""
+  x, scale, angles, square = inputs
+  rest = [] if square is None else [_pad_rows(square, _ROWS)]
+  return (
+    _pad_rows(x, _COPY_ROWS),
+    _pad_rows(angles, _COPY_ROWS, axis=0),
+    scale.astype(jnp.float32),
+    *rest,
+  )
+
+
+def _scratch(plan, matrices, result_vectors):
+  """Memory of what is read once, of the steps' tiles and of their results."""
+  half, vector = plan.half, plgpu.SMEM((_STAGES, plan.half), jnp.float32)
+  tile = _matrices((_STAGES, _ROWS, half), jnp.bfloat16)
+  squares = (plgpu.SMEM((_ROWS,), jnp.float32),) * plan.given
+  own = (*(_matrices((_ROWS, half), jnp.float32),) * 2, *squares)
+  tiles = (*(tile,) * (2 * matrices), vector, vector)
+  return (
+    own,
+    plgpu.Barrier(num_arrivals=len(own)),
+    tiles,
+    plgpu.Barrier(num_arrivals=len(tiles), num_barriers=_STAGES),
+    (tile, tile, *(vector,) * result_vectors),
+  )
+
+
+def _call(kernel, plan, arguments, out_type, scratch, interpret):
+  """Runs a kernel on every 64 rows of every sample."""
+  batch, rows, _ = arguments[0].shape
+  outputs = plgpu.kernel(
+    functools.partial(kernel, plan=plan),
+    out_type=out_type,
+    scratch_types=scratch,
+    grid=(batch, pl.cdiv(rows, _ROWS)),
+    grid_names=("sample", "block"),
+    compiler_params=plgpu.CompilerParams(
+      approx_math=True, reduction_scratch_bytes=_REDUCTION_BYTES
+    ),
+    interpret=interpret,
+    kernel_name=f"norm_rotary{kernel.__name__.removesuffix('_kernel')}",
+  )(*arguments)
+  return [_varying_like(x, arguments[0]) for x in outputs]
+
+
+def forward(
+  x: Float[Array, "B N W"],
+  scale: Float[Array, "W"],
+  angles: Float[Array, "N D"],
+  square: Float[Array, "B N"] | None = None,
+  *,
+  num_heads: int,
+  eps: float,
+  interpret: object | None = None,
+) -> Float[Array, "B N K D"]:
+  """As `reference.norm_rotary`.
+
+  Args:
+    x: bfloat16, heads of 64 or 128.
+    scale: see there; so for the others.
+    angles: see there, float32.
+    square: see there, float32.
+    num_heads: heads in `x`.
+    eps: see there, positive.
+    interpret: `plgpu.InterpretGPUParams` (jax 0.11) runs without a GPU, slowly.
+  """
+  batch, rows, width = x.shape
+  plan = _Plan(num_heads, width // num_heads, eps, square is not None)
+  arguments = _operands((x, scale, angles, square))
+  out_type = [jax.ShapeDtypeStruct(arguments[0].shape, x.dtype)]
+  (out,) = _call(
+    _forward_kernel, plan, arguments, out_type, _scratch(plan, 1, 0), interpret
+  )
+  return out[:, :rows].reshape(batch, rows, num_heads, -1)
+
+
+def backward(
+  inputs: Inputs,
+  d_out: Float[Array, "B N K D"],
+  *,
+  num_heads: int,
+  eps: float,
+  interpret: object | None = None,
+) -> tuple[
+  Float[Array, "B N W"], Float[Array, "W"], Float[Array, "B N"] | None
+]:
+  """Returns the gradients of `x`, `scale` and `square`.
+
+  Args:
+    inputs: x, scale, angles and square, as given to `forward`.
+    d_out: of the output.
+    num_heads: heads in `x`.
+    eps: see `forward`.
+    interpret: `plgpu.InterpretGPUParams` (jax 0.11) runs without a GPU, slowly.
+  """
+  batch, rows, width = inputs[0].shape
+  plan = _Plan(num_heads, width // num_heads, eps, inputs[3] is not None)
+  x, *rest = _operands(inputs)
+  d_out = _pad_rows(d_out.reshape(batch, rows, width), _COPY_ROWS)
+  squares = [jax.ShapeDtypeStruct(s.shape, s.dtype) for s in rest[2:]]
+  out_type = [
+    jax.ShapeDtypeStruct(x.shape, x.dtype),
+    jax.ShapeDtypeStruct((batch, pl.cdiv(rows, _ROWS), width), jnp.float32),
+    *squares,
+  ]
+  d_x, d_scale, *d_square = _call(
+    _backward_kernel,
+    plan,
+    (x, d_out, *rest),
+    out_type,
+    _scratch(plan, 2, 2),
+    interpret,
+  )
+  d_square = d_square[0][:, :rows] if squares else None
+  return d_x[:, :rows], jnp.sum(d_scale, axis=(0, 1)), d_square
