@@ -499,14 +499,14 @@ def _d_key_rows(arrays, q_ring, d_out_ring, steps, plan):
   return jax.lax.fori_loop(0, steps, step, (zeros, zeros))
 
 
-def _pad_rows(x, multiple, axis=1):
+def pad_rows(x, multiple, axis=1):
   """Rounds the number of rows up; the new rows are zero."""
   fill = [(0, 0)] * x.ndim
   fill[axis] = 0, -x.shape[axis] % multiple
   return jnp.pad(x, fill) if fill[axis][1] else x
 
 
-def _varying_like(x, like):
+def varying_like(x, like):
   """Says inside shard_map that x varies over the mesh axes that `like` does.
 
   The kernels' results come without that.
@@ -538,7 +538,7 @@ def _call(kernel, name, arguments, out_type, scratch, *, rows, interpret):
     interpret=interpret,
     kernel_name=name,
   )(*arguments)
-  return [_varying_like(x, arguments[1]) for x in outputs]
+  return [varying_like(x, arguments[1]) for x in outputs]
 
 
 def forward(
@@ -565,7 +565,7 @@ def forward(
   batch, num_queries, heads, width = q.shape
   lengths = _lengths(key_length, batch, k.shape[1])
   v = reference.drop_masked(v, key_length)  # Weight 0 times NaN would stay NaN.
-  q, k, v = (_pad_rows(x, _COPY_ROWS) for x in (q, k, v))
+  q, k, v = (pad_rows(x, _COPY_ROWS) for x in (q, k, v))
   rows = pl.cdiv(num_queries, _BLOCK) * _BLOCK
   own = (
     _matrices(_COMPUTE, _ROWS, width),
@@ -619,11 +619,11 @@ def backward(
   shift = jnp.sum(d_out.astype(jnp.float32) * out, axis=-1) - d_lse
   lse = jnp.where(jnp.isfinite(lse), lse, 0) * _LOG2_E
   statistics = [
-    _pad_rows(jnp.swapaxes(x, 1, 2), _BLOCK, axis=2) for x in (lse, shift)
+    pad_rows(jnp.swapaxes(x, 1, 2), _BLOCK, axis=2) for x in (lse, shift)
   ]
   lengths = _lengths(key_length, q.shape[0], num_keys)
   k = reference.drop_masked(k, key_length)  # Gradient 0 times NaN stays NaN.
-  q, k, v, d_out = (_pad_rows(x, _COPY_ROWS) for x in (q, k, v, d_out))
+  q, k, v, d_out = (pad_rows(x, _COPY_ROWS) for x in (q, k, v, d_out))
   arguments = lengths, q, k, v, d_out, *statistics
   plan = _Plan(scale, tiles, interpret is not None)
   d_q = _d_queries(arguments, num_queries, plan, interpret)

@@ -106,15 +106,9 @@ def _scaled(scale, halves):
   return [s * x for s, x in zip(wide, halves)]
 
 
-def _row_sums(halves):
-  return sum(jnp.sum(x, axis=1) for x in halves)
-
-
-def _load_own(sources, arrays, full):
-  """Copies what a block reads once, and waits for it."""
-  for source, array in zip(sources, arrays, strict=True):
-    plgpu.copy_gmem_to_smem(source, array, full)
-  plgpu.barrier_wait(full)
+def _row_dots(x, y):
+  """Sums over the columns of products of two tiles."""
+  return sum(jnp.sum(a * b, axis=1) for a, b in zip(x, y))
 
 
 def _sweeper(plan, arrays, full, sources):
@@ -164,16 +158,19 @@ def _store(step, values, arrays, targets):
   plgpu.commit_smem_to_gmem_group()
 
 
-def _place():
-  """Returns sample, block and the rows of the block."""
+def _load_own(plan, own, full, angles_ref, squares):
+  """Copies what a block reads once, and waits for it.
+
+  Returns: sample, block and the rows of the block.
+  """
   sample, block = map(jax.lax.axis_index, ("sample", "block"))
-  return sample, block, pl.ds(block * _ROWS, _ROWS)
-
-
-def _own_sources(plan, rows, sample, angles_ref, squares):
-  halves = (pl.ds(i * plan.half, plan.half) for i in range(2))
-  angles = [angles_ref.at[rows, columns] for columns in halves]
-  return [*angles, *(x.at[sample, rows] for x in squares)]
+  rows = pl.ds(block * _ROWS, _ROWS)
+  angles = [angles_ref.at[rows, columns] for columns in plan.columns(0)]
+  sources = [*angles, *(x.at[sample, rows] for x in squares)]
+  for source, array in zip(sources, own, strict=True):
+    plgpu.copy_gmem_to_smem(source, array, full)
+  plgpu.barrier_wait(full)
+  return sample, block, rows
 
 
 def _inverse_root(plan, own, total):
@@ -187,10 +184,7 @@ def _inverse_root(plan, own, total):
 
 def _forward_kernel(x_ref, angles_ref, scale_ref, *refs, plan):
   *squares, out_ref, own, own_full, tiles, full, results = refs
-  sample, _, rows = _place()
-  _load_own(
-    _own_sources(plan, rows, sample, angles_ref, squares), own, own_full
-  )
+  sample, _, rows = _load_own(plan, own, own_full, angles_ref, squares)
 
   def sources(head):
     columns = plan.columns(head)
@@ -200,7 +194,8 @@ def _forward_kernel(x_ref, angles_ref, scale_ref, *refs, plan):
   sweep = _sweeper(plan, tiles, full, sources)
 
   def add_squares(_, refs, total):
-    return total + _row_sums([x * x for x in _read(refs[:2])])
+    x = _read(refs[:2])
+    return total + _row_dots(x, x)
 
   total = None if plan.given else sweep(0, add_squares, _zeros())
   inverse = _inverse_root(plan, own, total)
@@ -217,15 +212,18 @@ def _forward_kernel(x_ref, angles_ref, scale_ref, *refs, plan):
   plgpu.wait_smem_to_gmem(0)
 
 
+def _read_gradient(refs, own):
+  """X and the gradient of the normed values."""
+  (a, b), (cos, sin) = _read(refs[2:4]), _read(own[:2])
+  return _read(refs[:2]), [a * cos + b * sin, b * cos - a * sin]
+
+
 def _backward_kernel(x_ref, d_out_ref, angles_ref, scale_ref, *refs, plan):
   count = int(plan.given)
   squares, (d_x_ref, d_scale_ref) = refs[:count], refs[count : count + 2]
   d_squares = refs[count + 2 : 2 * count + 2]
   own, own_full, tiles, full, results = refs[2 * count + 2 :]
-  sample, block, rows = _place()
-  _load_own(
-    _own_sources(plan, rows, sample, angles_ref, squares), own, own_full
-  )
+  sample, block, rows = _load_own(plan, own, own_full, angles_ref, squares)
 
   def sources(head):
     columns = plan.columns(head)
@@ -238,18 +236,11 @@ def _backward_kernel(x_ref, d_out_ref, angles_ref, scale_ref, *refs, plan):
 
   sweep = _sweeper(plan, tiles, full, sources)
 
-  def read(refs):  # x and the gradient of the normed values
-    (a, b), (cos, sin) = _read(refs[2:4]), _read(own[:2])
-    return _read(refs[:2]), [a * cos + b * sin, b * cos - a * sin]
-
-  def products(x, pulled):
-    return _row_sums([a * b for a, b in zip(x, pulled)])
-
   def add_sums(_, refs, sums):
-    x, d_normed = read(refs)
+    x, d_normed = _read_gradient(refs, own)
     total, dot = sums
-    dot += products(x, _scaled(refs[4:], d_normed))
-    return total + products(x, x), dot
+    dot += _row_dots(x, _scaled(refs[4:], d_normed))
+    return total + _row_dots(x, x), dot
 
   total, dot = None, _zeros()
   if not plan.given:
@@ -259,7 +250,7 @@ def _backward_kernel(x_ref, d_out_ref, angles_ref, scale_ref, *refs, plan):
   pull = dot * cubed * (2 / (plan.num_heads * plan.head_dim))
 
   def write(head, refs, dot):
-    x, d_normed = read(refs)
+    x, d_normed = _read_gradient(refs, own)
     d_scale = [
       jnp.sum(d * (v * _of_rows(inverse, v)), axis=0)
       for v, d in zip(x, d_normed)
@@ -267,7 +258,7 @@ def _backward_kernel(x_ref, d_out_ref, angles_ref, scale_ref, *refs, plan):
     scaled = _scaled(refs[4:], d_normed)
     d_x = [_of_rows(inverse, d) * d for d in scaled]
     if plan.given:
-      dot += products(x, scaled)
+      dot += _row_dots(x, scaled)
     else:
       d_x = [d + v * _of_rows(pull, v) for v, d in zip(x, d_x)]
     columns = plan.columns(head)
@@ -286,27 +277,13 @@ def _backward_kernel(x_ref, d_out_ref, angles_ref, scale_ref, *refs, plan):
   plgpu.wait_smem_to_gmem(0)
 
 
-def _pad_rows(x, multiple, axis=1):
-  """Rounds the number of rows up; the new rows are zero."""
-  fill = [(0, 0)] * x.ndim
-  fill[axis] = 0, -x.shape[axis] % multiple
-  return jnp.pad(x, fill) if fill[axis][1] else x
-
-
-def _varying_like(x, like):
-  """Says inside shard_map that x varies over the mesh axes that `like` does."""
-  axes, own = (jax.typeof(y).manual_axis_type.varying for y in (like, x))
-  missing = tuple(axes - own)
-  return jax.lax.pcast(x, missing, to="varying") if missing else x
-
-
 def _operands(inputs: Inputs):
   """x, angles, scale and, if it is given, the mean of squares, padded."""
   x, scale, angles, square = inputs
-  rest = [] if square is None else [_pad_rows(square, _ROWS)]
+  rest = [] if square is None else [attention.pad_rows(square, _ROWS)]
   return (
-    _pad_rows(x, _COPY_ROWS),
-    _pad_rows(angles, _COPY_ROWS, axis=0),
+    attention.pad_rows(x, _COPY_ROWS),
+    attention.pad_rows(angles, _COPY_ROWS, axis=0),
     scale.astype(jnp.float32),
     *rest,
   )
@@ -343,7 +320,7 @@ def _call(kernel, plan, arguments, out_type, scratch, interpret):
     interpret=interpret,
     kernel_name=f"norm_rotary{kernel.__name__.removesuffix('_kernel')}",
   )(*arguments)
-  return [_varying_like(x, arguments[0]) for x in outputs]
+  return [attention.varying_like(x, arguments[0]) for x in outputs]
 
 
 def forward(
@@ -399,7 +376,7 @@ def backward(
   batch, rows, width = inputs[0].shape
   plan = _Plan(num_heads, width // num_heads, eps, inputs[3] is not None)
   x, *rest = _operands(inputs)
-  d_out = _pad_rows(d_out.reshape(batch, rows, width), _COPY_ROWS)
+  d_out = attention.pad_rows(d_out.reshape(batch, rows, width), _COPY_ROWS)
   squares = [jax.ShapeDtypeStruct(s.shape, s.dtype) for s in rest[2:]]
   out_type = [
     jax.ShapeDtypeStruct(x.shape, x.dtype),
