@@ -3,7 +3,7 @@
 Run from the repository, with jax's CUDA plugin installed (`make test-aot`
 does):
 
-    python benchmarks/hopper_compile.py [--cases '*']
+    PYTHONPATH=. python benchmarks/hopper_compile.py [--cases '*']
 
 It compiles forward and backward of every case for an H200 that is not there,
 one JSON line for each kernel. Cases that differ only in heads are one: heads

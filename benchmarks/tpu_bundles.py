@@ -2,7 +2,7 @@
 
 Run from the repository, with libtpu installed (`make test-aot` does):
 
-    python benchmarks/tpu_bundles.py [--targets v5p:2x2x1,v6e:2x2]
+    PYTHONPATH=. python benchmarks/tpu_bundles.py [--targets v5p:2x2x1,v6e:2x2]
 
 It compiles for TPUs that are not there and counts the bundles (very long
 instructions, one per cycle without stalls) of one tile of 1024 queries and

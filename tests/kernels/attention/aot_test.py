@@ -7,6 +7,7 @@ all of them for all generations are left to `long`.
 """
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -109,6 +110,7 @@ def test_bundles_are_close_to_those_of_splash_attention(target):
       *("--targets", target, "--slices", "256:512"),
     ],
     cwd=ROOT,
+    env={**os.environ, "PYTHONPATH": str(ROOT)},  # It need not be installed.
     capture_output=True,
     text=True,
     check=False,
