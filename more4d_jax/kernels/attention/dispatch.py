@@ -107,19 +107,24 @@ def _why_not_named(implementation, width, dtype):
   return ""
 
 
+def why_not_here() -> str:
+  """Returns why the mesh in force keeps all kernels out, or an empty string."""
+  mesh = jax.sharding.get_abstract_mesh()
+  for name, size in mesh.shape.items():
+    if size > 1 and name not in mesh.manual_axes:
+      return f"must be inside shard_map over the mesh axis {name!r}"
+  return ""
+
+
 def _why_no_kernel(width, dtype):
   """Returns why "auto" passes over every kernel, or an empty string.
 
   What the TPU's cannot take is nothing for the GPU's either.
   """
-  mesh = jax.sharding.get_abstract_mesh()
-  for name, size in mesh.shape.items():
-    if size > 1 and name not in mesh.manual_axes:
-      return f"must be inside shard_map over the mesh axis {name!r}"
-  return mosaic_tpu.unsupported(width, dtype)
+  return why_not_here() or mosaic_tpu.unsupported(width, dtype)
 
 
-def _why_no_gpu_kernel(width, dtype):
+def why_no_gpu_kernel(width: int, dtype: jax.typing.DTypeLike) -> str:
   """Returns why "auto" passes over the GPU's kernel, or an empty string."""
   kind = device_kind()
   if kind is None:
@@ -162,7 +167,7 @@ def resolve(
   if implementation != "auto":
     return implementation
   reason = _why_no_kernel(width, dtype)
-  _log_choice(reason, _why_no_gpu_kernel(width, dtype))
+  _log_choice(reason, why_no_gpu_kernel(width, dtype))
   return "blocked" if reason else "auto"
 
 
@@ -187,7 +192,7 @@ def run_pass(
   gpu = of(mosaic_gpu, tiles=mosaic_gpu.tiles_for(kind or "9.0"))
   if implementation == "auto":
     q = jax.tree.leaves(args)[0]
-    if _why_no_gpu_kernel(q.shape[-1], q.dtype):
+    if why_no_gpu_kernel(q.shape[-1], q.dtype):
       gpu = plain
     return jax.lax.platform_dependent(*args, cuda=gpu, tpu=tpu, default=plain)
   named = {"blocked": plain, "mosaic_gpu": gpu, "mosaic_tpu": tpu}

@@ -78,24 +78,12 @@ def _why_not_named(implementation, head_dim, dtype):
   return ""
 
 
-def _why_no_gpu_kernel(head_dim, dtype):
-  """Returns why "auto" passes over the GPU kernel, or an empty string."""
-  kind = attention.device_kind()
-  if kind is None:
-    return "needs jax.set_mesh to know the GPU"
-  return mosaic_gpu.unsupported(head_dim, dtype, kind)
-
-
 def _why_no_kernel(head_dim, dtype):
   """Returns why "auto" passes over every kernel, or an empty string.
 
   What the TPU's cannot take is nothing for the GPU's either.
   """
-  mesh = jax.sharding.get_abstract_mesh()
-  for name, size in mesh.shape.items():
-    if size > 1 and name not in mesh.manual_axes:
-      return f"must be inside shard_map over the mesh axis {name!r}"
-  return mosaic_tpu.unsupported(head_dim, dtype)
+  return attention.why_not_here() or mosaic_tpu.unsupported(head_dim, dtype)
 
 
 @functools.cache
@@ -119,7 +107,9 @@ def _per_platform(pass_name, *args, options: Options):
   }
   if options.implementation == "auto":
     x, default = jax.tree.leaves(args)[0], rooms["plain"]
-    without = _why_no_gpu_kernel(x.shape[-1] // options.num_heads, x.dtype)
+    without = attention.why_no_gpu_kernel(
+      x.shape[-1] // options.num_heads, x.dtype
+    )
     return jax.lax.platform_dependent(
       *args,
       cuda=default if without else rooms["mosaic_gpu"],
@@ -147,20 +137,6 @@ def _backward(options, inputs, d_out):
 
 
 _with_own_gradient.defvjp(_forward, _backward)
-
-
-def _varying_alike(arrays):
-  """Inside shard_map, lets all vary over the mesh axes that any varies over.
-
-  The transpose sums gradients over those axes: of the scale over devices with
-  other tokens, of a mean of squares over devices with other heads.
-  """
-  types = [jax.typeof(x).manual_axis_type.varying for x in arrays]
-  axes = frozenset().union(*types)
-  return [
-    jax.lax.pcast(x, tuple(axes - own), to="varying") if axes - own else x
-    for x, own in zip(arrays, types)
-  ]
 
 
 def norm_rotary(
@@ -199,14 +175,14 @@ def norm_rotary(
     head_dim = x.shape[-1] // max(num_heads, 1)
     reason = _why_no_kernel(head_dim, x.dtype)
     implementation = "plain" if reason else "auto"
-    _log_choice(reason, _why_no_gpu_kernel(head_dim, x.dtype))
+    _log_choice(reason, attention.why_no_gpu_kernel(head_dim, x.dtype))
   options = Options(num_heads, eps, implementation)
   validate(x, scale, angles, square, options)
   if square is not None:
     square = square.astype(jnp.float32)
-  arrays = [x, scale, angles, *([] if square is None else [square])]
-  x, scale, angles, *rest = _varying_alike(arrays)
-  square = rest[0] if rest else None
+  # The transpose sums gradients of the scale over devices with other tokens,
+  # of a mean of squares over devices with other heads.
+  x, scale, angles, square = attention.varying_alike(x, scale, angles, square)
   if implementation == "reference":
     return reference.norm_rotary(
       x, scale, angles, square, num_heads=num_heads, eps=eps
