@@ -1,6 +1,7 @@
-"""Devices that no one has, for tests that compile for them."""
+"""Devices that no one has: to compile for, and simulated."""
 
 import pytest
+from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from tests.kernels import aot
 
@@ -15,3 +16,14 @@ def tpu_device(request):
 def hopper_device():
   """One H200."""
   return aot.hopper_devices()[0]
+
+
+@pytest.fixture
+def simulator():
+  """Parameters of a simulator that starts, and leaves nothing, afresh."""
+  # Neither has a public name.
+  from jax._src.pallas.mosaic_gpu.interpret import gpu_callbacks
+
+  gpu_callbacks.reset_gpu_interpret_mode_state()
+  yield plgpu.InterpretGPUParams(detect_races=True, uninitialized_memory="nan")
+  gpu_callbacks.reset_gpu_interpret_mode_state()

@@ -12,24 +12,10 @@ import pytest
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
 from more4d_jax.kernels.norm_rotary import mosaic_gpu
+from tests.kernels import hopper_simulator
 from tests.kernels.norm_rotary import comparison
 
-simulated = pytest.mark.skipif(
-  not hasattr(plgpu, "InterpretGPUParams"),
-  reason="the simulator of Hopper GPUs comes with jax 0.11",
-)
-RACE = "RACE DETECTED"
-
-
-@pytest.fixture
-def simulator():
-  """Parameters of a simulator that starts, and leaves nothing, afresh."""
-  # Neither has a public name.
-  from jax._src.pallas.mosaic_gpu.interpret import gpu_callbacks
-
-  gpu_callbacks.reset_gpu_interpret_mode_state()
-  yield plgpu.InterpretGPUParams(detect_races=True, uninitialized_memory="nan")
-  gpu_callbacks.reset_gpu_interpret_mode_state()
+simulated, RACE = hopper_simulator.simulated, hopper_simulator.RACE
 
 
 @simulated
