@@ -1,6 +1,6 @@
 """Memory of attention against the number of tokens.
 
-Run from the repository: python benchmarks/attention_memory.py
+Run from the repository: PYTHONPATH=. python benchmarks/attention_memory.py
 It compiles and runs nothing: the table shows the MiB of temporaries that the
 compilers reserve beside arguments and results, for 12 heads of width 128 in
 bfloat16 (float32 on CPU). Rows of TPUs need libtpu (`make test-aot`).
@@ -10,16 +10,11 @@ import importlib.util
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.update(
-  TPU_SKIP_MDS_QUERY="1",
-  TPU_ACCELERATOR_TYPE="v5litepod-16",
-  TPU_WORKER_HOSTNAMES="localhost",
-)
 
 import jax
 import jax.numpy as jnp
-from jax.experimental import topologies
 
+from benchmarks import absent_devices
 from more4d_jax.kernels.attention import dispatch
 
 TOKENS = (2_576, 5_152, 10_304, 20_608)
@@ -49,10 +44,8 @@ def main() -> None:
   devices = {"cpu, float32": (jax.devices()[0], "float32")}
   if importlib.util.find_spec("libtpu") is not None:
     for target in TARGETS:
-      topology = topologies.get_topology_desc(
-        platform="tpu", topology_name=target
-      )
-      devices[f"{target}, bfloat16"] = topology.devices[0], "bfloat16"
+      device = absent_devices.tpu_devices(target)[0]
+      devices[f"{target}, bfloat16"] = device, "bfloat16"
   print(f"jax {jax.__version__}")
   print(f"| tokens | {' | '.join(map(str, TOKENS))} |")
   print("|---" + "|---:" * len(TOKENS) + "|")

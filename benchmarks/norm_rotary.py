@@ -18,7 +18,9 @@ import pathlib
 import re
 import tempfile
 
-TARGETS = "v5e:2x2,v5p:2x2x1,v6e:2x2,tpu7x:2x2x1"
+from benchmarks import absent_devices
+
+TARGETS = ",".join(absent_devices.TPU_TARGETS)
 HEAD_DIM = 128
 CASES = {"1p3b": (9568, 12), "14b": (10304, 40)}  # Tokens and heads.
 
@@ -80,17 +82,8 @@ def main() -> None:
   parser.add_argument("--targets", default=TARGETS)
   flags = parser.parse_args()
   with tempfile.TemporaryDirectory() as folder:
-    # Read when libtpu is loaded, so before jax is.
-    os.environ.update(
-      JAX_PLATFORMS="cpu",
-      TPU_SKIP_MDS_QUERY="1",
-      TPU_ACCELERATOR_TYPE="v5litepod-16",
-      TPU_WORKER_HOSTNAMES="localhost",
-      ALLOW_MULTIPLE_LIBTPU_LOAD="1",
-      LIBTPU_INIT_ARGS=(
-        f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"
-      ),
-    )
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    absent_devices.list_tpu_instructions(folder)
     for target in flags.targets.split(","):
       for line in measure(target, pathlib.Path(folder)):
         print(json.dumps({"target": target, **line}), flush=True)
@@ -99,16 +92,15 @@ def main() -> None:
 def measure(target: str, folder: pathlib.Path):
   """Yields the lines of one target."""
   import jax.numpy as jnp
-  from jax.experimental import topologies
 
   from more4d_jax.kernels.norm_rotary import mosaic_tpu
 
-  topology = topologies.get_topology_desc(platform="tpu", topology_name=target)
+  device = absent_devices.tpu_devices(target)[0]
   for case, (tokens, heads) in CASES.items():
     width = heads * HEAD_DIM
     for name in ("forward", "backward"):
       for implementation in ("plain", "mosaic_tpu"):
-        program = compile_pass(topology.devices[0], case, name, implementation)
+        program = compile_pass(device, case, name, implementation)
         moved = program.cost_analysis()["bytes accessed"]
         line = {"case": case, "pass": name, "implementation": implementation}
         line["tensors moved"] = round(moved / (2 * tokens * width), 2)

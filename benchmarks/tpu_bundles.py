@@ -21,8 +21,10 @@ import pathlib
 import re
 import tempfile
 
+from benchmarks import absent_devices
+
 TILE = 1024
-TARGETS = "v5e:2x2,v5p:2x2x1,v6e:2x2,tpu7x:2x2x1"
+TARGETS = ",".join(absent_devices.TPU_TARGETS)
 KERNELS = {
   ("ours", "forward"): "attention_forward",
   ("ours", "backward"): "attention_backward",
@@ -136,10 +138,7 @@ def _take_counts(folder, author):
 
 def count(target: str, slices: list[tuple[int, int]], folder: pathlib.Path):
   """Bundles of a tile by author and pass, splash attention's best."""
-  from jax.experimental import topologies
-
-  topology = topologies.get_topology_desc(platform="tpu", topology_name=target)
-  device = topology.devices[0]
+  device = absent_devices.tpu_devices(target)[0]
   compile_ours(device)
   ours = _take_counts(folder, "ours")
   tried = []
@@ -162,17 +161,8 @@ def main() -> None:
   flags = parser.parse_args()
   slices = [tuple(map(int, p.split(":"))) for p in flags.slices.split(",")]
   with tempfile.TemporaryDirectory() as folder:
-    # Read when libtpu is loaded, so before jax is.
-    os.environ.update(
-      JAX_PLATFORMS="cpu",
-      TPU_SKIP_MDS_QUERY="1",
-      TPU_ACCELERATOR_TYPE="v5litepod-16",
-      TPU_WORKER_HOSTNAMES="localhost",
-      ALLOW_MULTIPLE_LIBTPU_LOAD="1",
-      LIBTPU_INIT_ARGS=(
-        f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true"
-      ),
-    )
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    absent_devices.list_tpu_instructions(folder)
     for target in flags.targets.split(","):
       counts = count(target, slices, pathlib.Path(folder))
       for name, ours in counts["ours"].items():

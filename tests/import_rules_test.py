@@ -43,8 +43,8 @@ WITHOUT_JAX = (
   "pickles",
 )
 OFFLINE = ("data_pipelines", "configs", "colab")
-# Top-level imports that are slow or heavy have no place in the library.
-FORBIDDEN = ("tensorflow", "torch")
+# Slow or heavy, or not installed with the library.
+FORBIDDEN = ("tensorflow", "torch", "benchmarks", "tests")
 
 
 def _files(folder):

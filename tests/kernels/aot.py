@@ -1,32 +1,20 @@
 """Compiling kernels for real accelerators, without one (`make test-aot`).
 
-libtpu from PyPI is the compiler of every TPU; jax's CUDA plugin compiles for
-a GPU that a file describes. The tests are in files named `*aot_test.py`.
+The tests are in files named `*aot_test.py`; they are skipped where the
+compilers of `benchmarks.absent_devices` are not installed.
 """
 
 import importlib.util
-import os
-import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
-from jax.experimental import topologies
 
-TPU_TARGETS = ("v5e:2x2", "v5p:2x2x1", "v6e:2x2", "tpu7x:2x2x1")
-# The text of `str(xla_client.get_topology_for_devices(jax.devices())
-# .target_config)` on a machine with an H200.
-_H200 = pathlib.Path(__file__).with_name("h200_target_config.pbtxt")
-# libtpu otherwise asks a cloud's metadata server what machine this is, and
-# one process keeps all others out.
-ENVIRONMENT = {
-  "TPU_SKIP_MDS_QUERY": "1",
-  "TPU_ACCELERATOR_TYPE": "v5litepod-16",
-  "TPU_WORKER_HOSTNAMES": "localhost",
-  "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
-}
+from benchmarks import absent_devices
+
+TPU_TARGETS = absent_devices.TPU_TARGETS
 
 
 def _need(package, what):
@@ -37,20 +25,13 @@ def _need(package, what):
 def tpu_devices(target: str) -> Sequence[jax.Device]:
   """Devices of a TPU slice, for example "v5p:2x2x1"; skips without libtpu."""
   _need("libtpu", "TPU's compiler")
-  os.environ.update(ENVIRONMENT)
-  return topologies.get_topology_desc(
-    platform="tpu", topology_name=target
-  ).devices
+  return absent_devices.tpu_devices(target)
 
 
 def hopper_devices(count: int = 1) -> Sequence[jax.Device]:
   """H200 devices of one host; skips without jax's CUDA plugin."""
   _need("jax_cuda13_plugin", "jax's compiler for CUDA")
-  return topologies.get_topology_desc(
-    platform="cuda",
-    target_config=_H200.read_text(),
-    topology=f"1x1x{count}",
-  ).devices
+  return absent_devices.hopper_devices(count)
 
 
 def compile_for(
