@@ -26,6 +26,11 @@ IMPLEMENTATIONS = (
   "xla",
 )
 
+# Up to here "auto" runs `reference` everywhere: the weights, kept for the
+# gradient, are no larger than the queries of a head, and nothing is gained by
+# forming them again or by a kernel's tiles of 128 keys.
+FEW_KEYS = 64
+
 _WITHOUT_LSE = ("cudnn", "xla")
 # Those that cannot be asked for one pass, see `run_pass`.
 WITHOUT_PASSES = ("cudnn", "reference", "xla")
@@ -137,7 +142,8 @@ def choose(
 ) -> str:
   """Returns what "auto" runs in bfloat16 on a platform, for reports.
 
-  `attention` itself leaves the question to the compiler.
+  That is for more than `FEW_KEYS` keys. `attention` itself leaves the question
+  to the compiler.
   """
   if platform == "tpu" and not _why_no_kernel(width, jnp.bfloat16):
     return "mosaic_tpu"
@@ -153,8 +159,10 @@ def _log_choice(tpu_reason: str, gpu_reason: str) -> None:
     return f"blocked ({kernel} {reason})" if reason else kernel
 
   logging.info(
-    "attention 'auto': blocked on CPU (the fastest there, and linear in"
-    " memory), %s on GPU, %s on TPU",
+    "attention 'auto': reference for at most %d keys, whose weights are small;"
+    " else blocked on CPU (the fastest there, and linear in memory), %s on GPU,"
+    " %s on TPU",
+    FEW_KEYS,
     choice("mosaic_gpu", gpu_reason or tpu_reason),
     choice("mosaic_tpu", tpu_reason),
   )
@@ -291,7 +299,9 @@ def attention(
     key_length = jnp.asarray(key_length, jnp.int32)
   validate(q, k, v, key_length, implementation)
   scale = q.shape[-1] ** -0.5 if scale is None else scale
-  implementation = resolve(implementation, q.shape[-1], q.dtype)
+  few_keys = implementation == "auto" and k.shape[1] <= FEW_KEYS
+  resolved = resolve(implementation, q.shape[-1], q.dtype)
+  implementation = "reference" if few_keys else resolved
   if key_length is not None:
     key_length = jnp.clip(key_length, 0, k.shape[1])
   q, k, v, key_length = varying_alike(q, k, v, key_length)

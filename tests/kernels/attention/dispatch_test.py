@@ -55,15 +55,16 @@ def test_inside_scan_with_rematerialisation_and_vmap():
 
   found, wanted = (
     jax.jit(jax.grad(functools.partial(network, implementation=name)))(q)
-    for name in ("auto", "reference")
+    for name in ("blocked", "reference")
   )
   np.testing.assert_allclose(found, wanted, atol=2e-6 * np.abs(wanted).max())
 
+  gradient = jax.grad(functools.partial(loss, implementation="blocked"))
   lengths = jnp.array(((24, 7), (3, 1)))
-  mapped = jax.jit(
-    jax.vmap(lambda q, length: jax.grad(loss)(q, k, v, key_length=length))
-  )(jnp.stack((q, 2 * q)), lengths)
-  single = jax.jit(jax.grad(loss))(2 * q, k, v, key_length=lengths[1])
+  mapped = jax.jit(jax.vmap(lambda q, n: gradient(q, k, v, key_length=n)))(
+    jnp.stack((q, 2 * q)), lengths
+  )
+  single = jax.jit(gradient)(2 * q, k, v, key_length=lengths[1])
   np.testing.assert_allclose(mapped[1], single, atol=1e-5)
 
 
@@ -71,8 +72,9 @@ def test_inside_shard_map_with_shared_keys():
   mesh = partitioning.make_mesh(
     partitioning.MeshConfig(data=2, context=2, tensor=2)
   )
-  q, k, v, *_ = comparison.draw((2, 20, 12, 4, 8), "float32")
-  lengths = jnp.array((12, 5))
+  many = dispatch.FEW_KEYS + 8
+  q, k, v, *_ = comparison.draw((2, 20, many, 4, 8), "float32")
+  lengths = jnp.array((many, 5))
   rows = jax.sharding.PartitionSpec("data", "context", "tensor", None)
   shared = jax.sharding.PartitionSpec("data", None, "tensor", None)
   samples = jax.sharding.PartitionSpec("data")
@@ -98,10 +100,16 @@ def test_inside_shard_map_with_shared_keys():
 
 
 @pytest.mark.parametrize(
-  "platform, kernel", [("tpu", True), ("cuda", False), ("cpu", False)]
+  "platform, tokens, kernel",
+  [
+    ("tpu", 300, True),
+    ("tpu", dispatch.FEW_KEYS, False),
+    ("cuda", 300, False),
+    ("cpu", 300, False),
+  ],
 )
-def test_auto_takes_the_platform_of_the_export(platform, kernel):
-  like = jax.ShapeDtypeStruct((1, 300, 2, 64), jnp.bfloat16)
+def test_auto_takes_the_platform_of_the_export(platform, tokens, kernel):
+  like = jax.ShapeDtypeStruct((1, tokens, 2, 64), jnp.bfloat16)
   function = jax.jit(jax.grad(lambda q, k, v: loss(q, k, v), (0, 1, 2)))
   allowed = jax.export.DisabledSafetyCheck.custom_call("tpu_custom_call")
   exported = jax.export.export(
