@@ -92,6 +92,18 @@ class Networks:
       )
     return self._found[kind]
 
+  @property
+  def loras(self) -> dict[str, list[dict[str, Any]]]:
+    """What LoRA files were merged into each network that was changed.
+
+    For each file its name, weight and the number of changed modules.
+    """
+    return {
+      kind: network.metadata["loras"]
+      for kind, network in self._found.items()
+      if "loras" in network.metadata
+    }
+
   def bound(self, kind: str) -> networks.Bound:
     """One network's module with its weights on the device."""
     if kind not in self._bound:

@@ -28,15 +28,17 @@ class Request:
   weight: float
 
 
-def parse(text: str) -> list[Request]:
+def parse(text: str | None) -> list[Request]:
   """Reads "[NETWORK=]FILE[:WEIGHT]", several separated by commas.
 
-  The network is `vism` unless it is named, the weight 1.
+  The network is `vism` unless it is named, the weight 1; None means none.
 
   Raises:
     UserError: for an unknown network, a weight that is no number, no file, or
       a file that holds no LoRA of the transformer.
   """
+  if text is None:
+    return []
   parts = [part.strip() for part in text.split(",") if part.strip()]
   if not parts:
     raise errors.UserError(

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from more4d_jax import errors, evaluate_bundle, pipeline
+from more4d_jax.checkpoints import lora_files
 from more4d_jax.cli import sampling_flags
 from more4d_jax.data import transforms
 
@@ -60,6 +61,7 @@ def evaluate(
   training_scenes: int | None = None,
   batch: int = 16,
   seed: int = 0,
+  lora: str | None = None,
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Prints the figures of a checkpoint on procedural scenes.
@@ -76,6 +78,7 @@ def evaluate(
       to; when left out 3000, or as many as 1 GiB holds.
     batch: samples drawn at once.
     seed: of the noise.
+    lora: LoRA files, as `more4d generate` takes them.
     sampling: how latents are drawn.
   """
   if split not in ("all", "motion64", "unseen"):
@@ -94,7 +97,10 @@ def evaluate(
     raise errors.UserError(
       f"expected a directory for {out}, found none: make it first"
     )
-  pipe = pipeline.load(checkpoint, sampling.overrides())
+  loras = lora_files.parse(lora)
+  for request in loras:
+    print(lora_files.describe(request), flush=True)
+  pipe = pipeline.load(checkpoint, sampling.overrides(), loras)
   options = evaluate_bundle.Options(seed, batch)
   run = _Run(pipe, options, videos)
   if training_scenes is None:
@@ -110,6 +116,7 @@ def evaluate(
     "split": split,
     "seed": seed,
     "sampler": dataclasses.asdict(pipe.networks.sampler("strag")),
+    "loras": pipe.networks.loras,
     "figures": groups,
     "bounds": check_bounds(groups),
   }

@@ -73,7 +73,7 @@ def generate(
   _check_out(out)
   for job in jobs:  # Every mistake is found before a network is read.
     _read(job)
-  loras = [] if lora is None else lora_files.parse(lora)
+  loras = lora_files.parse(lora)
   for request in loras:
     print(lora_files.describe(request), flush=True)
   loaded = pipeline.load(checkpoint, changes, loras)
@@ -135,10 +135,7 @@ def _make(
     "size": list(scene.size),
     "fps": scene.fps,
     "coverage": coverage,
-    "loras": {
-      kind: loaded.networks.network(kind).metadata.get("loras", [])
-      for kind in lora_files.KINDS
-    },
+    "loras": loaded.networks.loras,
     **{name: scene.metadata[name] for name in _FROM_SCENE},
     "seconds": round(time.monotonic() - started, 2),
   }

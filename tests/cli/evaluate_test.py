@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from more4d_jax.checkpoints import lora_formats, store
 from more4d_jax.cli import evaluate, main
+from tests.checkpoints import lora_files_test
 
 
 def test_bounds_in_both_directions():
@@ -29,6 +31,7 @@ def test_bounds_in_both_directions():
     (("--split", "validation"), "motion64"),
     (("--scenes", "0"), "--scenes"),
     (("--out", "nowhere/at/all.json"), "nowhere"),
+    (("--lora", "nowhere.safetensors"), "nowhere"),
   ],
 )
 def test_mistakes(nano_checkpoint, capsys, more, words):
@@ -41,11 +44,15 @@ def test_mistakes(nano_checkpoint, capsys, more, words):
 @pytest.mark.slow
 def test_all_figures_of_a_nano_checkpoint(nano_checkpoint, tmp_path, capsys):
   out = tmp_path / "figures.json"
+  dit = store.load_network(nano_checkpoint / "vism").params["dit"]
+  made = lora_files_test.random_lora(dit)
+  lora_formats.save(tmp_path / "l.safetensors", made, "comfyui")
   status = main.main(
     [
       "evaluate", "--checkpoint", str(nano_checkpoint), "--out", str(out),
       "--scenes", "3", "--kind-scenes", "1", "--training-scenes", "4",
       "--batch", "2", "--videos", str(tmp_path / "videos"),
+      "--lora", f"{tmp_path}/l.safetensors:0.1",
     ]
   )  # fmt: skip
   printed = capsys.readouterr()
@@ -59,5 +66,6 @@ def test_all_figures_of_a_nano_checkpoint(nano_checkpoint, tmp_path, capsys):
   assert 0 < figures["vism"]["hole_share"] < 1
   assert np.isfinite(figures["vism"]["hole_psnr"])
   assert len(report["bounds"]) == 6
+  assert report["loras"]["vism"][0]["modules"] == len(made.modules)
   assert "motion64/relative" in printed.out
   assert (tmp_path / "videos" / "motion64_0.mp4").is_file()
