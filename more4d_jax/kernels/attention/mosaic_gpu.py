@@ -427,6 +427,9 @@ def _d_key_kernel(
   left, tile = length_ref[sample] - start, plan.tiles.d_key_queries
   # Keys that take no part have gradient zero without any query.
   steps = jnp.where(left > 0, pl.cdiv(q_ref.shape[1], tile), 0)
+  # Hidden from the assembler, which runs out of registers once it knows that
+  # their number is even.
+  steps = jax.lax.optimization_barrier(steps)
   q_ring, d_out_ring = _Ring(*q_ring), _Ring(*d_out_ring)
 
   def compute():
