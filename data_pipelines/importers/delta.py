@@ -10,7 +10,7 @@ file's colours. Conventions: see `dense_pickle`.
 
 import functools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from data_pipelines.importers import dense_pickle, media, sources
 from data_pipelines.importers import scene as scene_lib
@@ -25,14 +25,6 @@ def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
   files = sources.files(paths, (".pkl",))
   names = [_name(path) for path in files]
   return list(zip(map(str, files), sources.labels(files, names)))
-
-
-def found(
-  unit: tuple[str, ...], settings: scene_lib.Settings
-) -> Iterator[scene_lib.Found]:
-  """Yields the one scene of a pickle."""
-  path, name = pathlib.Path(unit[0]), unit[1]
-  yield scene_lib.Found(name, functools.partial(_read, path, name, settings))
 
 
 def _name(path: pathlib.Path) -> str:
@@ -58,6 +50,9 @@ def _read(
       name, f"DELTA {path.name}", _LICENCE, caption, video, settings.fps
     ),
   )
+
+
+found = sources.one_per_unit(_read)
 
 
 def _video(path: pathlib.Path, videos: str | None) -> pathlib.Path | None:

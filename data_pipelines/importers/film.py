@@ -15,7 +15,7 @@ depth is interpolated in time between the frames that show it.
 """
 
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -24,18 +24,6 @@ from data_pipelines.importers import scene as scene_lib
 
 ABOUT = "NAME.mp4 with NAME.depth.npy and NAME.tracks.npz beside it"
 _KEYS = ("tracks", "visible", "intrinsics")
-
-
-def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
-  """One unit per film."""
-  return sources.file_units(paths, (".mp4",))
-
-
-def found(
-  unit: tuple[str, ...], settings: scene_lib.Settings
-) -> Iterator[scene_lib.Found]:
-  """Yields the one scene of a film."""
-  yield sources.only_scene(_read, unit, settings)
 
 
 def _read(
@@ -72,6 +60,9 @@ def _read(
   film = media.resized(video[:frames], size)
   fps = float(arrays.get("fps", fps or settings.fps))
   return plain.scene_of(path, name, lifted, film, fps)
+
+
+units, found = sources.one_per_file((".mp4",), _read)
 
 
 def _lifted(

@@ -21,7 +21,7 @@ otherwise.
 """
 
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -31,18 +31,6 @@ from data_pipelines.importers import scene as scene_lib
 ABOUT = "plain .npz files with tracks, visible, intrinsics and video"
 _KEYS = ("tracks", "visible", "intrinsics")
 AXES = ("first_camera", "each_camera", "world")
-
-
-def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
-  """One unit per file."""
-  return sources.file_units(paths, (".npz",))
-
-
-def found(
-  unit: tuple[str, ...], settings: scene_lib.Settings
-) -> Iterator[scene_lib.Found]:
-  """Yields the one scene of a file."""
-  yield sources.only_scene(_read, unit, settings)
 
 
 def _read(
@@ -61,6 +49,9 @@ def _read(
       f"video is {video.dtype} {video.shape}; expected uint8 [T H W 3]"
     )
   return scene_of(path, name, arrays, video, float(arrays.get("fps", fps)))
+
+
+units, found = sources.one_per_file((".npz",), _read)
 
 
 def scene_of(

@@ -11,9 +11,8 @@ world turned by 90 degrees. The file's own 2D tracks decide which it is; where
 neither fits the scene is refused.
 """
 
-import functools
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -33,14 +32,6 @@ def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
   """One unit per scene folder."""
   folders = sources.folders(paths, _NAMES)
   return list(zip(map(str, folders), sources.labels(folders)))
-
-
-def found(
-  unit: tuple[str, ...], settings: scene_lib.Settings
-) -> Iterator[scene_lib.Found]:
-  """Yields the one scene of a folder."""
-  path, name = pathlib.Path(unit[0]), unit[1]
-  yield scene_lib.Found(name, functools.partial(_read, path, name, settings))
 
 
 def _read(
@@ -84,6 +75,9 @@ def _read(
     world_from_camera=_poses(arrays, visible, intrinsics),
     positions=np.where(visible[..., None], positions, np.nan),
   )
+
+
+found = sources.one_per_unit(_read)
 
 
 def _depth(paths: list[pathlib.Path]) -> scene_lib.Frames:

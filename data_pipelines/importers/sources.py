@@ -5,11 +5,16 @@ import functools
 import gzip
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from data_pipelines.importers import scene as scene_lib
 from more4d_jax import errors, pickles
+
+Unit = tuple[str, ...]
+Units = Callable[[Sequence[str]], list[Unit]]
+Found = Callable[[Unit, scene_lib.Settings], Iterator[scene_lib.Found]]
+Read = Callable[[pathlib.Path, str, scene_lib.Settings], scene_lib.Scene]
 
 
 def files(
@@ -62,22 +67,29 @@ def labels(
   return names
 
 
-def file_units(
-  paths: Sequence[str], suffixes: tuple[str, ...]
-) -> list[tuple[str, ...]]:
-  """Path and name of every file, for kinds whose files hold one scene each."""
-  chosen = files(paths, suffixes)
-  return list(zip(map(str, chosen), labels(chosen)))
+def one_per_file(suffixes: tuple[str, ...], read: Read) -> tuple[Units, Found]:
+  """Returns `units` and `found` of a kind whose files hold one scene each."""
+
+  def units(paths: Sequence[str]) -> list[Unit]:
+    chosen = files(paths, suffixes)
+    return list(zip(map(str, chosen), labels(chosen)))
+
+  return units, one_per_unit(read)
 
 
-def only_scene(
-  read: Callable[[pathlib.Path, str, scene_lib.Settings], scene_lib.Scene],
-  unit: tuple[str, ...],
-  settings: scene_lib.Settings,
-) -> scene_lib.Found:
-  """The one scene of a unit of `file_units`, read when it is asked for."""
-  path, name = pathlib.Path(unit[0]), unit[1]
-  return scene_lib.Found(name, functools.partial(read, path, name, settings))
+def one_per_unit(read: Read) -> Found:
+  """Returns `found` of a kind whose units begin with a path and a name.
+
+  The scene is read when it is asked for.
+  """
+
+  def found(
+    unit: Unit, settings: scene_lib.Settings
+  ) -> Iterator[scene_lib.Found]:
+    path, name = pathlib.Path(unit[0]), unit[1]
+    yield scene_lib.Found(name, functools.partial(read, path, name, settings))
+
+  return found
 
 
 def caption(path: pathlib.Path) -> str | None:

@@ -12,7 +12,6 @@ A track is known in the frames it lists, and counts as seen there.
 
 import math
 import pathlib
-from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -27,18 +26,6 @@ _KEYS = (
   "track_indices",
   "track_coordinates",
 )
-
-
-def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
-  """One unit per file."""
-  return sources.file_units(paths, (".npz",))
-
-
-def found(
-  unit: tuple[str, ...], settings: scene_lib.Settings
-) -> Iterator[scene_lib.Found]:
-  """Yields the one scene of a file."""
-  yield sources.only_scene(_read, unit, settings)
 
 
 def _read(
@@ -72,6 +59,9 @@ def _read(
     cameras="estimated",
     notes=tuple(notes),
   )
+
+
+units, found = sources.one_per_file((".npz",), _read)
 
 
 def _film(path: pathlib.Path, videos: str | None) -> pathlib.Path:

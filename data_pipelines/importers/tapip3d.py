@@ -10,7 +10,6 @@ of the depth network. Cameras are estimated.
 """
 
 import pathlib
-from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -20,18 +19,6 @@ from data_pipelines.importers import scene as scene_lib
 ABOUT = "result .npz files of TAPIP3D or SpatialTrackerV2"
 _KEYS = ("video", "intrinsics", "extrinsics", "coords", "visibs")
 _MOSTLY = 0.5  # A soft visibility above this is seen.
-
-
-def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
-  """One unit per file."""
-  return sources.file_units(paths, (".npz",))
-
-
-def found(
-  unit: tuple[str, ...], settings: scene_lib.Settings
-) -> Iterator[scene_lib.Found]:
-  """Yields the one scene of a file."""
-  yield sources.only_scene(_read, unit, settings)
 
 
 def _read(
@@ -71,6 +58,9 @@ def _read(
     world_from_camera=geometry.inverse(geometry.as_poses(arrays["extrinsics"])),
     cameras="estimated",
   )
+
+
+units, found = sources.one_per_file((".npz",), _read)
 
 
 def _video(video: np.ndarray) -> np.ndarray:

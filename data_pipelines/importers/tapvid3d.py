@@ -11,7 +11,7 @@ each frame's camera.
 """
 
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,18 +23,6 @@ _LICENCE = "CC-BY-4.0 annotations; videos: terms of ADT, Waymo, Panoptic Studio"
 _FPS = 30.0
 _OTHER_NAMES = {"tracks_xyz": "tracks_XYZ", "intrinsics": "fx_fy_cx_cy"}
 _KEYS = ("images_jpeg_bytes", "tracks_XYZ", "visibility", "fx_fy_cx_cy")
-
-
-def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
-  """One unit per file."""
-  return sources.file_units(paths, (".npz",))
-
-
-def found(
-  unit: tuple[str, ...], settings: scene_lib.Settings
-) -> Iterator[scene_lib.Found]:
-  """Yields the one scene of a file."""
-  yield sources.only_scene(_read, unit, settings)
 
 
 def _read(
@@ -77,3 +65,6 @@ def _read(
     world_from_camera=poses,
     cameras="exact" if poses is not None else "unknown",
   )
+
+
+units, found = sources.one_per_file((".npz",), _read)
