@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 from more4d_jax import partitioning
 from more4d_jax.kernels.attention import context_parallel
 from more4d_jax.models import attention as attention_layers
-from more4d_jax.models import blocks, layers, lora, motion_perception
+from more4d_jax.models import blocks, layers, motion_perception
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,17 +157,8 @@ class WanDiT(nn.Module):
       self.image_embed = blocks.ImageEmbed(config.width, config.dtype)
     if config.motion_width is not None:
       self.motion_aligner = motion_perception.MotionAligner(config.dtype)
-    block = blocks.Block
-    if config.remat:
-      block = nn.remat(block, prevent_cse=False)
-    self.blocks = nn.scan(
-      block,
-      variable_axes={"params": 0, lora.COLLECTION: 0},
-      split_rngs={"params": True},
-      in_axes=nn.broadcast,
-      length=config.num_layers,
-      metadata_params={nn.PARTITION_NAME: "layers"},
-    )(config.layer, config.ffn_width)
+    stack = layers.stacked(blocks.Block, config.num_layers, config.remat)
+    self.blocks = stack(config.layer, config.ffn_width)
     pt, ph, pw = config.patch
     self.head = blocks.Head(config.layer, pt * ph * pw * config.out_channels)
 

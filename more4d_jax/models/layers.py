@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
+from more4d_jax.models import lora
 
 # What PyTorch gives convolutions by default: U(-1, 1) / sqrt(fan in).
 FRAMEWORK_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -49,8 +50,8 @@ class Dense(nn.Module):
     if self.use_bias:
       zeros = partitioning.param(nn.initializers.zeros, self.axes[1:])
       out = out + self.param("bias", zeros, (self.features,)).astype(dtype)
-    if self.has_variable("lora", "down"):
-      down, up = (self.get_variable("lora", n) for n in ("down", "up"))
+    if self.has_variable(lora.COLLECTION, "down"):
+      down, up = (self.get_variable(lora.COLLECTION, n) for n in ("down", "up"))
       out = out + (x @ down.astype(dtype)) @ up.astype(dtype)
     return out
 
@@ -71,6 +72,31 @@ def dense(
 def normal(stddev: float) -> Callable:
   """Initialiser N(0, stddev^2)."""
   return nn.initializers.normal(stddev)
+
+
+def stacked(
+  block: type[nn.Module], length: int, remat: bool = False
+) -> type[nn.Module]:
+  """Returns a module that runs `length` blocks one after the other.
+
+  They are scanned: compiled once, their parameters stacked along a first axis
+  named "layers".
+
+  Args:
+    block: its call takes what the one before gave, then what all are given
+      alike, and returns a pair: what the next takes, and what is stacked.
+    length: number of blocks.
+    remat: whether the backward pass computes the insides of a block again
+      instead of keeping them.
+  """
+  return nn.scan(
+    nn.remat(block, prevent_cse=False) if remat else block,
+    variable_axes={"params": 0, lora.COLLECTION: 0},
+    split_rngs={"params": True},
+    in_axes=nn.broadcast,
+    length=length,
+    metadata_params={nn.PARTITION_NAME: "layers"},
+  )
 
 
 class LayerNorm(nn.Module):

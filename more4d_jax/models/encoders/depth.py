@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
-from more4d_jax.models import causal_conv, interpolation
+from more4d_jax.models import causal_conv, interpolation, layers
 
 OUTPUTS = ("exp", "softplus", "sigmoid", "relu")
 
@@ -189,15 +189,8 @@ class Trunk(nn.Module):
     x = x.astype(jnp.float32) + places
     token = jnp.broadcast_to(token + table[0], (batch, 1, config.width))
     x = jnp.concatenate([token, x], axis=1)
-    block = nn.remat(_Block, prevent_cse=False) if config.remat else _Block
-    layers = nn.scan(
-      block,
-      variable_axes={"params": 0},
-      split_rngs={"params": True},
-      length=config.num_layers,
-      metadata_params={nn.PARTITION_NAME: "layers"},
-    )
-    _, outputs = layers(config, name="layers")(x)
+    blocks = layers.stacked(_Block, config.num_layers, config.remat)
+    _, outputs = blocks(config, name="layers")(x)
     norm = _layer_norm("norm")
     shape = (batch, h, w, config.width)
     return [norm(outputs[i])[:, 1:].reshape(shape) for i in config.taps]

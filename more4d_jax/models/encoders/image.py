@@ -76,13 +76,7 @@ class ImageEncoder(nn.Module):
       (config.num_tokens, config.width),
     )
     x = layers.LayerNorm(config.eps, name="pre_norm")(x)
-    blocks = nn.scan(
-      attention.VisionBlock,
-      variable_axes={"params": 0},
-      split_rngs={"params": True},
-      length=config.num_layers,
-      metadata_params={nn.PARTITION_NAME: "layers"},
-    )
+    blocks = layers.stacked(attention.VisionBlock, config.num_layers)
     x, _ = blocks(
       config.num_heads,
       config.mlp_width,

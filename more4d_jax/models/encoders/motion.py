@@ -71,15 +71,8 @@ class MotionEncoder(nn.Module):
     )(x)
     x = x.astype(jnp.float32) + position_table(x.shape[1], config.width)
     x = partitioning.constrain(x, "batch", None, "act_embed")
-    block = attention.VisionBlock
-    if config.remat:
-      block = nn.remat(block, prevent_cse=False)
-    blocks = nn.scan(
-      block,
-      variable_axes={"params": 0},
-      split_rngs={"params": True},
-      length=config.num_layers,
-      metadata_params={nn.PARTITION_NAME: "layers"},
+    blocks = layers.stacked(
+      attention.VisionBlock, config.num_layers, config.remat
     )
     x, _ = blocks(
       config.num_heads,

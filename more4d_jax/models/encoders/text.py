@@ -145,15 +145,7 @@ class TextEncoder(nn.Module):
       partitioning.param(layers.normal(1.0), ("vocab", "embed")),
       (config.vocabulary, config.width),
     )
-    block = nn.remat(Block, prevent_cse=False) if config.remat else Block
-    self.blocks = nn.scan(
-      block,
-      variable_axes={"params": 0},
-      split_rngs={"params": True},
-      in_axes=nn.broadcast,
-      length=config.num_layers,
-      metadata_params={nn.PARTITION_NAME: "layers"},
-    )(config)
+    self.blocks = layers.stacked(Block, config.num_layers, config.remat)(config)
     self.norm = layers.RMSNorm(config.eps)
 
   def __call__(self, tokens: Int[Array, "B L"]) -> Float[Array, "B L E"]:
