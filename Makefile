@@ -5,6 +5,7 @@
 #   make reference   installs PyTorch, diffusers and transformers, so that
 #                    make test compares the networks with theirs too
 #   make test-aot    compiles the kernels for real TPUs and a GPU, without one
+#   make test-long, make test-aot-long   the exhaustive ones of each
 PYTHON ?= python3
 VENV ?= .venv
 RUNS ?= runs
@@ -18,7 +19,7 @@ REFERENCE := $(VENV)/.reference
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: install reference demo train-tiny test test-fast test-long test-aot \
-  lint format clean
+  test-aot-long lint format clean
 
 install: $(STAMP)
 
@@ -53,14 +54,17 @@ test-fast: $(STAMP)
 test-long: $(STAMP)
 	$(PYTEST) -m long
 
+test-aot: AOT_TESTS := not long
+test-aot-long: AOT_TESTS := long
+
 # XLA_FLAGS: the tests' own would switch the compilers' optimisations off.
-test-aot:
+test-aot test-aot-long:
 	@if ! $(AOT_PYTHON) -c '' 2>/dev/null; then \
-	  echo 'skipped: no Python 3.12; make AOT_PYTHON=... test-aot'; \
+	  echo 'skipped: no Python 3.12; make AOT_PYTHON=... $@'; \
 	elif ! $(MAKE) --no-print-directory $(AOT_VENV)/.installed; then \
 	  echo 'skipped: the compilers for TPU and GPU cannot be installed here'; \
 	else XLA_FLAGS=--xla_force_host_platform_device_count=8 \
-	  $(AOT_VENV)/bin/python -m pytest -m 'not long' \
+	  $(AOT_VENV)/bin/python -m pytest -m '$(AOT_TESTS)' \
 	  $$(find tests/kernels -name '*aot_test.py' -o -name 'mosaic_gpu*_test.py'); fi
 
 # Without its dependencies the plugin takes 140 MB instead of 3 GB, and

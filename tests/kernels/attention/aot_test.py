@@ -3,9 +3,11 @@
 Heads are a dimension of the grid: the compiled kernels are the same for any
 number of them, so cases that differ in nothing else are compiled once, with
 two. Each is compiled for one generation of TPUs, all generations taking turns;
-all of them for all generations are left to `long`.
+all of them for all generations are `long` (`make test-aot-long`).
 """
 
+import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -15,6 +17,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import pytest
+from jax.experimental.pallas import tpu as pltpu
 
 from more4d_jax.kernels.attention import cases, dispatch, mosaic_tpu
 from tests.kernels import aot
@@ -83,6 +86,21 @@ def test_head_width_64_and_little_arrays_compile(tpu_device):
   assert_both_kernels(
     compile_gradient(tpu_device, 12, 5, "float32", width=64, key_length=True)
   )
+
+
+def test_what_compiles_fits_in_vmem(tpu_device):
+  tiles = mosaic_tpu.tiles_for(tpu_device.device_kind)
+  like = jax.ShapeDtypeStruct((1, 2_048, 1, 128), jnp.bfloat16)
+
+  def forward(q, k, v, vmem_bytes):
+    # Inside, where the mesh says for which TPU.
+    assert tiles.vmem_bytes <= pltpu.get_tpu_info().vmem_capacity_bytes
+    limited = dataclasses.replace(tiles, vmem_bytes=vmem_bytes)
+    return mosaic_tpu.forward(q, k, v, None, scale=1.0, tiles=limited)
+
+  little = functools.partial(forward, vmem_bytes=2 << 20)
+  with pytest.raises(jax.errors.JaxRuntimeError, match="vmem"):
+    aot.compile_for(tpu_device, little, like, like, like)
 
 
 @pytest.mark.parametrize("target", ["v5p:2x2x1", "v6e:2x2"])

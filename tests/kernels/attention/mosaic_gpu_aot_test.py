@@ -1,4 +1,7 @@
-"""Compiles the Hopper attention kernels without a GPU (`make test-aot`)."""
+"""Compiles the Hopper attention kernels without a GPU (`make test-aot`).
+
+All shapes of the real models are `long` (`make test-aot-long`).
+"""
 
 import itertools
 import re
