@@ -248,6 +248,17 @@ def _move(copies, rings, steps):
     ring.drain(steps)
 
 
+def _move_keys(arrays, rings, place, length, tile):
+  """Fills a ring from each array with the valid keys of a sample and head."""
+  sample, head = place
+
+  def copies(step):
+    rows = pl.ds(step * tile, tile)
+    return [(array.at[sample, rows, head],) for array in arrays]
+
+  _move(copies, rings, pl.cdiv(length, tile))
+
+
 def _over_keys(step, carry, length, tile):
   """Runs step(index, carry, masked) over the tiles of valid keys."""
   whole, steps = jax.lax.div(length, jnp.int32(tile)), pl.cdiv(length, tile)
@@ -285,11 +296,8 @@ def _forward_kernel(
     plgpu.wait_smem_to_gmem(0)
 
   def move():
-    def copies(step):
-      at = sample, pl.ds(step * tile, tile), head
-      return (k_ref.at[at],), (v_ref.at[at],)
-
-    _move(copies, (k_ring, v_ring), pl.cdiv(length, tile))
+    arrays, rings = (k_ref, v_ref), (k_ring, v_ring)
+    _move_keys(arrays, rings, (sample, head), length, tile)
 
   _split(group, compute, move)
 
@@ -376,11 +384,8 @@ def _d_query_kernel(
     plgpu.wait_smem_to_gmem(0)
 
   def move():
-    def copies(step):
-      at = sample, pl.ds(step * tile, tile), head
-      return (k_ref.at[at],), (v_ref.at[at],)
-
-    _move(copies, (k_ring, v_ring), pl.cdiv(length, tile))
+    arrays, rings = (k_ref, v_ref), (k_ring, v_ring)
+    _move_keys(arrays, rings, (sample, head), length, tile)
 
   _split(group, compute, move)
 
