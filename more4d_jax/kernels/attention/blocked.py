@@ -147,8 +147,12 @@ def backward(
     d_weights = _product("bkmd,bknd->bkmn", v, d_out)
     d_logits = (weights * (d_weights - shift) * scale).astype(q.dtype)
     d_k += _product("bkmn,bknd->bkmd", d_logits, q)
-    d_q = _product("bkdm,bkmn->bkdn", k_columns, d_logits)
-    return (d_k, d_v), jnp.swapaxes(d_q, 2, 3).astype(q.dtype)
+    if q.dtype == jnp.float32:
+      d_q = _product("bkdm,bkmn->bkdn", k_columns, d_logits)
+      d_q = jnp.swapaxes(d_q, 2, 3)
+    else:  # XLA's CPU lacks that in bfloat16 with several samples and heads.
+      d_q = _product("bkmn,bkmd->bknd", d_logits, k)
+    return (d_k, d_v), d_q.astype(q.dtype)
 
   # Inside shard_map the sums vary over the mesh axes that the keys do.
   zeros, axes = jnp.zeros(k.shape, lse.dtype), jax.typeof(k).manual_axis_type

@@ -17,6 +17,7 @@ from tests.kernels.attention import comparison
   "shape, key_length, dtype",
   [
     ((1, 130, 129, 2, 128), None, "bfloat16"),
+    ((2, 70, 65, 2, 64), (65, 33), "bfloat16"),
     ((3, 70, 200, 2, 64), (1, 128, 200), "float32"),
     ((2, 1, 1, 1, 8), None, "float32"),
   ],
