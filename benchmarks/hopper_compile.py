@@ -17,12 +17,11 @@ import fnmatch
 import json
 import os
 import pathlib
-import re
 import sys
 import tempfile
 import time
 
-from benchmarks import absent_devices
+from benchmarks import absent_devices, compiler_reports
 
 
 def _both(width):
@@ -35,10 +34,6 @@ def _both(width):
     )
 
   return both
-
-
-def _number(pattern, text):
-  return int(re.search(pattern, text).group(1))
 
 
 def measure(device, queries: int, keys: int, width: int) -> list[dict]:
@@ -54,26 +49,14 @@ def measure(device, queries: int, keys: int, width: int) -> list[dict]:
   lse = like(1, queries, 1, dtype="float32")
   lines = []
   with tempfile.TemporaryDirectory() as folder:
-    os.environ["MOSAIC_GPU_DUMP_PTXAS"] = "1"
-    os.environ["MOSAIC_GPU_DUMP_TO"] = folder
+    compiler_reports.write_assembler_reports(folder)
     start = time.perf_counter()
     jax.jit(_both(width)).lower(q, k, k, q, lse).compile()
     seconds = time.perf_counter() - start
-    for path in sorted(pathlib.Path(folder).glob("*.ptxas")):
-      report = path.read_text()
-      resources = path.with_suffix(".resources.txt").read_text()
-      lines.append(
-        {
-          "kernel": re.sub(r"_\d+$", "", path.stem),
-          "queries": queries,
-          "keys": keys,
-          "width": width,
-          "registers": _number(r"Used (\d+) registers", report),
-          "spilled_bytes": _number(r"(\d+) bytes spill stores", report),
-          "shared_bytes": _number(r"smem_scratch_bytes=(\d+)", resources),
-          "seconds_of_all_three": round(seconds, 1),
-        }
-      )
+    shape = {"queries": queries, "keys": keys, "width": width}
+    for figures in compiler_reports.assembler_figures(pathlib.Path(folder)):
+      seconds_of_all = {"seconds_of_all_three": round(seconds, 1)}
+      lines.append(shape | figures | seconds_of_all)
   return lines
 
 

@@ -2,115 +2,132 @@
 
 Run from the repository, with the compilers of `make test-aot` installed:
 
-    PYTHONPATH=. python benchmarks/norm_rotary.py [--targets v6e:2x2]
+    PYTHONPATH=. python benchmarks/norm_rotary.py [--targets v6e:2x2,h200]
 
-It compiles both passes, kernel and plain JAX, in bfloat16 and prints a JSON
-line for each: the bytes that XLA says are accessed, as multiples of those of
-the tensor, and for the kernel the bundles (very long instructions, one per
-cycle without stalls) of a grid step of so many rows. The result is laid out
-as the attention kernel reads it.
+It compiles both passes in bfloat16 and prints a JSON line for each. On TPUs,
+for the kernel and plain JAX: the bytes that XLA says are accessed, as
+multiples of those of the tensor, and the CPU seconds of the compiler; for the
+kernel also the bundles (very long instructions, one per cycle without stalls)
+that a grid step of so many rows executes. The result is laid out as the
+attention kernel reads it. On the H200: registers a thread, bytes it spills,
+and shared memory of a block, with the mean of squares of the rows and handed
+in, and with heads of 64.
 """
 
 import argparse
 import json
 import os
 import pathlib
-import re
 import tempfile
+import time
 
-from benchmarks import absent_devices
+from benchmarks import absent_devices, compiler_reports
 
-TARGETS = ",".join(absent_devices.TPU_TARGETS)
-HEAD_DIM = 128
-CASES = {"1p3b": (9568, 12), "14b": (10304, 40)}  # Tokens and heads.
+TARGETS = ",".join((*absent_devices.TPU_TARGETS, "h200"))
+# Tokens, heads and their width.
+CASES = {"1p3b": (9568, 12, 128), "14b": (10304, 40, 128)}
+NARROW = {"narrow": (301, 3, 64)}
 
 
-def compile_pass(device, case: str, name: str, implementation: str):
-  """The program of one pass.
+def lower_pass(room, device, case: tuple[int, int, int], name: str, given):
+  """One pass, not compiled yet.
 
   Args:
+    room: module of the implementation.
     device: of a topology.
-    case: one of `CASES`.
+    case: as `CASES` has them.
     name: "forward" or "backward".
-    implementation: "mosaic_tpu" or "plain".
+    given: whether the mean of squares is handed in.
   """
   import jax
   import jax.numpy as jnp
 
-  from more4d_jax.kernels.norm_rotary import mosaic_tpu, plain
-
-  tokens, heads = CASES[case]
-  room = {"mosaic_tpu": mosaic_tpu, "plain": plain}[implementation]
+  tokens, heads, head_dim = case
   options = {"num_heads": heads, "eps": 1e-6}
 
-  def forward(x, scale, angles):
-    out = room.forward(x, scale, angles, **options)
+  def forward(x, scale, angles, square=None):
+    out = room.forward(x, scale, angles, square, **options)
     return jnp.swapaxes(out, 1, 2)
 
-  def backward(x, scale, angles, d_out):
-    inputs = x, scale, angles, None
-    return room.backward(inputs, jnp.swapaxes(d_out, 1, 2), **options)[:2]
+  def backward(d_out, x, scale, angles, square=None):
+    inputs = x, scale, angles, square
+    return room.backward(inputs, jnp.swapaxes(d_out, 1, 2), **options)
 
   sharding = jax.sharding.SingleDeviceSharding(device)
   shapes = [
-    ((1, tokens, heads * HEAD_DIM), jnp.bfloat16),
-    ((heads * HEAD_DIM,), jnp.float32),
-    ((tokens, HEAD_DIM), jnp.float32),
-    ((1, heads, tokens, HEAD_DIM), jnp.bfloat16),
+    ((1, heads, tokens, head_dim), jnp.bfloat16),
+    ((1, tokens, heads * head_dim), jnp.bfloat16),
+    ((heads * head_dim,), jnp.float32),
+    ((tokens, head_dim), jnp.float32),
+    *([((1, tokens), jnp.float32)] if given else []),
   ]
   arrays = [
     jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
     for shape, dtype in shapes
   ]
   if name == "forward":
-    return jax.jit(forward).lower(*arrays[:3]).compile()
-  return jax.jit(backward).lower(*arrays).compile()
+    return jax.jit(forward).lower(*arrays[1:])
+  return jax.jit(backward).lower(*arrays)
 
 
-def bundles(folder: pathlib.Path, name: str) -> int:
-  """Bundles in the listing of a kernel; empties the folder."""
-  (listing,) = folder.glob(f"*-norm_rotary_{name}.*-final_bundles.txt")
-  found = re.findall(r"^\s*(0x[0-9a-f]+|0)\s", listing.read_text(), re.M)
-  for path in folder.iterdir():
-    path.unlink()
-  return int(found[-1], 16) + 1
+def measure_tpu(target: str, folder: pathlib.Path):
+  """Yields the lines of one TPU."""
+  import jax.numpy as jnp
+
+  from more4d_jax.kernels.norm_rotary import mosaic_tpu, plain
+
+  device = absent_devices.tpu_devices(target)[0]
+  for case, (tokens, heads, head_dim) in CASES.items():
+    width = heads * head_dim
+    for name in ("forward", "backward"):
+      for room in (plain, mosaic_tpu):
+        lowered = lower_pass(room, device, CASES[case], name, given=False)
+        start = time.process_time()
+        program = lowered.compile()
+        seconds = time.process_time() - start
+        moved = program.cost_analysis()["bytes accessed"]
+        line = {
+          "case": case,
+          "pass": name,
+          "implementation": room.__name__.split(".")[-1],
+          "tensors_moved": round(moved / (2 * tokens * width), 2),
+          "compiler_cpu_seconds": round(seconds, 1),
+        }
+        if room is mosaic_tpu:
+          listing = compiler_reports.take_bundles(folder, f"norm_rotary_{name}")
+          line["bundles"] = compiler_reports.executed_bundles(listing)
+          line["rows"] = mosaic_tpu.tile_rows(tokens, width, jnp.bfloat16)
+        yield line
+
+
+def measure_hopper(folder: pathlib.Path):
+  """Yields the lines of an H200."""
+  from more4d_jax.kernels.norm_rotary import mosaic_gpu
+
+  compiler_reports.write_assembler_reports(folder)
+  device = absent_devices.hopper_devices()[0]
+  for case, sizes in (CASES | NARROW).items():
+    for given in (False, True):
+      for name in ("forward", "backward"):
+        lower_pass(mosaic_gpu, device, sizes, name, given).compile()
+        for figures in compiler_reports.assembler_figures(folder):
+          yield {"case": case, "given": given, **figures}
 
 
 def main() -> None:
-  """Prints a JSON line for each target, case, pass and implementation."""
+  """Prints the lines of each target."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--targets", default=TARGETS)
   flags = parser.parse_args()
-  with tempfile.TemporaryDirectory() as folder:
-    os.environ["JAX_PLATFORMS"] = "cpu"
+  os.environ["JAX_PLATFORMS"] = "cpu"
+  with tempfile.TemporaryDirectory() as name:
+    folder = pathlib.Path(name)
     absent_devices.list_tpu_instructions(folder)
     for target in flags.targets.split(","):
-      for line in measure(target, pathlib.Path(folder)):
+      hopper = target == "h200"
+      lines = measure_hopper(folder) if hopper else measure_tpu(target, folder)
+      for line in lines:
         print(json.dumps({"target": target, **line}), flush=True)
-
-
-def measure(target: str, folder: pathlib.Path):
-  """Yields the lines of one target."""
-  import jax.numpy as jnp
-
-  from more4d_jax.kernels.norm_rotary import mosaic_tpu
-
-  device = absent_devices.tpu_devices(target)[0]
-  for case, (tokens, heads) in CASES.items():
-    width = heads * HEAD_DIM
-    for name in ("forward", "backward"):
-      for implementation in ("plain", "mosaic_tpu"):
-        program = compile_pass(device, case, name, implementation)
-        moved = program.cost_analysis()["bytes accessed"]
-        line = {"case": case, "pass": name, "implementation": implementation}
-        line["tensors moved"] = round(moved / (2 * tokens * width), 2)
-        if implementation == "mosaic_tpu":
-          line["bundles"] = bundles(folder, name)
-          line["rows"] = mosaic_tpu.tile_rows(tokens, width, jnp.bfloat16)
-        else:
-          for path in folder.iterdir():
-            path.unlink()
-        yield line
 
 
 if __name__ == "__main__":

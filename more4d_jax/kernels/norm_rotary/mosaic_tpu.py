@@ -5,6 +5,9 @@ known before the first head is rotated. A rotation is one turn of 128 lanes by
 half a head, two products and a sum. The result leaves with the heads before
 the tokens, as the attention kernel reads it.
 
+Heads are written out in the program and rows are looped over: at width 5,120
+code for all rows of a grid step takes the compiler two to four times as long.
+
 Rows need no padding: the last tile may stick out of the arrays. Rows outside
 hold anything; they stay by themselves but in the gradient of the scale, where
 they are left out.
@@ -19,9 +22,15 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float
 
 _LANES = 128
+_SUBLANES = 8
 _VMEM_BYTES = 64 << 20
 # Bytes of a tile of `x` that leave room for the others, twice each.
 _TILE_BYTES = 5 << 19
+# Values of the rows that the program is written out for. With fewer, waiting
+# for the sums of each turn of the loop weighs more; with more the compiler
+# takes longer and the backward pass has no fewer instructions.
+_FORWARD_VALUES = 5 << 17
+_BACKWARD_VALUES = 5 << 16
 
 Inputs = tuple[Array, Array, Array, Array | None]
 
@@ -41,9 +50,19 @@ def tile_rows(rows: int, width: int, dtype: jax.typing.DTypeLike) -> int:
   return _LANES if large or rows <= _LANES else 2 * _LANES
 
 
-def _factors(angles_ref):
-  """Factors of a head's values and of their partners, [tile D]."""
-  angles = angles_ref[...]
+def _for_all_rows(tile, width, most_values, visit):
+  """Calls `visit` with slices that make up a tile of so many rows."""
+  count = tile
+  while count * width > most_values and count > 16:
+    count //= 2
+
+  @pl.loop(0, tile // count)
+  def _(step):
+    visit(pl.ds(pl.multiple_of(step * count, count), count))
+
+
+def _factors(angles):
+  """Factors of a head's values and of their partners, [rows D]."""
   turned = _partners(angles)
   lane = jax.lax.broadcasted_iota(jnp.int32, angles.shape, 1)
   first = lane < angles.shape[1] // 2
@@ -64,80 +83,94 @@ def _heads(width, head_dim):
   return enumerate(pl.ds(start, head_dim) for start in starts)
 
 
-def _as_column(row):
-  """[1 tile] to [tile 1]."""
-  return jnp.broadcast_to(row, (_LANES, row.shape[1])).T[:, :1]
+def _by_row(row):
+  """[1 tile] to [tile 128]: each value fills a row."""
+  return jnp.broadcast_to(row, (_LANES, row.shape[1])).T
 
 
-def _inverse_root(total, square_ref, width, eps):
-  """1 / root mean square, [tile 1].
-
-  Args:
-    total: sums of squares [tile D], if `square_ref` is None.
-    square_ref: means of squares [1 tile], or None.
-    width: values of a row.
-    eps: added to the mean.
-  """
-  if square_ref is not None:
-    square = _as_column(square_ref[...])
-  else:
-    square = jnp.sum(total, axis=1, keepdims=True) / width
-  return jax.lax.rsqrt(square + eps)
+def _row_sum(terms):
+  """Sum of [rows D] over the list and the columns, [rows 1]."""
+  return jnp.sum(sum(terms), axis=1, keepdims=True)
 
 
 def _forward_kernel(x_ref, angles_ref, scale_ref, *refs, eps):
-  *squares, out_ref = refs
-  square_ref = squares[0] if squares else None
-  width, head_dim = x_ref.shape[1], angles_ref.shape[1]
-  total = jnp.zeros(angles_ref.shape, jnp.float32)
-  if square_ref is None:
-    for _, columns in _heads(width, head_dim):
-      total += jnp.square(x_ref[:, columns].astype(jnp.float32))
-  inverse = _inverse_root(total, square_ref, width, eps)
-  own, others = _factors(angles_ref)
-  for head, columns in _heads(width, head_dim):
-    x = x_ref[:, columns].astype(jnp.float32)
-    x = scale_ref[:, columns] * (x * inverse)
-    out_ref[head] = (x * own + _partners(x) * others).astype(out_ref.dtype)
+  (tile, width), head_dim = x_ref.shape, angles_ref.shape[1]
+  given = len(refs) == 3
+  if given:
+    square_ref, out_ref, by_row_ref = refs
+    by_row_ref[...] = _by_row(square_ref[...])
+  else:
+    (out_ref,) = refs
+
+  def visit(rows):
+    def read(columns):
+      return x_ref[rows, columns].astype(jnp.float32)
+
+    if given:
+      square = by_row_ref[rows, :1]
+    else:
+      heads = _heads(width, head_dim)
+      square = _row_sum([jnp.square(read(c)) for _, c in heads]) / width
+    inverse = jax.lax.rsqrt(square + eps)
+    own, others = (inverse * x for x in _factors(angles_ref[rows]))
+    for head, columns in _heads(width, head_dim):
+      x = scale_ref[:, columns] * read(columns)
+      x = x * own + _partners(x) * others
+      out_ref[head, rows] = x.astype(out_ref.dtype)
+
+  _for_all_rows(tile, width, _FORWARD_VALUES, visit)
 
 
 def _backward_kernel(
   x_ref, d_out_ref, angles_ref, scale_ref, *refs, eps, num_rows
 ):
-  given = len(refs) == 4
-  square_ref, d_square_ref = (refs[0], refs[3]) if given else (None, None)
-  d_x_ref, d_scale_ref = refs[1:3] if given else refs
   (tile, width), head_dim = x_ref.shape, angles_ref.shape[1]
-  own, others = _factors(angles_ref)
-
-  def read(head, columns):  # x and the gradient of the normed values
-    d_out = d_out_ref[head].astype(jnp.float32)
-    d_normed = d_out * own - _partners(d_out) * others
-    return x_ref[:, columns].astype(jnp.float32), d_normed
-
-  total, dot = (jnp.zeros(angles_ref.shape, jnp.float32) for _ in range(2))
-  for head, columns in _heads(width, head_dim):
-    x, d_normed = read(head, columns)
-    dot += scale_ref[:, columns] * d_normed * x
-    if square_ref is None:
-      total += jnp.square(x)
-  inverse = _inverse_root(total, square_ref, width, eps)
-  cubed = -0.5 * inverse * inverse * inverse
+  given = len(refs) == 6
   if given:
-    d_square_ref[...] = jnp.sum((dot * cubed).T, axis=0, keepdims=True)
-  pull = jnp.sum(dot, axis=1, keepdims=True) * cubed * (2 / width)
+    square_ref, d_x_ref, d_scale_ref, d_square_ref, sums_ref, by_row_ref = refs
+    by_row_ref[...] = _by_row(square_ref[...])
+  else:
+    d_x_ref, d_scale_ref, sums_ref = refs
+  sums_ref[...] = jnp.zeros_like(sums_ref)
   left = num_rows - pl.program_id(1) * tile
-  inside = jax.lax.broadcasted_iota(jnp.int32, (tile, 1), 0) < left
-  for head, columns in _heads(width, head_dim):
-    x, d_normed = read(head, columns)
-    weighted = d_normed * (x * inverse)
-    if num_rows % tile:
-      weighted = jnp.where(inside, weighted, 0)
-    d_scale_ref[:, columns] = jnp.sum(weighted, axis=0, keepdims=True)
-    d_x = inverse * (scale_ref[:, columns] * d_normed)
-    if not given:
-      d_x += x * pull
-    d_x_ref[:, columns] = d_x.astype(d_x_ref.dtype)
+
+  def visit(rows):
+    def read(columns):
+      return x_ref[rows, columns].astype(jnp.float32)
+
+    own, others = _factors(angles_ref[rows])
+    d_normed, dots, squares = [], [], []
+    for head, columns in _heads(width, head_dim):
+      d_out = d_out_ref[head, rows].astype(jnp.float32)
+      d_normed.append(d_out * own - _partners(d_out) * others)
+      x = read(columns)
+      dots.append(scale_ref[:, columns] * d_normed[-1] * x)
+      if not given:
+        squares.append(jnp.square(x))
+    square = by_row_ref[rows, :1] if given else _row_sum(squares) / width
+    inverse = jax.lax.rsqrt(square + eps)
+    d_square = _row_sum(dots) * (-0.5 * inverse * inverse * inverse)
+    if given:
+      by_row_ref[rows] = jnp.broadcast_to(d_square, (rows.size, _LANES))
+    pull = d_square * (2 / width)
+    row = jax.lax.broadcasted_iota(jnp.int32, (rows.size, 1), 0)
+    inside = row < left - rows.start
+    for head, columns in _heads(width, head_dim):
+      x, d_head = read(columns), inverse * d_normed[head]
+      weighted = x * d_head
+      if num_rows % tile:
+        weighted = jnp.where(inside, weighted, 0)
+      sums = weighted.reshape(-1, _SUBLANES, head_dim)
+      sums_ref[:, columns] += jnp.sum(sums, axis=0)
+      d_x = scale_ref[:, columns] * d_head
+      if not given:
+        d_x += x * pull
+      d_x_ref[rows, columns] = d_x.astype(d_x_ref.dtype)
+
+  _for_all_rows(tile, width, _BACKWARD_VALUES, visit)
+  d_scale_ref[...] = jnp.sum(sums_ref[...], axis=0, keepdims=True)
+  if given:
+    d_square_ref[...] = by_row_ref[...].T[:1]
 
 
 def _shape(shape, dtype, like):
@@ -162,6 +195,14 @@ def _specs(inputs: Inputs, num_heads: int):
     "square": pl.BlockSpec((None, 1, tile), lambda b, i: (b, 0, i)),
     "sums": pl.BlockSpec((None, None, 1, width), lambda b, i: (b, i, 0, 0)),
   }
+
+
+def _scratch(inputs: Inputs, *shapes):
+  """Memory of these shapes and, if it is given, of the squares by row."""
+  x, _, _, square = inputs
+  if square is not None:
+    shapes += ((tile_rows(*x.shape[1:], x.dtype), _LANES),)
+  return [pltpu.VMEM(shape, jnp.float32) for shape in shapes]
 
 
 def _operands(inputs: Inputs):
@@ -219,6 +260,7 @@ def forward(
     grid=grid,
     in_specs=[specs[name] for name in names],
     out_specs=specs["heads"],
+    scratch_shapes=_scratch(inputs),
     out_shape=_shape((batch, num_heads, rows, width // num_heads), x.dtype, x),
     interpret=interpret,
     **_options(x, 2, "forward"),
@@ -257,6 +299,7 @@ def backward(
     grid=grid,
     in_specs=[specs[name] for name in names],
     out_specs=[specs[name] for name in outputs],
+    scratch_shapes=_scratch(inputs, (_SUBLANES, width)),
     out_shape=[
       _shape(x.shape, x.dtype, x),
       _shape((*grid, 1, width), jnp.float32, x),

@@ -44,10 +44,7 @@ def _tensors_moved(compiled, tokens, heads):
   return compiled.cost_analysis()["bytes accessed"] / size
 
 
-@pytest.mark.parametrize(
-  ("tokens", "heads"),
-  [(9568, 12), pytest.param(10304, 40, marks=pytest.mark.slow)],
-)
+@pytest.mark.parametrize(("tokens", "heads"), [(9568, 12), (10304, 40)])
 def test_each_value_is_read_and_written_once(tpu_device, tokens, heads):
   forward = _compiled(tpu_device, tokens, heads, gradient=False)
   assert "norm_rotary_forward" in forward.as_text()

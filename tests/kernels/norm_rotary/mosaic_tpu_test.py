@@ -9,6 +9,13 @@ from more4d_jax.kernels.norm_rotary import mosaic_tpu
 from tests.kernels.norm_rotary import comparison
 
 
+@pytest.fixture
+def small_turns(monkeypatch):
+  """Few rows in a turn of the kernels' loops, which else turn once here."""
+  monkeypatch.setattr(mosaic_tpu, "_FORWARD_VALUES", 1 << 14)
+  monkeypatch.setattr(mosaic_tpu, "_BACKWARD_VALUES", 1 << 13)
+
+
 @hypothesis.settings(max_examples=8, deadline=None, derandomize=True)
 @hypothesis.given(st.data())
 def test_random_shapes(data):
@@ -29,13 +36,15 @@ def test_random_shapes(data):
 
 
 @pytest.mark.parametrize("rows", [127, 128, 129, 600])
-def test_rows_around_tiles(rows):
+def test_rows_around_tiles(small_turns, rows):
   shape, given = (1, rows, 2, 128), rows % 2 == 0
   comparison.check(mosaic_tpu, shape, "bfloat16", given=given, interpret=True)
 
 
 @pytest.mark.parametrize("given", [False, True])
-def test_protocol_has_no_race_and_reads_nothing_uninitialised(given):
+def test_protocol_has_no_race_and_reads_nothing_uninitialised(
+  small_turns, given
+):
   # The flag has no public name.
   from jax._src.pallas.mosaic.interpret import interpret_pallas_call
 
