@@ -14,6 +14,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from more4d_jax.kernels.attention import dispatch
@@ -185,7 +186,7 @@ def attention(
   *,
   axis: tuple[str, ...],
   form: str = "ring",
-  key_length: Int[Array, "B"] | None = None,
+  key_length: Int[Array | np.ndarray, "B"] | None = None,
   scale: float | None = None,
   return_lse: bool = False,
   implementation: str = "auto",
@@ -207,7 +208,8 @@ def attention(
     form: one of `FORMS`. `ulysses` wants heads that the devices divide.
     key_length: among the tokens of all devices, keys at or beyond this index
       take no part and may hold NaN. The same on every device along `axis`.
-    scale: factor on the products of queries and keys; 1/sqrt(D) by default.
+    scale: positive factor on the products of queries and keys, a constant;
+      1/sqrt(D) by default.
     return_lse: as in `dispatch.attention`; a further cotangent flows from it.
     implementation: as in `dispatch.attention`; `ring` takes those that have
       passes of their own, which return the log-sum-exp.
@@ -215,11 +217,11 @@ def attention(
   Raises:
     ValueError: for arguments that do not fit together or to the form.
   """
-  if key_length is not None:
-    key_length = jnp.asarray(key_length, jnp.int32)
   dispatch.validate(q, k, v, None, implementation)
   _validate(q, k, v, key_length, form, jax.lax.axis_size(axis))
-  scale = q.shape[-1] ** -0.5 if scale is None else scale
+  if key_length is not None:
+    key_length = jnp.asarray(key_length, jnp.int32)
+  scale = dispatch.scale_or_default(scale, q.shape[-1])
   if form == "ulysses":
     return _ulysses_attention(
       q,

@@ -1,12 +1,14 @@
 """One entry to attention, and the choice of an implementation."""
 
 import functools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from absl import logging
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from more4d_jax.kernels.attention import (
@@ -40,7 +42,7 @@ def validate(
   q: Array | jax.ShapeDtypeStruct,
   k: Array | jax.ShapeDtypeStruct,
   v: Array | jax.ShapeDtypeStruct,
-  key_length: Array | None,
+  key_length: ArrayLike | None,
   implementation: str,
 ) -> None:
   """Raises ValueError in one line when the arguments do not fit together."""
@@ -59,9 +61,15 @@ def validate(
       "attention needs the same batch, heads and width in queries and keys;"
       f" found {q.shape} and {k.shape}"
     )
-  if not q.dtype == k.dtype == v.dtype:
+  if 0 in (*q.shape[1:], k.shape[1]):
     raise ValueError(
-      "attention needs q, k and v of one dtype; found"
+      "attention needs one query, key, head and value at least; found"
+      f" {q.shape} and {k.shape}"
+    )
+  floating = jnp.issubdtype(q.dtype, jnp.floating)
+  if not (floating and q.dtype == k.dtype == v.dtype):
+    raise ValueError(
+      "attention needs q, k and v of one floating-point dtype; found"
       f" {q.dtype}, {k.dtype} and {v.dtype}"
     )
   if key_length is not None:
@@ -73,24 +81,51 @@ def validate(
     )
 
 
-def validate_key_length(key_length: Array, batch: int, num_keys: int) -> None:
+def validate_key_length(
+  key_length: ArrayLike, batch: int, num_keys: int
+) -> None:
   """Raises ValueError in one line unless there is a length for each sample.
 
-  A traced one is known only when it runs, where it is clipped.
+  A traced one is known only when it runs, where it is clipped. One that is a
+  constant is to be handed in as it is: inside a program, jnp makes it traced.
   """
-  if key_length.shape != (batch,):
+  traced = isinstance(key_length, jax.core.Tracer)
+  found = key_length if traced else np.asarray(key_length)
+  whole = jnp.issubdtype(found.dtype, jnp.integer)
+  if not whole or found.shape != (batch,):
     raise ValueError(
-      f"attention needs key_length of shape {(batch,)}, one per sample;"
-      f" found {key_length.shape}"
+      f"attention needs integers key_length of shape {(batch,)}, one per"
+      f" sample; found {found.dtype.name} {found.shape}"
     )
-  if isinstance(key_length, jax.core.Tracer):
+  if traced:
     return
-  found = np.asarray(key_length)
   if found.min(initial=0) < 0 or found.max(initial=0) > num_keys:
     raise ValueError(
       f"attention needs key_length from 0 to {num_keys}, the number of keys;"
       f" found {found.tolist()}"
     )
+
+
+def scale_or_default(
+  scale: float | Float[Array, ""] | None, width: int
+) -> float:
+  """Returns the scale as a number; ValueError in one line unless it is one.
+
+  Kernels take the maximum of products before they are scaled, so that it must
+  be positive, and are compiled for one scale.
+  """
+  if scale is None:
+    return width**-0.5
+  if isinstance(scale, jax.core.Tracer):
+    raise ValueError(
+      "attention needs a scale that is known while tracing; found a traced"
+      " one; multiply q by it and set scale=1"
+    )
+  if not 0 < scale < math.inf:
+    raise ValueError(
+      f"attention needs a scale that is positive and finite; found {scale}"
+    )
+  return float(scale)
 
 
 def device_kind() -> str | None:
@@ -265,8 +300,8 @@ def attention(
   k: Float[Array, "B M K D"],
   v: Float[Array, "B M K D"],
   *,
-  key_length: Int[Array, "B"] | None = None,
-  scale: float | None = None,
+  key_length: Int[Array | np.ndarray, "B"] | None = None,
+  scale: float | Float[Array, ""] | None = None,
   return_lse: bool = False,
   implementation: str = "auto",
 ) -> (
@@ -284,25 +319,26 @@ def attention(
       `cudnn`, where the result is then undefined. A length outside 0..M is
       an error where it is known while tracing; one that is traced cannot be
       looked at, and is clipped.
-    scale: factor on the products of queries and keys; 1/sqrt(D) by default.
+    scale: positive factor on the products of queries and keys, a constant;
+      1/sqrt(D) by default.
     return_lse: also returns, per query, the logarithm of the sum of
       exponentials of its scaled logits (natural, float32), which is what
       merging attention over parts of the keys needs. Differentiable.
     implementation: one of `IMPLEMENTATIONS`; "auto" logs its choice. A named
-      one that the platform cannot run is an error when it is lowered.
+      one that the platform cannot run is an error when it is lowered. Kernels,
+      and so "auto", can be differentiated once.
 
   Raises:
     ValueError: for an unknown implementation, or arguments that do not fit
       together or to the implementation.
   """
-  if key_length is not None:
-    key_length = jnp.asarray(key_length, jnp.int32)
   validate(q, k, v, key_length, implementation)
-  scale = q.shape[-1] ** -0.5 if scale is None else scale
+  scale = scale_or_default(scale, q.shape[-1])
   few_keys = implementation == "auto" and k.shape[1] <= FEW_KEYS
   resolved = resolve(implementation, q.shape[-1], q.dtype)
   implementation = "reference" if few_keys else resolved
   if key_length is not None:
+    key_length = jnp.asarray(key_length, jnp.int32)
     key_length = jnp.clip(key_length, 0, k.shape[1])
   q, k, v, key_length = varying_alike(q, k, v, key_length)
   if implementation == "reference":

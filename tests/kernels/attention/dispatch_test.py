@@ -200,8 +200,17 @@ def like(*shape, dtype="float32"):
       like(1, 9, 2, 64, dtype="bfloat16"),
       None,
       "auto",
-      "one dtype",
+      "one floating-point dtype",
     ),
+    (
+      like(1, 8, 2, 64, dtype="int32"),
+      like(1, 9, 2, 64, dtype="int32"),
+      None,
+      "auto",
+      "found int32",
+    ),
+    (like(1, 0, 2, 64), like(1, 9, 2, 64), None, "auto", "one query, key"),
+    (like(1, 8, 2, 64), like(1, 0, 2, 64), None, "auto", "one query, key"),
   ],
 )
 def test_bad_input_is_one_clear_error(q, k, length, name, message):
@@ -209,6 +218,39 @@ def test_bad_input_is_one_clear_error(q, k, length, name, message):
     length = jnp.array(length, jnp.int32)
   with pytest.raises(ValueError, match=message) as caught:
     dispatch.validate(q, k, k, length, name)
+  assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  "options, message",
+  [
+    # Inside a program jnp would make a traced array of the constant.
+    ({"key_length": np.array([3, 25])}, "0 to 24, .* found .3, 25"),
+    ({"key_length": np.array([24, -1])}, "0 to 24"),
+    ({"key_length": np.array([2**32, 3])}, "0 to 24"),
+    ({"scale": 0.0}, "positive and finite; found 0.0"),
+    ({"scale": -1.0}, "positive and finite; found -1.0"),
+    ({"scale": float("nan")}, "positive and finite; found nan"),
+  ],
+)
+@pytest.mark.parametrize("traced", (False, True))
+def test_bad_constants_are_one_clear_error(traced, options, message):
+  q, k, v, *_ = comparison.draw(SHAPE, "float32")
+  attend = functools.partial(dispatch.attention, **options)
+  with pytest.raises(ValueError, match=message) as caught:
+    (jax.jit(attend) if traced else attend)(q, k, v)
+  assert "\n" not in str(caught.value)
+
+
+def test_lengths_of_halves_are_one_clear_error():
+  with pytest.raises(ValueError, match=r"needs integers .* found float64"):
+    dispatch.validate_key_length(np.array([2.5, 3.0]), 2, 24)
+
+
+def test_a_traced_scale_is_one_clear_error():
+  q, k, v, *_ = comparison.draw(SHAPE, "float32")
+  with pytest.raises(ValueError, match="known while tracing") as caught:
+    jax.jit(lambda s: dispatch.attention(q, k, v, scale=s))(0.5)
   assert "\n" not in str(caught.value)
 
 
