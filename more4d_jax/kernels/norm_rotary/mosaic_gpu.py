@@ -2,8 +2,10 @@
 
 One warpgroup owns 64 rows and walks over their heads twice: first for the sums
 over the width, then for the results; once where the mean of squares is handed
-in. 64 rows of all heads do not fit in shared memory, and the second reading
-finds part of them in the cache. Copies (TMA) run ahead of the computation.
+in. 64 rows of all heads do not fit in shared memory. The second walk goes back
+from the last head: the last ones are still in shared memory, and of the others
+those read last are the likeliest to be in the cache. Copies (TMA) run ahead of
+the computation.
 
 The two halves of a head are separate tiles, so that the partner of a value is
 in the same place of the other tile and a rotation moves nothing.
@@ -56,10 +58,6 @@ class _Plan:
   @property
   def half(self):
     return self.head_dim // 2
-
-  @property
-  def steps(self):
-    return self.num_heads * (1 if self.given else 2)
 
   def columns(self, head):
     """Columns of the two halves of a head."""
@@ -116,40 +114,54 @@ def _sweeper(plan, arrays, full, sources):
 
   Args:
     plan: of the kernel.
-    arrays: shared memory [stages ...], filled with what one step reads.
+    arrays: shared memory [stages ...], filled with what a head needs.
     full: barriers that the copies of a stage arrive at.
     sources: returns for a head what the arrays are filled with.
   """
 
-  def start(step):
-    slot = jax.lax.rem(step, jnp.int32(_STAGES))
-    head = jax.lax.rem(step, jnp.int32(plan.num_heads))
+  def slot_of(head):
+    return jax.lax.rem(head, jnp.int32(_STAGES))
+
+  def start(head):
+    slot = slot_of(head)
     for source, array in zip(sources(head), arrays, strict=True):
       plgpu.copy_gmem_to_smem(source, array.at[slot], full.at[slot])
 
-  for step in range(min(_STAGES, plan.steps)):
-    start(jnp.int32(step))
+  for head in range(min(_STAGES, plan.num_heads)):
+    start(jnp.int32(head))
 
-  def sweep(first, body, carry):
-    """Runs body(head, tiles, carry) for all heads, from that step on."""
+  def sweep(body, carry, *, back=False):
+    """Runs body(head, tiles, carry) for all heads.
+
+    Args:
+      body: see above.
+      carry: of the first head.
+      back: from the last head to the first, after a sweep to the last.
+    """
 
     def run(step, carry):
-      slot = jax.lax.rem(step, jnp.int32(_STAGES))
-      plgpu.barrier_wait(full.at[slot])
-      carry = body(step - first, [x.at[slot] for x in arrays], carry)
+      head = plan.num_heads - 1 - step if back else step
+      following = head - _STAGES if back else head + _STAGES
+      slot = slot_of(head)
+      # Where a sweep turns, its last heads are in their slots already.
+      pl.when(not back or step >= _STAGES)(
+        lambda: plgpu.barrier_wait(full.at[slot])
+      )
+      carry = body(head, [x.at[slot] for x in arrays], carry)
       plgpu.commit_smem()  # All threads have read before TMA writes again.
-      pl.when(step + _STAGES < plan.steps)(lambda: start(step + _STAGES))
+      is_head = following >= 0 if back else following < plan.num_heads
+      pl.when(is_head)(lambda: start(following))
       return carry
 
-    return jax.lax.fori_loop(first, first + plan.num_heads, run, carry)
+    return jax.lax.fori_loop(0, plan.num_heads, run, carry)
 
   return sweep
 
 
-def _store(step, values, arrays, targets):
-  """Starts copies of a step's results, once their memory is free again."""
+def _store(head, values, arrays, targets):
+  """Starts copies of a head's results, once their memory is free again."""
   plgpu.wait_smem_to_gmem(_STAGES - 1, wait_read_only=True)
-  slot = jax.lax.rem(step, jnp.int32(_STAGES))
+  slot = jax.lax.rem(head, jnp.int32(_STAGES))
   for value, array in zip(values, arrays, strict=True):
     array.at[slot][...] = value.astype(array.dtype)
   plgpu.commit_smem()
@@ -197,7 +209,7 @@ def _forward_kernel(x_ref, angles_ref, scale_ref, *refs, plan):
     x = _read(refs[:2])
     return total + _row_dots(x, x)
 
-  total = None if plan.given else sweep(0, add_squares, _zeros())
+  total = None if plan.given else sweep(add_squares, _zeros())
   inverse = _inverse_root(plan, own, total)
 
   def write(head, refs, carry):
@@ -208,7 +220,7 @@ def _forward_kernel(x_ref, angles_ref, scale_ref, *refs, plan):
     _store(head, (a * cos - b * sin, b * cos + a * sin), results, targets)
     return carry
 
-  sweep(plan.steps - plan.num_heads, write, ())
+  sweep(write, (), back=not plan.given)
   plgpu.wait_smem_to_gmem(0)
 
 
@@ -244,7 +256,7 @@ def _backward_kernel(x_ref, d_out_ref, angles_ref, scale_ref, *refs, plan):
 
   total, dot = None, _zeros()
   if not plan.given:
-    total, dot = sweep(0, add_sums, (_zeros(), dot))
+    total, dot = sweep(add_sums, (_zeros(), dot))
   inverse = _inverse_root(plan, own, total)
   cubed = -0.5 * inverse * inverse * inverse
   pull = dot * cubed * (2 / (plan.num_heads * plan.head_dim))
@@ -269,7 +281,7 @@ def _backward_kernel(x_ref, d_out_ref, angles_ref, scale_ref, *refs, plan):
     _store(head, (*d_x, *d_scale), results, targets)
     return dot
 
-  dot = sweep(plan.steps - plan.num_heads, write, dot)
+  dot = sweep(write, dot, back=not plan.given)
   for d_square_ref in d_squares:
     own[2][...] = dot * cubed
     plgpu.commit_smem()

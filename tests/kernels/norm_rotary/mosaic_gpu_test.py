@@ -21,7 +21,7 @@ simulated, RACE = hopper_simulator.simulated, hopper_simulator.RACE
 @simulated
 @pytest.mark.parametrize(
   ("shape", "given"),
-  [((1, 70, 3, 64), False), ((2, 9, 3, 128), True), ((1, 1, 1, 128), False)],
+  [((1, 70, 5, 64), False), ((2, 9, 3, 128), True), ((1, 1, 1, 128), False)],
 )
 def test_ragged_rows_and_no_race(simulator, capfd, shape, given):
   comparison.check(
