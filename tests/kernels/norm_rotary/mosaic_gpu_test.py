@@ -35,11 +35,11 @@ def test_the_simulator_sees_a_race(simulator, capfd, monkeypatch):
   """A tile that is freed before its reads are ordered before TMA's writes."""
   monkeypatch.setattr(plgpu, "commit_smem", lambda: None)
   x, scale, angles, *_ = comparison.draw((1, 8, 3, 64), "bfloat16")
-  out = mosaic_gpu.forward(
-    x, scale, angles, num_heads=3, eps=comparison.EPS, interpret=simulator
-  )
-  jax.block_until_ready(out)
-  assert RACE in capfd.readouterr().out
+  with hopper_simulator.a_race(capfd):
+    out = mosaic_gpu.forward(
+      x, scale, angles, num_heads=3, eps=comparison.EPS, interpret=simulator
+    )
+    jax.block_until_ready(out)
 
 
 @pytest.mark.parametrize("given", [False, True])
