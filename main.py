@@ -3,6 +3,7 @@
 python main.py --config=configs/strag.py:size=tiny --workdir=DIR
 """
 
+import logging as python_logging
 import sys
 from collections.abc import Sequence
 
@@ -28,7 +29,8 @@ def _run(_: Sequence[str]) -> int:
   from more4d_jax.training import loop
 
   if not flags.FLAGS["verbosity"].present:
-    logging.set_verbosity(logging.WARNING)
+    logging.set_verbosity(logging.WARNING)  # Of the libraries.
+    python_logging.getLogger("more4d_jax").setLevel(python_logging.INFO)
   try:
     experiment.run(_MODE.value, _CONFIG.value, _WORKDIR.value)
   except (errors.UserError, loop.NonFiniteLossError) as e:

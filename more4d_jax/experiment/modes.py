@@ -124,9 +124,14 @@ def prepare(task: tasks.Task) -> loop.Training:
   config = task.config
   mesh, loop_config = _mesh(config), settings.loop_config(config)
   optimizer_config = settings.optimizer_config(config)
+  dit = getattr(task.network, "dit", None)
+  if dit is not None:
+    settings.check_kernels(dit.layer, mesh)
   task.prepare()
   init = functools.partial(task.objective.init, rng.key(config.seed, "init"))
-  trained, still = paths.split(jax.eval_shape(init), task.trainable)
+  with jax.set_mesh(mesh):  # Kernels say what they choose on its devices.
+    shapes = jax.eval_shape(init)
+  trained, still = paths.split(shapes, task.trainable)
   chain = optimizer.make_optimizer(
     optimizer_config, config.num_steps, task.multipliers
   )
@@ -280,8 +285,9 @@ def finish(
     **({"trained_on": task.trained_on} if task.trained_on else {}),
   }
   # Statistics and settings too: equal weights may mean other latents.
-  facts = {**metadata, "config": dataclasses.asdict(task.network)}
+  network = settings.portable(task.network)
+  facts = {**metadata, "config": dataclasses.asdict(network)}
   metadata["identity"] = store.fingerprint(params, facts)
   metadata["steps"] = int(state.step)
   task.write_beside(trained, directory.parent)
-  store.save_network(directory, params, task.network, metadata)
+  store.save_network(directory, params, network, metadata)

@@ -7,12 +7,15 @@ import os
 import pathlib
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import ml_collections
 
 from more4d_jax import errors, partitioning
 from more4d_jax.geometry import motion
 from more4d_jax.kernels.attention import context_parallel, dispatch
 from more4d_jax.kernels.norm_rotary import dispatch as norm_rotary
+from more4d_jax.models import attention as attention_layers
 from more4d_jax.models import backbone, flow_matching
 from more4d_jax.sampling import denoising, solvers
 from more4d_jax.training import loop, optimizer
@@ -262,6 +265,43 @@ def attention(config: ml_collections.ConfigDict) -> dict[str, str]:
         f"model.{name} is {value!r}: choose one of {', '.join(known[name])}"
       )
   return found
+
+
+def check_kernels(
+  layer: attention_layers.AttentionConfig, mesh: jax.sharding.Mesh
+) -> None:
+  """Makes sure that the devices have the kernels that a config names.
+
+  Raises:
+    UserError: unless they do.
+  """
+  kind = mesh.devices.flat[0].device_kind
+  facts = layer.head_dim, jnp.dtype(layer.dtype), kind
+  for name, value, room in (
+    ("attention", layer.implementation, dispatch),
+    ("norm_rotary", layer.norm_rotary, norm_rotary),
+  ):
+    reason = room.why_not(value, *facts)
+    if reason:
+      raise errors.UserError(
+        f"model.{name} is {value!r}, which {reason}: choose auto"
+      )
+  ways, tensor = mesh.shape["context"], mesh.shape["tensor"]
+  if ways > 1:
+    # As `partitioning.partition_spec` does, all where they do not divide.
+    heads = layer.num_heads // (1 if layer.num_heads % tensor else tensor)
+    reason = context_parallel.why_not(
+      layer.context, layer.implementation, heads, ways
+    )
+    if reason:
+      raise errors.UserError(reason)
+
+
+def portable(network: Any) -> Any:
+  """A network's configuration without what suits one machine only."""
+  return replace_model(
+    network, attention="auto", context_attention="ring", norm_rotary="auto"
+  )
 
 
 def replace_model(model: Any, **changes: Any) -> Any:

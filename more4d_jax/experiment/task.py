@@ -84,7 +84,8 @@ class Task(abc.ABC):
     network = start.load(self.config, self.kind, needed=False)
     if network is None:
       return {}
-    if network.config != self.network:
+    found, wanted = map(settings.portable, (network.config, self.network))
+    if found != wanted:
       raise errors.UserError(
         f"the {self.kind} in init_from.{self.kind} was built differently from "
         "this config: use one trained with the same model fields"

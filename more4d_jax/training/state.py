@@ -88,13 +88,13 @@ def create_params(
   Raises:
     ValueError: if a loaded array has no counterpart of its shape.
   """
-  place = partitioning.shardings(mesh, jax.eval_shape(init))
-  make = jax.jit(
-    lambda: partitioning.unbox(init()),
-    out_shardings=place,
-    compiler_options=_RUNS_ONCE,
-  )
   with jax.set_mesh(mesh):
+    place = partitioning.shardings(mesh, jax.eval_shape(init))
+    make = jax.jit(
+      lambda: partitioning.unbox(init()),
+      out_shardings=place,
+      compiler_options=_RUNS_ONCE,
+    )
     params = make()
   flat = traverse_util.flatten_dict(params, sep="/")
   flat_place = traverse_util.flatten_dict(place, sep="/")

@@ -157,6 +157,54 @@ def test_unknown_attention_is_one_clear_line(name, field):
     _ = modes.make_task(config, None).network
 
 
+@pytest.mark.parametrize(
+  "fields, mesh, message",
+  [
+    ({"attention": "mosaic_tpu"}, {}, "attention is 'mosaic_tpu', which takes"),
+    ({"attention": "cudnn"}, {}, "takes NVIDIA GPUs, not cpu: choose auto"),
+    ({"norm_rotary": "mosaic_gpu"}, {}, "norm_rotary is 'mosaic_gpu', which"),
+    ({"attention": "xla"}, {"context": 2, "tensor": 4}, "ring .* 'xla'"),
+    (
+      {"context_attention": "ulysses"},
+      {"context": 4, "tensor": 2},
+      "heads of a device by 4, .* found 2 heads",
+    ),
+    ({"attention": "xla"}, {"tensor": 8}, None),
+    ({"context_attention": "ulysses"}, {"context": 4, "data": 2}, None),
+  ],
+)
+def test_kernels_that_the_devices_lack_are_one_clear_line(
+  fields, mesh, message
+):
+  config = _config("strag", "size=nano")
+  config.model.update(fields)
+  layer = modes.make_task(config, None).network.dit.layer
+  mesh = partitioning.make_mesh(
+    partitioning.MeshConfig(**(mesh or {"data": 8}))
+  )
+  if message is None:
+    settings.check_kernels(layer, mesh)
+    return
+  with pytest.raises(errors.UserError, match=message) as caught:
+    settings.check_kernels(layer, mesh)
+  assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_finished_network_does_not_name_the_kernels_of_its_machine():
+  config = _config("vism", "size=nano")
+  config.model.update(
+    {
+      "attention": "mosaic_tpu",
+      "norm_rotary": "mosaic_tpu",
+      "context_attention": "ulysses",
+    }
+  )
+  network = modes.make_task(config, None).network
+  plain = modes.make_task(_config("vism", "size=nano"), None).network
+  assert network != plain
+  assert settings.portable(network) == plain
+
+
 @pytest.mark.parametrize("alpha", ["1.0", "wide", "1,2,3"])
 def test_wrong_motion_is_one_clear_line(alpha):
   config = _config("motion_vae", "size=nano")

@@ -141,14 +141,6 @@ _ring_attention.defvjp(_ring_forward, _ring_backward)
 
 
 def _ulysses_attention(q, k, v, key_length, *, axis, **options):
-  ways, heads = jax.lax.axis_size(axis), q.shape[2]
-  if heads % ways:
-    raise ValueError(
-      f"ulysses attention divides the heads of a device by {ways}, the devices"
-      f" along {'/'.join(axis)}; found {heads} heads; set"
-      " model.context_attention to ring"
-    )
-
   def by_heads(x):
     return jax.lax.all_to_all(x, axis, 2, 1, tiled=True)
 
@@ -162,6 +154,30 @@ def _ulysses_attention(q, k, v, key_length, *, axis, **options):
     **options,
   )
   return jax.tree.map(by_tokens, outputs)
+
+
+def why_not(form: str, implementation: str, heads: int, ways: int) -> str:
+  """Returns why a form cannot run, or an empty string.
+
+  Args:
+    form: one of `FORMS`.
+    implementation: see `attention`.
+    heads: on each device.
+    ways: devices that divide the tokens.
+  """
+  if form == "ulysses" and heads % ways:
+    return (
+      f"ulysses attention divides the heads of a device by {ways}, the devices"
+      f" that divide the tokens; found {heads} heads; set"
+      " model.context_attention to ring"
+    )
+  if form == "ring" and implementation in dispatch.WITHOUT_PASSES:
+    return (
+      f"ring attention cannot use the implementation {implementation!r}, which"
+      " has no passes of its own; set model.attention to auto or blocked, or"
+      " model.context_attention to ulysses"
+    )
+  return ""
 
 
 def _validate(q, k, v, key_length, form, ways):
@@ -218,7 +234,11 @@ def attention(
     ValueError: for arguments that do not fit together or to the form.
   """
   dispatch.validate(q, k, v, None, implementation)
-  _validate(q, k, v, key_length, form, jax.lax.axis_size(axis))
+  ways = jax.lax.axis_size(axis)
+  _validate(q, k, v, key_length, form, ways)
+  reason = why_not(form, implementation, q.shape[2], ways)
+  if reason:
+    raise ValueError(reason)
   if key_length is not None:
     key_length = jnp.asarray(key_length, jnp.int32)
   scale = dispatch.scale_or_default(scale, q.shape[-1])
@@ -232,12 +252,6 @@ def attention(
       scale=scale,
       return_lse=return_lse,
       implementation=implementation,
-    )
-  if implementation in dispatch.WITHOUT_PASSES:
-    raise ValueError(
-      f"ring attention cannot use the implementation {implementation!r}, which"
-      " has no passes of its own; set model.attention to auto or blocked, or"
-      " model.context_attention to ulysses"
     )
   implementation = dispatch.resolve(implementation, q.shape[-1], q.dtype)
   ring = _Ring(axis, implementation, scale)

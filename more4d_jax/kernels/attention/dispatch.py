@@ -1,13 +1,13 @@
 """One entry to attention, and the choice of an implementation."""
 
 import functools
+import logging
 import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import logging
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
@@ -18,6 +18,7 @@ from more4d_jax.kernels.attention import (
   reference,
 )
 
+_log = logging.getLogger(__name__)
 IMPLEMENTATIONS = (
   "auto",
   "blocked",
@@ -33,6 +34,7 @@ IMPLEMENTATIONS = (
 # forming them again or by a kernel's tiles of 128 keys.
 FEW_KEYS = 64
 
+_NO_CUDA = ("cpu", "TPU")  # Starts of the kinds of other devices.
 _WITHOUT_LSE = ("cudnn", "xla")
 # Those that cannot be asked for one pass, see `run_pass`.
 WITHOUT_PASSES = ("cudnn", "reference", "xla")
@@ -74,7 +76,7 @@ def validate(
     )
   if key_length is not None:
     validate_key_length(key_length, *k.shape[:2])
-  reason = _why_not_named(implementation, q.shape[-1], q.dtype)
+  reason = why_not(implementation, q.shape[-1], q.dtype, device_kind())
   if reason:
     raise ValueError(
       f"attention implementation {implementation!r} {reason}; use 'blocked'"
@@ -138,12 +140,24 @@ def device_kind() -> str | None:
   return device.device_kind if device is not None else None
 
 
-def _why_not_named(implementation, width, dtype):
-  """Returns why a kernel that was asked for by name cannot run, or ""."""
+def why_not(
+  implementation: str,
+  width: int,
+  dtype: jax.typing.DTypeLike,
+  device_kind: str | None,
+) -> str:
+  """Returns why what was asked for by name cannot run, or an empty string.
+
+  None stands for a device that is not known, which passes.
+  """
   if implementation == "mosaic_tpu":
-    return mosaic_tpu.unsupported(width, dtype)
+    reason = mosaic_tpu.unsupported(width, dtype)
+    on_tpu = device_kind is None or device_kind.startswith("TPU")
+    return reason or ("" if on_tpu else f"takes TPUs, not {device_kind}")
   if implementation == "mosaic_gpu":
-    return mosaic_gpu.unsupported(width, dtype, device_kind())
+    return mosaic_gpu.unsupported(width, dtype, device_kind)
+  if implementation == "cudnn" and (device_kind or "").startswith(_NO_CUDA):
+    return f"takes NVIDIA GPUs, not {device_kind}"
   return ""
 
 
@@ -188,18 +202,30 @@ def choose(
   return "blocked"
 
 
+def on_the_device(kind: str | None, *, cpu: str, gpu: str, tpu: str) -> str:
+  """Says what runs on a kind of device; on all where it is not known."""
+  if kind is None:
+    return f"{cpu} on CPU, {gpu} on GPU, {tpu} on TPU"
+  other = tpu if kind.startswith("TPU") else gpu
+  return f"{cpu if kind == 'cpu' else other} on {kind}"
+
+
 @functools.cache
-def _log_choice(tpu_reason: str, gpu_reason: str) -> None:
+def _log_choice(kind: str | None, tpu_reason: str, gpu_reason: str) -> None:
   def choice(kernel, reason):
     return f"blocked ({kernel} {reason})" if reason else kernel
 
-  logging.info(
-    "attention 'auto': reference for at most %d keys, whose weights are small;"
-    " else blocked on CPU (the fastest there, and linear in memory), %s on GPU,"
-    " %s on TPU",
+  chosen = on_the_device(
+    kind,
+    cpu="blocked (the fastest there, and linear in memory)",
+    gpu=choice("mosaic_gpu", gpu_reason or tpu_reason),
+    tpu=choice("mosaic_tpu", tpu_reason),
+  )
+  _log.info(
+    "attention 'auto': %s; reference for at most %d keys, whose weights are"
+    " small",
+    chosen,
     FEW_KEYS,
-    choice("mosaic_gpu", gpu_reason or tpu_reason),
-    choice("mosaic_tpu", tpu_reason),
   )
 
 
@@ -210,7 +236,7 @@ def resolve(
   if implementation != "auto":
     return implementation
   reason = _why_no_kernel(width, dtype)
-  _log_choice(reason, why_no_gpu_kernel(width, dtype))
+  _log_choice(device_kind(), reason, why_no_gpu_kernel(width, dtype))
   return "blocked" if reason else "auto"
 
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 import functools
+import logging
 
 import jax
 import jax.numpy as jnp
-from absl import logging
 from jaxtyping import Array, Float
 
 from more4d_jax.kernels.attention import dispatch as attention
@@ -16,6 +16,7 @@ from more4d_jax.kernels.norm_rotary import (
   reference,
 )
 
+_log = logging.getLogger(__name__)
 IMPLEMENTATIONS = ("auto", "mosaic_gpu", "mosaic_tpu", "plain", "reference")
 _ROOMS = {"mosaic_gpu": mosaic_gpu, "mosaic_tpu": mosaic_tpu, "plain": plain}
 
@@ -61,7 +62,9 @@ def validate(
       f"norm_rotary needs square of shape {(batch, rows)}, one per token; "
       f"found {square.shape}"
     )
-  reason = _why_not_named(options.implementation, width // heads, x.dtype)
+  reason = why_not(
+    options.implementation, width // heads, x.dtype, attention.device_kind()
+  )
   if reason:
     raise ValueError(
       f"norm_rotary implementation {options.implementation!r} {reason}; use "
@@ -69,12 +72,22 @@ def validate(
     )
 
 
-def _why_not_named(implementation, head_dim, dtype):
-  """Returns why a kernel that was asked for by name cannot run, or ""."""
+def why_not(
+  implementation: str,
+  head_dim: int,
+  dtype: jax.typing.DTypeLike,
+  device_kind: str | None,
+) -> str:
+  """Returns why what was asked for by name cannot run, or an empty string.
+
+  None stands for a device that is not known, which passes.
+  """
   if implementation == "mosaic_tpu":
-    return mosaic_tpu.unsupported(head_dim, dtype)
+    on_tpu = device_kind is None or device_kind.startswith("TPU")
+    reason = mosaic_tpu.unsupported(head_dim, dtype)
+    return reason or ("" if on_tpu else f"takes TPUs, not {device_kind}")
   if implementation == "mosaic_gpu":
-    return mosaic_gpu.unsupported(head_dim, dtype, attention.device_kind())
+    return mosaic_gpu.unsupported(head_dim, dtype, device_kind)
   return ""
 
 
@@ -87,15 +100,17 @@ def _why_no_kernel(head_dim, dtype):
 
 
 @functools.cache
-def _log_choice(tpu_reason: str, gpu_reason: str) -> None:
+def _log_choice(kind: str | None, tpu_reason: str, gpu_reason: str) -> None:
   def choice(kernel, reason):
     return f"plain ({kernel} {reason})" if reason else kernel
 
-  logging.info(
-    "norm_rotary 'auto': plain on CPU, %s on GPU, %s on TPU",
-    choice("mosaic_gpu", tpu_reason or gpu_reason),
-    choice("mosaic_tpu", tpu_reason),
+  chosen = attention.on_the_device(
+    kind,
+    cpu="plain",
+    gpu=choice("mosaic_gpu", tpu_reason or gpu_reason),
+    tpu=choice("mosaic_tpu", tpu_reason),
   )
+  _log.info("norm_rotary 'auto': %s", chosen)
 
 
 def _per_platform(pass_name, *args, options: Options):
@@ -175,7 +190,8 @@ def norm_rotary(
     head_dim = x.shape[-1] // max(num_heads, 1)
     reason = _why_no_kernel(head_dim, x.dtype)
     implementation = "plain" if reason else "auto"
-    _log_choice(reason, attention.why_no_gpu_kernel(head_dim, x.dtype))
+    gpu_reason = attention.why_no_gpu_kernel(head_dim, x.dtype)
+    _log_choice(attention.device_kind(), reason, gpu_reason)
   options = Options(num_heads, eps, implementation)
   validate(x, scale, angles, square, options)
   if square is not None:

@@ -150,6 +150,48 @@ def test_the_mesh_names_the_gpu():
   dispatch.validate(x, x, x, None, "mosaic_gpu")
 
 
+@pytest.mark.parametrize(
+  "kind, chosen",
+  [
+    ("cpu", "blocked (the fastest there, and linear in memory) on cpu;"),
+    ("TPU v6 lite", "mosaic_tpu on TPU v6 lite;"),
+    ("NVIDIA H200", "mosaic_gpu on NVIDIA H200;"),
+    ("NVIDIA L4", "(mosaic_gpu takes Hopper GPUs, not NVIDIA L4) on NVIDIA L4"),
+    (None, "(mosaic_gpu needs jax.set_mesh to know the GPU) on GPU"),
+  ],
+)
+def test_auto_says_once_what_it_chose_and_why(kind, chosen, caplog):
+  dispatch._log_choice.cache_clear()
+  x = like(1, 99, 2, 64, dtype="bfloat16")
+  device = kind and jax.sharding.AbstractDevice(
+    device_kind=kind, num_cores=1, platform=kind
+  )
+  mesh = jax.sharding.AbstractMesh((1,), ("data",), abstract_device=device)
+  with (
+    jax.sharding.use_abstract_mesh(mesh),
+    caplog.at_level("INFO", logger="more4d_jax"),
+  ):
+    for _ in range(2):
+      jax.eval_shape(dispatch.attention, x, x, x)
+  (line,) = [x.getMessage() for x in caplog.records]
+  assert line.startswith("attention 'auto': ") and chosen in line
+
+
+@pytest.mark.parametrize(
+  "name, kind, reason",
+  [
+    ("mosaic_tpu", "cpu", "takes TPUs, not cpu"),
+    ("mosaic_tpu", "TPU7x", ""),
+    ("mosaic_gpu", "TPU7x", "takes Hopper GPUs, not TPU7x"),
+    ("cudnn", "cpu", "takes NVIDIA GPUs, not cpu"),
+    ("cudnn", "NVIDIA L4", ""),
+    ("auto", "cpu", ""),
+  ],
+)
+def test_why_not_on_a_device(name, kind, reason):
+  assert dispatch.why_not(name, 64, jnp.bfloat16, kind) == reason
+
+
 def test_choice_that_reports_name():
   assert dispatch.choose("tpu") == "mosaic_tpu"
   assert dispatch.choose("tpu", width=96) == "blocked"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from jax.sharding import PartitionSpec as P
 
+from more4d_jax.kernels.attention import dispatch as attention
 from more4d_jax.kernels.norm_rotary import dispatch, mosaic_tpu, reference
 from tests.kernels.norm_rotary import comparison
 
@@ -61,6 +62,8 @@ def interpreted(monkeypatch):
     }
   )
   monkeypatch.setitem(dispatch._ROOMS, "mosaic_tpu", room)
+  # The mesh would say that it is not of TPUs.
+  monkeypatch.setattr(attention, "device_kind", lambda: None)
 
 
 def _on_mesh(arrays, num_heads, implementation):
