@@ -4,9 +4,10 @@
 
 A line holds milliseconds (the median of the repetitions), TFLOP/s by the count
 of the products (two forward, five backward), the share of the device's peak
-where it is known, and the compiler's temporary memory. Implementations that
-the device cannot run are reported with the reason. `--reduced` shortens the
-cases to a few tiles for a machine without an accelerator.
+in bfloat16 where it is known, and the compiler's temporary memory. What the
+device cannot run, or has no memory for, is reported with the reason.
+`--reduced` shortens the cases to a few tiles for a machine without an
+accelerator.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from more4d_jax.kernels.attention import cases, dispatch
 # Dense bfloat16 TFLOP/s that the makers state, by start of the device kind.
 PEAKS = {
   "NVIDIA H100": 989.0,
+  "NVIDIA H100 NVL": 835.0,
+  "NVIDIA H100 PCIe": 756.0,
   "NVIDIA H200": 989.0,
   "NVIDIA A100": 312.0,
   "TPU v5 lite": 197.0,
@@ -88,36 +91,72 @@ def measure(
     lines.append(line)
     try:
       compiled = jax.jit(function).lower(*arguments).compile()
+      seconds = _seconds(compiled, arguments, repetitions)
     except (ValueError, NotImplementedError, RuntimeError) as error:
       line["error"] = str(error).splitlines()[0]
       continue
-    seconds = _seconds(compiled, arguments, repetitions)
     flops = case.flops() + ("back" in name) * case.flops(backward=True)
     line["milliseconds"] = _rounded(seconds * 1e3)
     line["tflops"] = _rounded(flops / seconds / 1e12)
-    if peak(device):
+    if peak(device) and dtype == "bfloat16":
       line["share_of_peak"] = _rounded(line["tflops"] / peak(device))
     memory = compiled.memory_analysis()
     line["temporary_mib"] = _rounded(memory.temp_size_in_bytes / 2**20)
   return lines
 
 
-def main(arguments: list[str]) -> None:
-  """Prints the lines of every case that matches."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--cases", default="*/self/*/whole", help="glob")
-  parser.add_argument("--implementations", default="", help="comma-separated")
-  parser.add_argument("--dtype", default="bfloat16")
+def _parse(arguments: list[str]) -> argparse.Namespace:
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
+  parser.add_argument(
+    "--cases",
+    default="*/self/*/whole",
+    help="glob over the names of cases.py; default: %(default)s",
+  )
+  parser.add_argument(
+    "--implementations",
+    default=",".join(dispatch.IMPLEMENTATIONS),
+    help="comma-separated; default: %(default)s",
+  )
+  parser.add_argument(
+    "--dtype",
+    default="bfloat16",
+    choices=("bfloat16", "float16", "float32"),
+  )
   parser.add_argument("--repetitions", type=int, default=10)
   parser.add_argument("--reduced", action="store_true")
   flags = parser.parse_args(arguments)
-  names = flags.implementations.split(",") if flags.implementations else None
-  for name in fnmatch.filter(cases.CASES, flags.cases):
+  flags.cases = fnmatch.filter(cases.CASES, flags.cases)
+  if not flags.cases:
+    parser.error(f"--cases matches none of {', '.join(cases.CASES)}")
+  flags.implementations = flags.implementations.split(",")
+  unknown = set(flags.implementations) - set(dispatch.IMPLEMENTATIONS)
+  if unknown:
+    parser.error(f"--implementations: unknown {', '.join(sorted(unknown))}")
+  if flags.repetitions < 1:
+    parser.error("--repetitions: expected 1 or more")
+  return flags
+
+
+def main(arguments: list[str]) -> None:
+  """Prints the lines of every case that matches."""
+  flags = _parse(arguments)
+  # Kernels and tiles are chosen by the devices of the mesh.
+  mesh = jax.make_mesh(
+    (1,),
+    ("data",),
+    axis_types=(jax.sharding.AxisType.Auto,),
+    devices=jax.devices()[:1],
+  )
+  for name in flags.cases:
     case = cases.CASES[name]
     if flags.reduced:
       case = case.reduced()
-    for implementation in names or dispatch.IMPLEMENTATIONS:
-      for line in measure(case, implementation, flags.dtype, flags.repetitions):
+    for implementation in flags.implementations:
+      with jax.set_mesh(mesh):
+        lines = measure(case, implementation, flags.dtype, flags.repetitions)
+      for line in lines:
         print(json.dumps(line), flush=True)
 
 
