@@ -87,6 +87,8 @@ def _on_mesh(arrays, num_heads, implementation):
     mesh=mesh,
     in_specs=(P(None, "context", "tensor"), P("tensor"), P("context")),
     out_specs=P(None, "context", "tensor"),
+    # Interpreted, the kernel's own loops and memory carry no mesh axes. "auto"
+    # traces the real one with the check on.
     check_vma=implementation != "mosaic_tpu",
   )
 
@@ -100,7 +102,6 @@ def _on_mesh(arrays, num_heads, implementation):
 
 @pytest.mark.parametrize("implementation", ["auto", "mosaic_tpu"])
 def test_heads_divided_over_devices(interpreted, implementation):
-  # The interpreter cannot tell what varies over the mesh, the kernel can.
   arrays = comparison.draw((2, 12, 8, 64), "float32")
   found = _on_mesh(arrays, 8, implementation)
   wanted = comparison.reference_gradients(arrays, 8)
