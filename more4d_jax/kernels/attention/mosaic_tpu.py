@@ -57,14 +57,14 @@ class Tiles:
   slices_ahead: int = 8
   backward_queries: int = 1024
   backward_keys: int = 1024
-  backward_keys_at_once: int = 512
+  backward_keys_at_once: int = 384
   vmem_bytes: int = 48 << 20
 
 
 # By `device_kind` of a device; None where it is not known. Chosen by counting
 # instructions (`benchmarks/tpu_bundles.py`). The tiles of the backward pass
 # leave room for the resident gradient in 64 MiB of VMEM.
-_WIDE = Tiles(keys_at_once=512, slices_ahead=2)  # Matrix units 256 wide.
+_WIDE = Tiles(slices_ahead=3, backward_keys_at_once=512)  # Units 256 wide.
 TILES: dict[str | None, Tiles] = {
   None: Tiles(),
   "TPU v5 lite": Tiles(),
@@ -184,13 +184,15 @@ def _forward_kernel(
       for ahead, _ in slices[i + len(waiting) : i + tiles.slices_ahead]:
         waiting.append(_matmul(k_ref[ahead, :], q, _DOT_ROWS))
       v = v_ref[rows, :]
-      scores = waiting.pop(0) * (scale * unit)
+      scores = waiting.pop(0)
       if valid is not None:
         v = _keep_rows(v, slice_valid)
         scores = _keep_rows(scores, slice_valid, -jnp.inf)
       new_top = jnp.maximum(top, jnp.max(scores, axis=0, keepdims=True))
-      weights = exp(scores - new_top)
-      shrink = exp(top - new_top)
+      # Scaled afterwards: the compiler would scale before the maximum and
+      # once more, rather than keep scaled scores.
+      weights = exp((scores - new_top) * (scale * unit))
+      shrink = exp((top - new_top) * (scale * unit))
       total = shrink * total + jnp.sum(weights, axis=0, keepdims=True)
       acc = shrink * acc + _matmul(v, weights.astype(v.dtype), _DOT_COLUMNS)
       top = new_top
@@ -203,7 +205,7 @@ def _forward_kernel(
     total = total_ref[...]
     inverse = 1 / jnp.where(total > 0, total, 1)
     out_ref[...] = (acc_ref[...] * inverse).T.astype(out_ref.dtype)
-    lse = top_ref[...] / unit + jnp.log(total)
+    lse = top_ref[...] * scale + jnp.log(total)
     lse_ref[...] = jnp.where(total > 0, lse, -jnp.inf)
 
 
@@ -323,7 +325,7 @@ def forward(
     k: keys.
     v: values.
     key_length: keys at or beyond this index take no part; None means all do.
-    scale: factor on the products of queries and keys.
+    scale: positive factor on the products of queries and keys.
     tiles: upper bounds of the tiles.
     interpret: runs without a TPU, slowly; see `pl.pallas_call`.
   """

@@ -125,7 +125,7 @@ def test_every_kind_of_device_has_tiles_that_the_kernel_can_use():
   for tiles in mosaic_tpu.TILES.values():
     for rows in (tiles.queries, tiles.keys, tiles.backward_queries):
       assert rows % 128 == 0
-    assert tiles.backward_keys % tiles.backward_keys_at_once == 0
+    assert tiles.keys_at_once % 128 == tiles.backward_keys_at_once % 128 == 0
   assert mosaic_tpu.tiles_for("TPU v99") is mosaic_tpu.TILES[None]
 
 
