@@ -26,6 +26,14 @@ def test_values_and_gradients(shape, key_length, dtype):
   comparison.check(blocked, comparison.draw(shape, dtype), key_length)
 
 
+@pytest.mark.parametrize(
+  "queries, keys, key_length", [(65, 9_568, 9_567), (9_568, 65, 64)]
+)
+def test_as_many_tokens_as_the_models(queries, keys, key_length):
+  arrays = comparison.draw((1, queries, keys, 1, 128), "float32")
+  comparison.check(blocked, arrays, (key_length,))
+
+
 def test_several_blocks_with_a_ragged_last_one(monkeypatch):
   monkeypatch.setattr(blocked, "_STEP_WEIGHTS", 1)
   assert blocked.query_block(2 * 150, 150) == 64

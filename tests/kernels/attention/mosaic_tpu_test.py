@@ -78,6 +78,16 @@ def test_the_models_ragged_tails(layer):
   check(shape, "bfloat16")
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize(
+  "queries, keys, key_length",
+  [(65, 9_568, None), (65, 9_568, (9_567,)), (9_568, 65, None)],
+)
+def test_as_many_tokens_as_the_models(queries, keys, key_length, dtype):
+  tiles = mosaic_tpu.tiles_for("TPU v6 lite")
+  check((1, queries, keys, 1, 128), dtype, key_length, tiles=tiles)
+
+
 @pytest.mark.slow
 def test_one_valid_key_gives_its_value():
   """Softmax over one key: its value, whatever the query; no gradient of q."""
