@@ -68,8 +68,14 @@ class _Stopping:
       os.kill(os.getpid(), signal.SIGINT)
     return next(self._loader)
 
-  def __getattr__(self, name):
-    return getattr(self._loader, name)
+  def get_state(self):
+    return self._loader.get_state()
+
+  def set_state(self, state):
+    self._loader.set_state(state)
+
+  def close(self):
+    self._loader.close()
 
 
 def _lines(workdir):
