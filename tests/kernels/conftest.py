@@ -1,5 +1,6 @@
-"""Devices that no one has: to compile for, and simulated."""
+"""Devices to compile for, simulated ones, and a real one if there is one."""
 
+import jax
 import pytest
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
@@ -27,3 +28,17 @@ def simulator():
   gpu_callbacks.reset_gpu_interpret_mode_state()
   yield plgpu.InterpretGPUParams(detect_races=True, uninitialized_memory="nan")
   gpu_callbacks.reset_gpu_interpret_mode_state()
+
+
+@pytest.fixture
+def on_hopper():
+  """Runs the test on a Hopper GPU of this machine; skips without one."""
+  try:
+    devices = jax.devices("cuda")
+  except RuntimeError:  # What jax raises for a platform that is not there.
+    devices = []
+  found = [x for x in devices if x.compute_capability.startswith("9.")]
+  if not found:
+    pytest.skip("needs a Hopper GPU and JAX_PLATFORMS=cuda,cpu")
+  with jax.default_device(found[0]):
+    yield

@@ -151,9 +151,7 @@ def why_not(
   None stands for a device that is not known, which passes.
   """
   if implementation == "mosaic_tpu":
-    reason = mosaic_tpu.unsupported(width, dtype)
-    on_tpu = device_kind is None or device_kind.startswith("TPU")
-    return reason or ("" if on_tpu else f"takes TPUs, not {device_kind}")
+    return mosaic_tpu.unsupported(width, dtype, device_kind)
   if implementation == "mosaic_gpu":
     return mosaic_gpu.unsupported(width, dtype, device_kind)
   if implementation == "cudnn" and (device_kind or "").startswith(_NO_CUDA):
@@ -170,7 +168,7 @@ def why_not_here() -> str:
   return ""
 
 
-def _why_no_kernel(width, dtype):
+def why_no_kernel(width: int, dtype: jax.typing.DTypeLike) -> str:
   """Returns why "auto" passes over every kernel, or an empty string.
 
   What the TPU's cannot take is nothing for the GPU's either.
@@ -194,7 +192,7 @@ def choose(
   That is for more than `FEW_KEYS` keys. `attention` itself leaves the question
   to the compiler.
   """
-  if platform == "tpu" and not _why_no_kernel(width, jnp.bfloat16):
+  if platform == "tpu" and not why_no_kernel(width, jnp.bfloat16):
     return "mosaic_tpu"
   known = platform in ("cuda", "gpu") and device_kind is not None
   if known and not mosaic_gpu.unsupported(width, jnp.bfloat16, device_kind):
@@ -235,7 +233,7 @@ def resolve(
   """Replaces "auto" where the platform's kernel cannot run; logs the choice."""
   if implementation != "auto":
     return implementation
-  reason = _why_no_kernel(width, dtype)
+  reason = why_no_kernel(width, dtype)
   _log_choice(device_kind(), reason, why_no_gpu_kernel(width, dtype))
   return "blocked" if reason else "auto"
 

@@ -80,12 +80,19 @@ def tiles_for(device_kind: str | None) -> Tiles:
   return TILES.get(device_kind, TILES[None])
 
 
-def unsupported(width: int, dtype: jax.typing.DTypeLike) -> str:
-  """Returns why the kernel cannot run, or an empty string."""
+def unsupported(
+  width: int, dtype: jax.typing.DTypeLike, device_kind: str | None = None
+) -> str:
+  """Returns why the kernel cannot run, or an empty string.
+
+  None stands for a device that is not known, which passes.
+  """
   if width not in (64, 128):
     return f"takes head widths 64 and 128, not {width}"
   if dtype not in (jnp.bfloat16, jnp.float32):
     return f"takes bfloat16 and float32, not {jnp.dtype(dtype).name}"
+  if device_kind is not None and not device_kind.startswith("TPU"):
+    return f"takes TPUs, not {device_kind}"
   return ""
 
 

@@ -18,6 +18,8 @@ from more4d_jax.kernels.norm_rotary import (
 
 _log = logging.getLogger(__name__)
 IMPLEMENTATIONS = ("auto", "mosaic_gpu", "mosaic_tpu", "plain", "reference")
+# Its kernels take what attention's of the same names take.
+why_not = attention.why_not
 _ROOMS = {"mosaic_gpu": mosaic_gpu, "mosaic_tpu": mosaic_tpu, "plain": plain}
 
 
@@ -70,33 +72,6 @@ def validate(
       f"norm_rotary implementation {options.implementation!r} {reason}; use "
       "'plain'"
     )
-
-
-def why_not(
-  implementation: str,
-  head_dim: int,
-  dtype: jax.typing.DTypeLike,
-  device_kind: str | None,
-) -> str:
-  """Returns why what was asked for by name cannot run, or an empty string.
-
-  None stands for a device that is not known, which passes.
-  """
-  if implementation == "mosaic_tpu":
-    on_tpu = device_kind is None or device_kind.startswith("TPU")
-    reason = mosaic_tpu.unsupported(head_dim, dtype)
-    return reason or ("" if on_tpu else f"takes TPUs, not {device_kind}")
-  if implementation == "mosaic_gpu":
-    return mosaic_gpu.unsupported(head_dim, dtype, device_kind)
-  return ""
-
-
-def _why_no_kernel(head_dim, dtype):
-  """Returns why "auto" passes over every kernel, or an empty string.
-
-  What the TPU's cannot take is nothing for the GPU's either.
-  """
-  return attention.why_not_here() or mosaic_tpu.unsupported(head_dim, dtype)
 
 
 @functools.cache
@@ -188,7 +163,7 @@ def norm_rotary(
   angles = angles.astype(jnp.float32)
   if implementation == "auto":
     head_dim = x.shape[-1] // max(num_heads, 1)
-    reason = _why_no_kernel(head_dim, x.dtype)
+    reason = attention.why_no_kernel(head_dim, x.dtype)
     implementation = "plain" if reason else "auto"
     gpu_reason = attention.why_no_gpu_kernel(head_dim, x.dtype)
     _log_choice(attention.device_kind(), reason, gpu_reason)

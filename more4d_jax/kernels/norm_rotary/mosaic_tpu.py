@@ -21,6 +21,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float
 
+from more4d_jax.kernels.attention import mosaic_tpu as attention
+
 _LANES = 128
 _SUBLANES = 8
 _VMEM_BYTES = 64 << 20
@@ -34,14 +36,8 @@ _BACKWARD_VALUES = 5 << 16
 
 Inputs = tuple[Array, Array, Array, Array | None]
 
-
-def unsupported(head_dim: int, dtype: jax.typing.DTypeLike) -> str:
-  """Returns why the kernel cannot run, or an empty string."""
-  if head_dim not in (64, 128):
-    return f"takes head widths 64 and 128, not {head_dim}"
-  if dtype not in (jnp.bfloat16, jnp.float32):
-    return f"takes bfloat16 and float32, not {jnp.dtype(dtype).name}"
-  return ""
+# As the attention kernel that takes the results.
+unsupported = attention.unsupported
 
 
 def tile_rows(rows: int, width: int, dtype: jax.typing.DTypeLike) -> int:

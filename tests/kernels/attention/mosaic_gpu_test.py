@@ -4,8 +4,6 @@ What needs the simulator runs with jax 0.11 (make test-aot); the tests marked
 `gpu` need JAX_PLATFORMS=cuda,cpu and a Hopper GPU.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -112,26 +110,13 @@ def test_one_table_of_tiles():
     assert mosaic_gpu.tiles_for(other) is None
 
 
-@functools.cache
-def hopper_gpu():
-  """A Hopper GPU of this machine, or None."""
-  try:
-    devices = jax.devices("cuda")
-  except RuntimeError:  # What jax raises for a platform that is not there.
-    return None
-  found = [x for x in devices if x.compute_capability.startswith("9.")]
-  return found[0] if found else None
-
-
 SHAPES = sorted({(x.queries, x.keys, x.width) for x in cases.CASES.values()})
 ODD = ((1, 1, 64), (127, 129, 64), (128, 128, 128), (129, 127, 128))
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("queries, keys, width", [*SHAPES, *ODD])
+@pytest.mark.usefixtures("on_hopper")
 def test_the_real_kernels(queries, keys, width):
-  if hopper_gpu() is None:
-    pytest.skip("needs a Hopper GPU and JAX_PLATFORMS=cuda,cpu")
-  with jax.default_device(hopper_gpu()):
-    check((2, queries, keys, 1, width))
-    check((2, queries, keys, 1, width), (keys, -(-keys // 3)))
+  check((2, queries, keys, 1, width))
+  check((2, queries, keys, 1, width), (keys, -(-keys // 3)))

@@ -163,7 +163,7 @@ def test_a_mesh_that_the_partitioner_divides_gets_no_kernel():
     (8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)
   )
   with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-    reason = dispatch._why_no_kernel(128, jnp.bfloat16)
+    reason = attention.why_no_kernel(128, jnp.bfloat16)
   assert "inside shard_map over the mesh axis 'data'" in reason
 
 

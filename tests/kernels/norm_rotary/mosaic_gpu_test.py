@@ -4,8 +4,6 @@ What needs the simulator runs with jax 0.11 (make test-aot); the tests marked
 `gpu` need JAX_PLATFORMS=cuda,cpu and a Hopper GPU.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import pytest
@@ -74,25 +72,12 @@ def test_says_what_it_cannot_take():
   assert "Hopper GPUs, not NVIDIA B200" in reason
 
 
-@functools.cache
-def hopper_gpu():
-  """A Hopper GPU of this machine, or None."""
-  try:
-    devices = jax.devices("cuda")
-  except RuntimeError:  # What jax raises for a platform that is not there.
-    return None
-  found = [x for x in devices if x.compute_capability.startswith("9.")]
-  return found[0] if found else None
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize(
   "shape",
   [(1, 9568, 12, 128), (1, 10304, 40, 128), (2, 129, 3, 64), (1, 1, 1, 128)],
 )
+@pytest.mark.usefixtures("on_hopper")
 def test_the_real_kernels(shape, given):
-  if hopper_gpu() is None:
-    pytest.skip("needs a Hopper GPU and JAX_PLATFORMS=cuda,cpu")
-  with jax.default_device(hopper_gpu()):
-    comparison.check(mosaic_gpu, shape, "bfloat16", given=given)
+  comparison.check(mosaic_gpu, shape, "bfloat16", given=given)
