@@ -24,7 +24,8 @@ import zstandard
 from jaxtyping import Float, Float32
 
 from data_pipelines.procedural import records as procedural
-from more4d_jax.data import codec, depth_codec, records, track_codec
+from more4d_jax.data import records
+from more4d_jax.data.codec import array_codec, depth_codec, track_codec
 
 MILD = {"pixels": 0.15, "depth": 0.003, "grids": (8, 16), "memory": 0.9}
 STRONG = {"pixels": 0.3, "depth": 0.005, "grids": (4, 8), "memory": 0.8}
@@ -118,9 +119,9 @@ def measure(
       tracks.astype(np.float16).tobytes()
     )
     blobs.append(blob)
-    videos.append(codec.encode_video(record.video, record.fps))
+    videos.append(array_codec.encode_video(record.video, record.fps))
     rest = len(depth_codec.encode(record.depth, 5e-4))
-    rest += len(codec.encode_mask(record.visible))
+    rest += len(array_codec.encode_mask(record.visible))
     whole = len(blob) + len(videos[-1]) + rest
     sizes.append([tracks.nbytes, len(half), len(blob), whole])
 
@@ -128,7 +129,7 @@ def measure(
     track_codec.decode_planes(blobs[i])
 
   def video_and_planes(i: int) -> None:
-    codec.decode_video(videos[i])
+    array_codec.decode_video(videos[i])
     track_codec.decode_planes(blobs[i])
 
   def whole_tracks(i: int) -> None:
@@ -171,7 +172,8 @@ def main() -> None:
     f"Records of {shape}, {flags.scenes} scenes a row, {flags.threads} "
     f"threads on {os.cpu_count()} cores, {platform.machine()}, NumPy "
     f"{np.__version__}. Tracks within 5e-4 of the first depth, depth within "
-    f"5e-4, H.264 4:4:4 crf {codec.VIDEO_CRF}. MB are 1e6 bytes; encoding in "
+    f"5e-4, H.264 4:4:4 crf {array_codec.VIDEO_CRF}. MB are 1e6 bytes; "
+    "encoding in "
     f"CPU seconds; the last three columns are records a second (and a CPU "
     f"second of one thread). Load average at the start: "
     f"{os.getloadavg()[0]:.1f}.",

@@ -21,8 +21,8 @@ import time
 
 import numpy as np
 
-from more4d_jax.checkpoints import convert, revert
-from more4d_jax.checkpoints.name_maps import dit, table
+from more4d_jax.name_maps import dit, table
+from more4d_jax.published import convert, revert
 
 # Wan2.1-Fun-V1.1-14B-InP.
 _SIZES = {

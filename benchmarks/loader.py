@@ -23,7 +23,8 @@ import numpy as np
 from array_record.python import array_record_module
 
 from data_pipelines.procedural import records as procedural
-from more4d_jax.data import codec, loader, records, source, transforms
+from more4d_jax.data import loader, record_directory, records, transforms
+from more4d_jax.data.codec import array_codec
 
 SIZES = {"17x64x96": (17, 64, 96), "49x368x512": (49, 368, 512)}
 _READ = 1024
@@ -34,7 +35,7 @@ _PER_SHARD = 100
 def planes(item: records.EncodedRecord) -> dict[str, np.ndarray]:
   """The factors of the tracks, and the video."""
   factors = item.track_planes().padded(num_planes=24, num_points=4096)
-  return {**factors, "video": codec.decode_video(item.fields["video"])}
+  return {**factors, "video": array_codec.decode_video(item.fields["video"])}
 
 
 EXAMPLES: dict[str, Callable[[Any], dict[str, Any]]] = {
@@ -48,14 +49,16 @@ EXAMPLES: dict[str, Callable[[Any], dict[str, Any]]] = {
 def write(directory: pathlib.Path, entries: list[bytes]) -> None:
   """A data set of one shard."""
   directory.mkdir()
-  (path,) = source.shard_paths(directory, "train", 1)
-  source.write_shard(path, entries)
+  (path,) = record_directory.shard_paths(directory, "train", 1)
+  record_directory.write_shard(path, entries)
   splits = [{"name": "train", "shardLengths": [str(len(entries))]}]
-  (directory / source.INFO_FILE).write_text(json.dumps({"splits": splits}))
+  (directory / record_directory.INFO_FILE).write_text(
+    json.dumps({"splits": splits})
+  )
 
 
 def speed(
-  opened: source.RecordSource,
+  opened: record_directory.RecordSource,
   transform: Callable[[Any], dict[str, Any]],
   threads: int,
   seconds: float,
@@ -85,13 +88,17 @@ def speeds(
   for (name, (frames, height, width)), count in zip(SIZES.items(), counts):
     options = procedural.RecordOptions(frames, height, width, views=0)
     entries = [
-      source.serialise(records.encode(procedural.make_record(seed, options)))
+      record_directory.serialise(
+        records.encode(procedural.make_record(seed, options))
+      )
       for seed in range(count)
     ]
     write(root / name, entries)
-    paths = source.shard_paths(root / name, "train", 1) * (_READ // count)
+    paths = record_directory.shard_paths(root / name, "train", 1) * (
+      _READ // count
+    )
     # Many, because grain shuffles a handful of records slowly.
-    opened = source.RecordSource(paths, [count] * len(paths))
+    opened = record_directory.RecordSource(paths, [count] * len(paths))
     for kind, transform in EXAMPLES.items():
       wall, cpu = speed(opened, transform, threads, seconds)
       yield f"| {name} | {kind} | {wall:.1f} | {cpu:.1f} |"
@@ -114,7 +121,7 @@ def memory(root: pathlib.Path, count: int, threads: int) -> str:
   """Reads many records and compares sizes of the process."""
   options = procedural.RecordOptions(5, 32, 48, light=True)
   fields = records.encode(procedural.make_record(0, options))
-  entry = source.serialise({**fields, "padding": bytes(_PADDING)})
+  entry = record_directory.serialise({**fields, "padding": bytes(_PADDING)})
   path = root / "padded"
   writer = array_record_module.ArrayRecordWriter(
     str(path), "group_size:1,zstd:1"
@@ -123,7 +130,7 @@ def memory(root: pathlib.Path, count: int, threads: int) -> str:
     writer.write(entry)
   writer.close()
   shards = count // _PER_SHARD
-  opened = source.RecordSource([path] * shards, [_PER_SHARD] * shards)
+  opened = record_directory.RecordSource([path] * shards, [_PER_SHARD] * shards)
   config = loader.LoaderConfig(2, threads=threads, num_epochs=1)
   made = loader.make_loader(opened, number, config)
   sizes, start, total = [], time.perf_counter(), 0

@@ -22,8 +22,9 @@ from more4d_jax import (
   rng,
 )
 from more4d_jax import scene as scene_lib
-from more4d_jax.checkpoints import lora_files, lora_formats, store
+from more4d_jax.checkpoints import store
 from more4d_jax.geometry import camera_paths, visibility
+from more4d_jax.lora import dialects, requests
 from more4d_jax.sampling import networks, sample_strag, sample_vism
 
 ImageLike = str | os.PathLike[str] | np.ndarray | PIL.Image.Image
@@ -330,23 +331,23 @@ class Pipeline:
 def load(
   checkpoint: str | os.PathLike[str],
   overrides: loaded.Overrides | None = None,
-  loras: Sequence[lora_files.Request] = (),
+  loras: Sequence[requests.Request] = (),
 ) -> Pipeline:
   """Reads a checkpoint directory made by `more4d bundle`.
 
   Args:
     checkpoint: the directory with `model.json`.
     overrides: sampler settings that differ from the checkpoint's.
-    loras: merged into its transformers; `lora_files.parse` reads them.
+    loras: merged into its transformers; `requests.parse` reads them.
 
   Raises:
     UserError: if it is no bundle, or a damaged one, or a LoRA does not fit.
   """
   own = [
-    lora_files.Request(kind, path.name, lora_formats.load(path), 1.0)
+    requests.Request(kind, path.name, dialects.load(path), 1.0)
     for kind, path in store.loras_of(checkpoint).items()
   ]
-  found = lora_files.apply(store.load_bundle(checkpoint), [*own, *loras])
+  found = requests.apply(store.load_bundle(checkpoint), [*own, *loras])
   return Pipeline(found, pathlib.Path(checkpoint).name, overrides)
 
 

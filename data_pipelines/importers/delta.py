@@ -12,7 +12,7 @@ import functools
 import pathlib
 from collections.abc import Sequence
 
-from data_pipelines.importers import dense_pickle, media, sources
+from data_pipelines.importers import dense_pickle, media, source_files
 from data_pipelines.importers import scene as scene_lib
 
 ABOUT = "folders with dense_3d_track.pkl or NAME_dt3d_pred.pkl"
@@ -22,9 +22,9 @@ _SUFFIX = "_dt3d_pred"
 
 def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
   """One unit per pickle."""
-  files = sources.files(paths, (".pkl",))
+  files = source_files.files(paths, (".pkl",))
   names = [_name(path) for path in files]
-  return list(zip(map(str, files), sources.labels(files, names)))
+  return list(zip(map(str, files), source_files.labels(files, names)))
 
 
 def _name(path: pathlib.Path) -> str:
@@ -37,13 +37,13 @@ def _name(path: pathlib.Path) -> str:
 def _read(
   path: pathlib.Path, name: str, settings: scene_lib.Settings
 ) -> scene_lib.Scene:
-  sources.check_size(path, settings.max_member_bytes)
-  content = sources.unpickled(path)
+  source_files.check_size(path, settings.max_member_bytes)
+  content = source_files.unpickled(path)
   video, caption = None, None
   film = _video(path, settings.videos)
   if film is not None:
     video = functools.partial(media.read_video, film, settings.max_video_values)
-    caption = sources.caption(film.with_suffix(".txt"))
+    caption = source_files.caption(film.with_suffix(".txt"))
   return dense_pickle.scene_of(
     content,
     dense_pickle.Source(
@@ -52,7 +52,7 @@ def _read(
   )
 
 
-found = sources.one_per_unit(_read)
+found = source_files.one_per_unit(_read)
 
 
 def _video(path: pathlib.Path, videos: str | None) -> pathlib.Path | None:

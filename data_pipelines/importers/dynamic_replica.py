@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from data_pipelines.importers import geometry, media, sources
+from data_pipelines.importers import geometry, media, source_files
 from data_pipelines.importers import scene as scene_lib
 from more4d_jax import errors
 
@@ -34,7 +34,7 @@ _FPS = 30.0
 def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
   """One unit per sequence: annotation file, its name and its left frames."""
   units = []
-  for path in sources.files(paths, (".jgz",)):
+  for path in source_files.files(paths, (".jgz",)):
     sequences = defaultdict(list)
     for entry in _entries(path):
       if entry.get("camera_name", "left") == "left":
@@ -59,7 +59,7 @@ def found(
 
 def _entries(path: pathlib.Path) -> list[dict[str, Any]]:
   try:
-    entries = json.loads(sources.read_gzip(path, _MAX_ANNOTATIONS))
+    entries = json.loads(source_files.read_gzip(path, _MAX_ANNOTATIONS))
     return [dict(entry) for entry in entries]
   except (ValueError, TypeError) as error:
     raise errors.UserError(f"{path} is no gzipped JSON ({error})") from error
@@ -148,8 +148,8 @@ def _tracks(
   """Tracks [T N 3], their 2D positions [T N 2], visible [T N]."""
   tracks, positions, visible = [], [], []
   for path in paths:
-    sources.check_size(path, settings.max_member_bytes)
-    content = sources.unpickled(path)
+    source_files.check_size(path, settings.max_member_bytes)
+    content = source_files.unpickled(path)
     names = ("traj_3d_world", "traj_2d", "verts_inds_vis")
     media.need(content, names, path.name)
     tracks.append(np.asarray(content["traj_3d_world"], np.float64))

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_pipelines.importers import geometry, media, plain, sources
+from data_pipelines.importers import geometry, media, plain, source_files
 from data_pipelines.importers import scene as scene_lib
 
 ABOUT = "NAME.mp4 with NAME.depth.npy and NAME.tracks.npz beside it"
@@ -62,7 +62,7 @@ def _read(
   return plain.scene_of(path, name, lifted, film, fps)
 
 
-units, found = sources.one_per_file((".mp4",), _read)
+units, found = source_files.one_per_file((".mp4",), _read)
 
 
 def _lifted(

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from data_pipelines.importers import geometry, media, sources, tfrecord
+from data_pipelines.importers import geometry, media, source_files, tfrecord
 from data_pipelines.importers import scene as scene_lib
 
 ABOUT = "tfds TFRecord files of Kubric MOVi-C, -D, -E or -F"
@@ -45,9 +45,9 @@ _KEYS = (
 
 def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
   """One unit per TFRecord file."""
-  found = [p for p in sources.files(paths, ("",)) if ".tfrecord" in p.name]
+  found = [p for p in source_files.files(paths, ("",)) if ".tfrecord" in p.name]
   names = [path.name.replace(".tfrecord", "") for path in found]
-  return list(zip(map(str, found), sources.labels(found, names)))
+  return list(zip(map(str, found), source_files.labels(found, names)))
 
 
 def found(
@@ -63,7 +63,9 @@ def found(
       yield scene_lib.Found(name, read)
   except tfrecord.DamagedError as error:
     reason = f"the file is damaged or cut off ({error})"
-    yield scene_lib.Found(path.name, functools.partial(sources.refuse, reason))
+    yield scene_lib.Found(
+      path.name, functools.partial(source_files.refuse, reason)
+    )
 
 
 def scene_of(payload: bytes, name: str) -> scene_lib.Scene:

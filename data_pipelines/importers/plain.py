@@ -25,7 +25,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_pipelines.importers import geometry, media, sources
+from data_pipelines.importers import geometry, media, source_files
 from data_pipelines.importers import scene as scene_lib
 
 ABOUT = "plain .npz files with tracks, visible, intrinsics and video"
@@ -51,7 +51,7 @@ def _read(
   return scene_of(path, name, arrays, video, float(arrays.get("fps", fps)))
 
 
-units, found = sources.one_per_file((".npz",), _read)
+units, found = source_files.one_per_file((".npz",), _read)
 
 
 def scene_of(
@@ -99,7 +99,7 @@ def scene_of(
   return scene_lib.Scene(
     name=name,
     caption=_text(arrays, "caption", "")
-    or sources.caption(path.with_suffix(".txt"))
+    or source_files.caption(path.with_suffix(".txt"))
     or "",
     source=_text(arrays, "source", path.name),
     licence=_text(arrays, "licence", "unknown"),

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipelines.importers import geometry, media, sources
+from data_pipelines.importers import geometry, media, source_files
 from data_pipelines.importers import scene as scene_lib
 
 ABOUT = "PointOdyssey scene folders with anno.npz, rgbs and depths"
@@ -30,8 +30,8 @@ _TURNED = np.array([[1.0, 0, 0, 0], [0, 0, -1, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
 
 def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
   """One unit per scene folder."""
-  folders = sources.folders(paths, _NAMES)
-  return list(zip(map(str, folders), sources.labels(folders)))
+  folders = source_files.folders(paths, _NAMES)
+  return list(zip(map(str, folders), source_files.labels(folders)))
 
 
 def _read(
@@ -61,7 +61,7 @@ def _read(
   intrinsics = geometry.from_matrix(arrays["intrinsics"], centre=0.5)
   return scene_lib.Scene(
     name=name,
-    caption=sources.caption(path / "caption.txt") or "",
+    caption=source_files.caption(path / "caption.txt") or "",
     source=f"PointOdyssey {path.parent.name}/{path.name}",
     licence="CC-BY-NC-SA-4.0",
     fps=_FPS,
@@ -77,7 +77,7 @@ def _read(
   )
 
 
-found = sources.one_per_unit(_read)
+found = source_files.one_per_unit(_read)
 
 
 def _depth(paths: list[pathlib.Path]) -> scene_lib.Frames:

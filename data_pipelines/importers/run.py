@@ -18,7 +18,7 @@ from data_pipelines.importers import conversion, kinds, report
 from data_pipelines.importers import scene as scene_lib
 from data_pipelines.trajscene import progress, shards, workers
 from more4d_jax import errors
-from more4d_jax.data import records, source
+from more4d_jax.data import record_directory, records
 
 REPORT_FILE = "report.json"
 _SHARD_BYTES = 512 << 20
@@ -198,7 +198,7 @@ def _encoded(clip: conversion.Clip, options: ImportOptions) -> bytes | None:
     return None
   name = f"{options.kind}-{clip.record.id}"
   record = dataclasses.replace(clip.record, id=name)
-  return source.serialise(records.encode(record, options.encode))
+  return record_directory.serialise(records.encode(record, options.encode))
 
 
 def _entry(
@@ -230,7 +230,9 @@ def _layout(
       size = 0
     groups[-1].append(entry["part"])
     size += entry["bytes"]
-  return list(zip(source.shard_paths(out, split, len(groups)), groups))
+  return list(
+    zip(record_directory.shard_paths(out, split, len(groups)), groups)
+  )
 
 
 def _forget_lost(out: pathlib.Path, parts: pathlib.Path, split: str) -> None:

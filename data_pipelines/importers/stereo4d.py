@@ -15,7 +15,7 @@ import pathlib
 
 import numpy as np
 
-from data_pipelines.importers import geometry, media, sources
+from data_pipelines.importers import geometry, media, source_files
 from data_pipelines.importers import scene as scene_lib
 
 ABOUT = "Stereo4D .npz files with NAME-left_rectified.mp4 beside them"
@@ -45,7 +45,7 @@ def _read(
   focal = width / 2 / math.tan(_FIELD_OF_VIEW / 2)
   return scene_lib.Scene(
     name=name,
-    caption=sources.caption(path.with_suffix(".txt")) or "",
+    caption=source_files.caption(path.with_suffix(".txt")) or "",
     source=f"Stereo4D {path.stem}",
     licence="CC-BY-4.0 annotations; video: its YouTube page",
     fps=fps or settings.fps,
@@ -61,7 +61,7 @@ def _read(
   )
 
 
-units, found = sources.one_per_file((".npz",), _read)
+units, found = source_files.one_per_file((".npz",), _read)
 
 
 def _film(path: pathlib.Path, videos: str | None) -> pathlib.Path:

@@ -13,7 +13,7 @@ import pathlib
 
 import numpy as np
 
-from data_pipelines.importers import geometry, media, sources
+from data_pipelines.importers import geometry, media, source_files
 from data_pipelines.importers import scene as scene_lib
 
 ABOUT = "result .npz files of TAPIP3D or SpatialTrackerV2"
@@ -44,7 +44,7 @@ def _read(
   depths = arrays.get("depths")
   return scene_lib.Scene(
     name=name,
-    caption=sources.caption(path.with_suffix(".txt")) or "",
+    caption=source_files.caption(path.with_suffix(".txt")) or "",
     source=f"TAPIP3D or SpatialTrackerV2 {path.name}",
     licence="unknown: that of the video",
     fps=settings.fps,
@@ -60,7 +60,7 @@ def _read(
   )
 
 
-units, found = sources.one_per_file((".npz",), _read)
+units, found = source_files.one_per_file((".npz",), _read)
 
 
 def _video(video: np.ndarray) -> np.ndarray:

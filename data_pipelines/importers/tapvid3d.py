@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_pipelines.importers import geometry, media, sources
+from data_pipelines.importers import geometry, media, source_files
 from data_pipelines.importers import scene as scene_lib
 
 ABOUT = "TAPVid-3D .npz files"
@@ -51,7 +51,7 @@ def _read(
 
   return scene_lib.Scene(
     name=name,
-    caption=sources.caption(path.with_suffix(".txt")) or "",
+    caption=source_files.caption(path.with_suffix(".txt")) or "",
     source=f"TAPVid-3D {path.parent.name}/{path.name}",
     licence=_LICENCE,
     fps=_FPS,
@@ -67,4 +67,4 @@ def _read(
   )
 
 
-units, found = sources.one_per_file((".npz",), _read)
+units, found = source_files.one_per_file((".npz",), _read)

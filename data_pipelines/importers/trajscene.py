@@ -17,7 +17,12 @@ import zlib
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from data_pipelines.importers import dense_pickle, media, sources, tar_stream
+from data_pipelines.importers import (
+  dense_pickle,
+  media,
+  source_files,
+  tar_stream,
+)
 from data_pipelines.importers import scene as scene_lib
 
 ABOUT = "TrajScene-60K archives <range>.tar.gz, or folders of them"
@@ -33,9 +38,9 @@ _BROKEN = (tar_stream.DamagedError, EOFError, zlib.error, gzip.BadGzipFile)
 
 def units(paths: Sequence[str]) -> list[tuple[str, ...]]:
   """One unit per archive."""
-  found = sources.files(paths, (".tar.gz", ".tgz", ".tar"))
+  found = source_files.files(paths, (".tar.gz", ".tgz", ".tar"))
   names = [path.name.split(".")[0] for path in found]
-  return list(zip(map(str, found), sources.labels(found, names)))
+  return list(zip(map(str, found), source_files.labels(found, names)))
 
 
 def found(
@@ -64,7 +69,7 @@ def found(
       yield _found(stem, name, parts, settings)
   for name, reason in refused.items():
     label = f"{stem}-{name}" if name else path.name
-    yield scene_lib.Found(label, functools.partial(sources.refuse, reason))
+    yield scene_lib.Found(label, functools.partial(source_files.refuse, reason))
 
 
 def _opened(path: pathlib.Path) -> IO[bytes]:
@@ -130,7 +135,7 @@ def _read(
     caption = None
     if "caption" in parts:
       caption = parts["caption"].read().decode(errors="replace").strip()
-    content = sources.unpickled(parts["tracks"].name)
+    content = source_files.unpickled(parts["tracks"].name)
     video = functools.partial(
       media.read_video, parts["video"], settings.max_video_values
     )

@@ -7,7 +7,7 @@ and evaluations name its seeds.
 import dataclasses
 from collections.abc import Mapping
 
-from data_pipelines.procedural import (
+from data_pipelines.procedural.subjects import (
   animals,
   birds,
   drafts,

@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from data_pipelines.procedural import rendering, scenes, tracking
+from data_pipelines.procedural import scenes
+from data_pipelines.procedural.rendering import shading, tracking
 from more4d_jax.data import records
 
 SOURCE = "procedural"
@@ -57,7 +58,7 @@ def _views(scene, count):
   views = []
   for number in range(count):
     camera = scene.other_camera(number)
-    video = rendering.Renderer(scene.world, camera).video()
+    video = shading.Renderer(scene.world, camera).video()
     poses = _relative(scene, camera.stage_from_camera)
     views.append(records.View(poses, video.frames))
   return tuple(views)
@@ -79,7 +80,7 @@ def make_record(
     ValueError: unknown kind, negative seed or an empty size.
   """
   scene = scenes.make_scene(seed, scene_options(options), motion_seed)
-  renderer = rendering.Renderer(scene.world, scene.camera)
+  renderer = shading.Renderer(scene.world, scene.camera)
   video = renderer.video(1 if options.light else None)
   tracks, visible = tracking.track(renderer, video.depth[0], video.number[0])
   numbers = np.array([p.object_number for p in scene.world.items], np.uint8)

@@ -4,17 +4,15 @@ import dataclasses
 
 import numpy as np
 
-from data_pipelines.procedural import (
-  cameras,
-  catalogue,
+from data_pipelines.procedural import catalogue, randomness
+from data_pipelines.procedural.rendering import cameras, shading
+from data_pipelines.procedural.stage import (
+  appearance,
   clutter,
-  drafts,
-  looks,
-  randomness,
-  rendering,
-  stage,
+  shots,
   surroundings,
 )
+from data_pipelines.procedural.subjects import drafts
 
 KINDS = catalogue.FIRST.kinds
 MIXTURE = catalogue.FIRST.mixture
@@ -58,9 +56,9 @@ class Scene:
   seed: int
   kind: str
   caption: str
-  world: rendering.World
+  world: shading.World
   camera: cameras.Camera
-  shot: stage.Shot
+  shot: shots.Shot
   fps: float
 
   def first_from_stage(self) -> np.ndarray:
@@ -74,7 +72,7 @@ class Scene:
       number: other numbers give other paths.
     """
     rng = randomness.generator(self.seed, f"view {number}")
-    poses = stage.moving_poses(rng, self.shot, self.camera.num_frames, 1.2)
+    poses = shots.moving_poses(rng, self.shot, self.camera.num_frames, 1.2)
     return dataclasses.replace(self.camera, stage_from_camera=poses)
 
 
@@ -101,9 +99,9 @@ def _surroundings(rng, version, shot, frames):
   reach = shot.subject[2]
   if version.rich:
     return surroundings.make(rng, reach, frames)
-  room = looks.make_room(rng, reach, frames)
-  sun = looks.make_sun(rng)
-  return surroundings.Surroundings(room, sun, rendering.DAYLIGHT, "")
+  room = appearance.make_room(rng, reach, frames)
+  sun = appearance.make_sun(rng)
+  return surroundings.Surroundings(room, sun, shading.DAYLIGHT, "")
 
 
 def make_scene(
@@ -132,7 +130,7 @@ def make_scene(
   frames = options.frames
   rng = randomness.generator(seed, "stage")
   size = (options.height, options.width)
-  shot = stage.make_shot(rng, size, kind.area, kind.rise)
+  shot = shots.make_shot(rng, size, kind.area, kind.rise)
   around = _surroundings(rng, version, shot, frames)
   hidden_seed = seed if motion_seed is None else motion_seed
   draft = kind.build(drafts.Draws.of(seed, hidden_seed), shot, frames)
@@ -145,12 +143,12 @@ def make_scene(
   )
   rng = randomness.generator(seed, "camera")
   if rng.random() < kind.moving_camera:
-    poses = stage.moving_poses(rng, shot, frames)
+    poses = shots.moving_poses(rng, shot, frames)
   else:
-    poses = stage.still_poses(shot, frames)
+    poses = shots.still_poses(shot, frames)
   camera = cameras.Camera(shot.intrinsics, options.height, options.width, poses)
   items = (around.room, *draft.items, *still.items)
-  world = rendering.World(items, around.sun, around.light)
+  world = shading.World(items, around.sun, around.light)
   fps = max(frames - 1, 1) / CLIP_SECONDS
   caption = draft.sentence
   for phrase in (still.phrase, around.phrase):

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines.trajscene import generation
-from more4d_jax.data import records, source
+from more4d_jax.data import record_directory, records
 
 FEATURES_FILE = "features.json"
 _VERSION = f"{records.SCHEMA_VERSION}.0.0"
@@ -132,13 +132,13 @@ def write_metadata(
   """
   template = tfds.core.ShardedFileTemplate(
     data_dir=directory,
-    dataset_name=source.DATASET_NAME,
+    dataset_name=record_directory.DATASET_NAME,
     split=split,
     filetype_suffix="array_record",
   )
   info = tfds.core.DatasetInfo(
     builder=tfds.core.DatasetIdentity(
-      name=source.DATASET_NAME,
+      name=record_directory.DATASET_NAME,
       version=tfds.core.Version(_VERSION),
       data_dir=os.fspath(directory),
       module_name="",

@@ -22,7 +22,7 @@ from PIL import Image
 
 from data_pipelines.trajscene import shards
 from more4d_jax import errors
-from more4d_jax.data import source
+from more4d_jax.data import record_directory
 
 CAPTION_QUESTION = (
   "These are frames of one video, in order of time. Say in one or two plain "
@@ -69,7 +69,7 @@ def requests(
   """
   if frames < 1:
     raise errors.UserError(f"frames is {frames}; expected at least 1")
-  opened = source.open_records(records, split)
+  opened = record_directory.open_records(records, split)
   make = _caption_request if ask == "caption" else _judge_request
   lines = [
     json.dumps(make(opened[number], frames)) for number in range(len(opened))

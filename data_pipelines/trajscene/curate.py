@@ -24,7 +24,7 @@ from data_pipelines.trajscene import (
   workers,
 )
 from more4d_jax import errors
-from more4d_jax.data import records, source
+from more4d_jax.data import record_directory, records
 
 LINES_FILE = "curation.jsonl"
 _TASK = 16  # Records that a worker measures in one go.
@@ -98,11 +98,11 @@ def begin(
   """Thresholds, and what decides the files."""
   shards.check_split(options.new_split)
   limits = curation_filters.thresholds(options.settings)
-  opened = source.open_records(options.records, options.split)
+  opened = record_directory.open_records(options.records, options.split)
   identity = {
     "curated": {
       "thresholds": [f"{name}={limit}" for name, limit in limits.items()],
-      "records_digest": _digest(opened.directory / source.INFO_FILE),
+      "records_digest": _digest(opened.directory / record_directory.INFO_FILE),
       "captions_digest": _digest(options.captions),
       "verdicts_digest": _digest(options.verdicts),
     },
@@ -113,7 +113,7 @@ def begin(
 
 def tasks(options: CurateOptions) -> list[tuple[int, int]]:
   """Ranges of records, each measured in one go."""
-  count = len(source.open_records(options.records, options.split))
+  count = len(record_directory.open_records(options.records, options.split))
   starts = range(0, count, _TASK)
   return [(start, min(start + _TASK, count)) for start in starts]
 
@@ -122,7 +122,7 @@ def measure_range(
   options: CurateOptions, start: int, stop: int
 ) -> list[dict[str, Any]]:
   """Measures of records, with their `id` and `index`."""
-  opened = source.open_records(options.records, options.split)
+  opened = record_directory.open_records(options.records, options.split)
   lines = []
   for index in range(start, stop):
     record = opened[index].decode()
@@ -172,14 +172,16 @@ def plan(
       f"none of the {len(lines)} records would be kept ({table} refused); "
       f"change thresholds with --threshold NAME=NUMBER"
     )
-  opened = source.open_records(options.records, options.split)
+  opened = record_directory.open_records(options.records, options.split)
   stored = sum(
     p.stat().st_size for p in opened.directory.glob("*array_record*")
   )
   mean = max(1, stored // len(opened))
   size = int(min(_SHARD_RECORDS, max(1, _SHARD_BYTES // mean)))
   groups = [kept[start : start + size] for start in range(0, len(kept), size)]
-  names = source.shard_paths(options.out, options.new_split, len(groups))
+  names = record_directory.shard_paths(
+    options.out, options.new_split, len(groups)
+  )
   return list(zip(names, groups))
 
 
@@ -195,7 +197,7 @@ def copy_shard(
   captions = {}
   if options.captions is not None:
     captions = captioning.captions_in(options.captions)
-  opened = source.open_records(options.records, options.split)
+  opened = record_directory.open_records(options.records, options.split)
 
   def entries():
     for place in places:
@@ -204,9 +206,9 @@ def copy_shard(
       caption = captions.get(fields["id"].decode())
       if caption is not None:
         fields = records.with_caption(fields, caption)
-      yield source.serialise(fields)
+      yield record_directory.serialise(fields)
 
-  source.write_shard(path, entries())
+  record_directory.write_shard(path, entries())
 
 
 def finish(

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from data_pipelines.trajscene import generation, progress, shards, workers
-from more4d_jax.data import records, source
+from more4d_jax.data import record_directory, records
 
 _TASK_VALUES = 2e6  # Track points in a worker's task: about a second.
 _SHARD_VALUES = 5e8  # Track points in a shard: 0.1 to 1 GB.
@@ -86,7 +86,7 @@ def _run(
   generate: Generate,
 ) -> None:
   ranges = shard_ranges(options)
-  paths = source.shard_paths(out, options.split, len(ranges))
+  paths = record_directory.shard_paths(out, options.split, len(ranges))
   there = {int(path.name) for path in parts.iterdir() if path.name.isdigit()}
   missing, tasks = {}, []
   for number, (path, places) in enumerate(zip(paths, ranges)):
@@ -135,7 +135,7 @@ def _make_parts(
 ) -> tuple[int, int]:
   """Returns the shard and how many of its records were made."""
   for place in places:
-    entry = source.serialise(records.encode(generate(place, scenes)))
+    entry = record_directory.serialise(records.encode(generate(place, scenes)))
     shards.write_file(pathlib.Path(parts, f"{place:08d}"), entry)
   return shard, len(places)
 

@@ -17,7 +17,8 @@ from typing import Any
 
 from data_pipelines.trajscene import builder
 from more4d_jax import errors
-from more4d_jax.data import codec, records, source
+from more4d_jax.data import record_directory, records
+from more4d_jax.data.codec import array_codec
 
 MANIFEST_FILE = "manifest.json"
 _PARTS = "parts"
@@ -113,7 +114,7 @@ def pack(path: pathlib.Path, parts: Sequence[pathlib.Path]) -> None:
     UserError: a part is damaged; it is deleted.
     OSError: the shard could not be written.
   """
-  source.write_shard(path, (_checked(part) for part in parts))
+  record_directory.write_shard(path, (_checked(part) for part in parts))
   for part in parts:
     part.unlink()
 
@@ -140,12 +141,12 @@ def finish(
     suffix=".incomplete", prefix="metadata.", dir=out
   ) as staged:
     builder.write_metadata(out, split, lengths, sum(sizes), staged)
-    for name in (builder.FEATURES_FILE, source.INFO_FILE):
+    for name in (builder.FEATURES_FILE, record_directory.INFO_FILE):
       os.replace(pathlib.Path(staged, name), out / name)
   manifest = {
     **identity,
     "schema_version": records.SCHEMA_VERSION,
-    "codec_version": codec.VERSION,
+    "codec_version": array_codec.VERSION,
     "shards": [
       {
         "file": path.name,
@@ -163,8 +164,8 @@ def finish(
 def _checked(part: pathlib.Path) -> bytes:
   entry = part.read_bytes()
   try:
-    records.verify(source.deserialise(entry))
-  except (codec.DamagedError, ValueError) as error:
+    records.verify(record_directory.deserialise(entry))
+  except (array_codec.DamagedError, ValueError) as error:
     part.unlink()
     raise errors.UserError(
       f"{part} was damaged ({error}) and is deleted; run the command again"

@@ -11,7 +11,8 @@ from PIL import Image, ImageDraw
 from data_pipelines.trajscene import projection
 from more4d_jax import errors
 from more4d_jax import scene as scene_lib
-from more4d_jax.data import codec, records, source
+from more4d_jax.data import record_directory, records
+from more4d_jax.data.codec import array_codec
 
 _PANEL_HEIGHT = 192  # Pixels, at least; small grids are magnified.
 _TRAILS = 16  # Tracks drawn across the width of a panel.
@@ -49,7 +50,7 @@ def show(
     raise errors.UserError(
       f"{out}: expected an output file ending in .mp4 or .html"
     )
-  opened = source.open_records(directory, split)
+  opened = record_directory.open_records(directory, split)
   if not 0 <= first < len(opened) or count < 1:
     raise errors.UserError(
       f"expected --first of 0 to {len(opened) - 1} and --count of at least 1, "
@@ -126,7 +127,7 @@ def _film(opened, numbers) -> bytes:
   ]
   film = np.concatenate(padded, axis=1)
   film = film[:, : film.shape[1] // 2 * 2, : film.shape[2] // 2 * 2]
-  return codec.encode_video(
+  return array_codec.encode_video(
     np.ascontiguousarray(film), fps, pixel_format="yuv420p"
   )
 

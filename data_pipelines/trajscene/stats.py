@@ -11,7 +11,7 @@ import numpy as np
 
 from data_pipelines.trajscene import progress, projection, record_checks
 from more4d_jax import errors
-from more4d_jax.data import records, source
+from more4d_jax.data import record_directory, records
 
 _MOVING = 0.01  # Of the first-frame depth, over the whole clip.
 _QUANTILES = (0.0, 0.1, 0.5, 0.9, 1.0)
@@ -93,7 +93,7 @@ def stats(
   """
   if plots is not None:
     _check_plots(pathlib.Path(plots))
-  opened = source.open_records(directory, split)
+  opened = record_directory.open_records(directory, split)
   if limit is not None and limit < 1:
     raise errors.UserError(f"limit is {limit}; expected at least 1")
   count = min(limit or len(opened), len(opened))

@@ -13,7 +13,7 @@ from data_pipelines.trajscene import (
 )
 from data_pipelines.trajscene import shards as files
 from more4d_jax import errors
-from more4d_jax.data import records, source
+from more4d_jax.data import record_directory, records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,9 +47,9 @@ def validate(
   Raises:
     UserError: there is no data set that could be checked.
   """
-  names = source.split_lengths(directory)
+  names = record_directory.split_lengths(directory)
   opened = {
-    name: source.open_records(directory, name)
+    name: record_directory.open_records(directory, name)
     for name in ([split] if split is not None else sorted(names))
   }
   root = next(iter(opened.values())).directory
@@ -115,11 +115,13 @@ def _file_problems(
   listed = {
     path.name
     for name, lengths in splits.items()
-    for path in source.shard_paths(root, name, len(lengths))
+    for path in record_directory.shard_paths(root, name, len(lengths))
   }
   problems += [
-    f"{path}: not one of the shards that {source.INFO_FILE} counts"
-    for path in sorted(root.glob(f"{source.DATASET_NAME}-*.array_record-*"))
+    f"{path}: not one of the shards that {record_directory.INFO_FILE} counts"
+    for path in sorted(
+      root.glob(f"{record_directory.DATASET_NAME}-*.array_record-*")
+    )
     if path.name not in listed and not path.name.endswith(".incomplete")
   ]
   problems += _feature_problems(root / builder.FEATURES_FILE)
@@ -163,7 +165,7 @@ def _manifest_problems(
   for split, lengths in splits.items():
     first = 0
     for shard, length in zip(
-      source.shard_paths(root, split, len(lengths)), lengths
+      record_directory.shard_paths(root, split, len(lengths)), lengths
     ):
       held = f"{shard} (records {first} to {first + length - 1})"
       first += length
@@ -172,7 +174,7 @@ def _manifest_problems(
       elif counts[shard.name] != length:
         yield (
           f"{held}: {path.name} counts {counts[shard.name]} records, "
-          f"{source.INFO_FILE} {length}"
+          f"{record_directory.INFO_FILE} {length}"
         )
       elif files.file_digest(shard) != digests[shard.name]:
         yield f"{held}: checksum differs from {path.name}"

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import arrays, headers
+from more4d_jax.checkpoints import array_trees, headers
 from more4d_jax.models import backbone, rotary_order
 
 
@@ -18,8 +18,8 @@ def upgraded(
   """A network's parameters in today's order of rotated values.
 
   Args:
-    params: path -> numpy array or `arrays.StoredArray`, of the network's own
-      directory.
+    params: path -> numpy array or `array_trees.StoredArray`, of the
+      network's own directory.
     config: of the network.
     written: format of its header.
   """
@@ -40,8 +40,8 @@ def upgraded(
 
 
 def _half_split(
-  value: np.ndarray | arrays.StoredArray, head_dim: int
-) -> np.ndarray | arrays.StoredArray:
+  value: np.ndarray | array_trees.StoredArray, head_dim: int
+) -> np.ndarray | array_trees.StoredArray:
   if isinstance(value, np.ndarray):
     return rotary_order.half_split(value, head_dim)
 

@@ -23,13 +23,13 @@ import numpy as np
 
 from more4d_jax import errors
 from more4d_jax.checkpoints import (
-  arrays,
+  array_trees,
   configurations,
   headers,
   older_formats,
   weight_files,
 )
-from more4d_jax.checkpoints.name_maps import matching
+from more4d_jax.name_maps import matching
 
 KINDS = ("video_vae", "depth", "motion_vae", "strag", "vism")
 PARAMS = "params"
@@ -150,13 +150,13 @@ def save_params(directory: pathlib.Path, params: Any) -> None:
 
   Args:
     directory: of the network.
-    params: nested dict of arrays without boxes; see `arrays.save`.
+    params: nested dict of arrays without boxes; see `array_trees.save`.
   """
-  arrays.save(directory / PARAMS, params)
+  array_trees.save(directory / PARAMS, params)
 
 
 def save_carried(
-  directory: pathlib.Path, tensors: Mapping[str, arrays.LazyArray]
+  directory: pathlib.Path, tensors: Mapping[str, array_trees.LazyArray]
 ) -> None:
   """Keeps published tensors as they are, to be given back."""
   weight_files.write_safetensors(directory / CARRIED, tensors)
@@ -231,7 +231,7 @@ def load_network(
   params: dict[str, Any] = {}
   if "parts" not in header:
     try:
-      flat = matching.flatten(arrays.load(path / PARAMS))
+      flat = matching.flatten(array_trees.load(path / PARAMS))
     except WEIGHT_ERRORS as error:
       raise damaged(path / PARAMS, error) from error
     params = matching.unflatten(

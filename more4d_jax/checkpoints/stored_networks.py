@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from more4d_jax.checkpoints import (
-  arrays,
+  array_trees,
   configurations,
   older_formats,
   store,
@@ -31,8 +31,8 @@ class StoredNetwork:
   kind: str
   config: Any
   metadata: dict[str, Any]
-  params: Mapping[str, arrays.StoredArray]
-  carried: Mapping[str, arrays.LazyArray]
+  params: Mapping[str, array_trees.StoredArray]
+  carried: Mapping[str, array_trees.LazyArray]
   parts: Mapping[str, dict[str, Any]]
 
 
@@ -43,12 +43,12 @@ def open_network(directory: str | os.PathLike[str]) -> StoredNetwork:
   config = configurations.from_json(
     configurations.classes()[header["kind"]], header["config"]
   )
-  params: dict[str, arrays.StoredArray] = {}
-  carried: dict[str, arrays.LazyArray] = {}
+  params: dict[str, array_trees.StoredArray] = {}
+  carried: dict[str, array_trees.LazyArray] = {}
   parts: dict[str, dict[str, Any]] = {}
   if "parts" not in header:
     try:
-      params = arrays.open_stored(path / store.PARAMS)
+      params = array_trees.open_stored(path / store.PARAMS)
     except store.WEIGHT_ERRORS as error:
       raise store.damaged(path / store.PARAMS, error) from error
     params = older_formats.upgraded(params, config, header["format"])

@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 
 from more4d_jax import errors, pickles
-from more4d_jax.checkpoints import arrays
+from more4d_jax.checkpoints import array_trees
 
 _SUFFIXES = (".safetensors", ".pth", ".bin", ".torch", ".pt")
 _INDEX = ".index.json"
@@ -55,7 +55,7 @@ class Weights:
   """
 
   path: pathlib.Path
-  tensors: Mapping[str, arrays.LazyArray]
+  tensors: Mapping[str, array_trees.LazyArray]
   config: Mapping[str, Any]
 
   @property
@@ -128,9 +128,9 @@ def open_weights(path: pathlib.Path) -> Weights:
   return Weights(path, tensors, config)
 
 
-def _open_shards(index: pathlib.Path) -> dict[str, arrays.LazyArray]:
+def _open_shards(index: pathlib.Path) -> dict[str, array_trees.LazyArray]:
   places = _shards(index)
-  tensors: dict[str, arrays.LazyArray] = {}
+  tensors: dict[str, array_trees.LazyArray] = {}
   for name in sorted(set(places.values())):
     file = index.parent / name
     if not file.is_file():
@@ -147,7 +147,7 @@ def _open_shards(index: pathlib.Path) -> dict[str, arrays.LazyArray]:
   return tensors
 
 
-def _open_safetensors(path: pathlib.Path) -> dict[str, arrays.LazyArray]:
+def _open_safetensors(path: pathlib.Path) -> dict[str, array_trees.LazyArray]:
   with path.open("rb") as file:
     start = file.read(8)
     length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
@@ -178,7 +178,7 @@ def _open_safetensors(path: pathlib.Path) -> dict[str, arrays.LazyArray]:
 
 def _facts(
   facts: Mapping[str, Any], path: pathlib.Path, base: int
-) -> tuple[arrays.LazyArray, int]:
+) -> tuple[array_trees.LazyArray, int]:
   """A tensor and where it ends in the file."""
   dtype = _DTYPES[facts["dtype"]]
   shape = tuple(int(n) for n in facts["shape"])
@@ -192,10 +192,10 @@ def _facts(
       raise errors.UserError(f"{path} became shorter while it was read")
     return data.view(dtype).reshape(shape)
 
-  return arrays.LazyArray(shape, dtype, read), base + stop
+  return array_trees.LazyArray(shape, dtype, read), base + stop
 
 
-def _open_torch(path: pathlib.Path) -> dict[str, arrays.LazyArray]:
+def _open_torch(path: pathlib.Path) -> dict[str, array_trees.LazyArray]:
   found = pickles.read_lazily(path)
   while isinstance(found, Mapping):
     inner = [k for k in _WRAPPERS if isinstance(found.get(k), Mapping)]
@@ -210,13 +210,13 @@ def _open_torch(path: pathlib.Path) -> dict[str, arrays.LazyArray]:
       "weights"
     )
   return {
-    str(name): arrays.LazyArray(value.shape, value.dtype, value.read)
+    str(name): array_trees.LazyArray(value.shape, value.dtype, value.read)
     for name, value in found.items()
   }
 
 
 def write_safetensors(
-  path: pathlib.Path, tensors: Mapping[str, arrays.LazyArray]
+  path: pathlib.Path, tensors: Mapping[str, array_trees.LazyArray]
 ) -> None:
   """Writes a safetensors file, one tensor in memory at a time.
 
@@ -247,7 +247,7 @@ def write_safetensors(
 
 
 def remembering_last(
-  tensors: Mapping[str, arrays.LazyArray],
+  tensors: Mapping[str, array_trees.LazyArray],
 ) -> Callable[[str], np.ndarray]:
   """Reads tensors by name; asking again for the last one reads nothing."""
   last: dict[str, np.ndarray] = {}
@@ -262,7 +262,7 @@ def remembering_last(
 
 
 def dtypes_of(
-  tensors: Mapping[str, arrays.LazyArray], names: Iterable[str]
+  tensors: Mapping[str, array_trees.LazyArray], names: Iterable[str]
 ) -> dict[str, list[str]]:
   """Name of a type -> the tensors of that type."""
   found: dict[str, list[str]] = {}

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import tyro
 
-from more4d_jax.checkpoints import assembly, revert
-from more4d_jax.checkpoints import convert as conversion
+from more4d_jax.published import assembly, revert
+from more4d_jax.published import convert as conversion
 
 
 def convert(

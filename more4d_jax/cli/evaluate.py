@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from more4d_jax import errors, evaluate_bundle, pipeline
-from more4d_jax.checkpoints import lora_files
 from more4d_jax.cli import sampling_flags
 from more4d_jax.data import transforms
+from more4d_jax.lora import requests
 
 Figures = dict[str, float]
 
@@ -97,9 +97,9 @@ def evaluate(
     raise errors.UserError(
       f"expected a directory for {out}, found none: make it first"
     )
-  loras = lora_files.parse(lora)
+  loras = requests.parse(lora)
   for request in loras:
-    print(lora_files.describe(request), flush=True)
+    print(requests.describe(request), flush=True)
   pipe = pipeline.load(checkpoint, sampling.overrides(), loras)
   options = evaluate_bundle.Options(seed, batch)
   run = _Run(pipe, options, videos)

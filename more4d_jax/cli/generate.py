@@ -13,11 +13,11 @@ import numpy as np
 
 from more4d_jax import depth_sources, errors, inputs, pipeline
 from more4d_jax import scene as scene_lib
-from more4d_jax.checkpoints import lora_files
 from more4d_jax.cli import jobs as jobs_lib
 from more4d_jax.cli import sampling_flags
 from more4d_jax.evaluation import scene_checks
 from more4d_jax.geometry import camera_paths
+from more4d_jax.lora import requests
 from more4d_jax.viewing import export, video
 
 CAMERAS = "static,orbit_left_90,forward,circular,x_moving"
@@ -73,9 +73,9 @@ def generate(
   _check_out(out)
   for job in jobs:  # Every mistake is found before a network is read.
     _read(job)
-  loras = lora_files.parse(lora)
+  loras = requests.parse(lora)
   for request in loras:
-    print(lora_files.describe(request), flush=True)
+    print(requests.describe(request), flush=True)
   loaded = pipeline.load(checkpoint, changes, loras)
   kinds = ["video_vae", "motion_vae", "strag", "vism"]
   for kind in [*kinds, *(["depth"] if any(not j.depth for j in jobs) else [])]:

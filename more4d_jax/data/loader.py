@@ -19,12 +19,16 @@ import numpy as np
 from absl import flags, logging
 
 from more4d_jax import errors
-from more4d_jax.data import reading
+from more4d_jax.data import damaged_records
 
 POSITION = "global_next_index"
 
 
-Source, Example, Transform = reading.Source, reading.Example, reading.Transform
+Source, Example, Transform = (
+  damaged_records.Source,
+  damaged_records.Example,
+  damaged_records.Transform,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Loader:
 
   def __next__(self) -> dict[str, np.ndarray]:
     batch = dict(next(self._iterator))
-    for note in filter(None, batch.pop(reading.NOTE).tolist()):
+    for note in filter(None, batch.pop(damaged_records.NOTE).tolist()):
       self._count(note.decode(errors="replace"))
     return batch
 
@@ -141,7 +145,7 @@ def make_loader(
   """
   _check(source, config)
   dataset = _order(len(source), config)
-  dataset = dataset.random_map(reading.Reader(source, transform))
+  dataset = dataset.random_map(damaged_records.Reader(source, transform))
   multiprocessing_options = None
   if config.workers:
     if not flags.FLAGS.is_parsed():
@@ -180,7 +184,7 @@ def batches_in_order(
 
   def example(index: int) -> Example:
     rng = np.random.default_rng(index)
-    return reading.apply(transform, source[index], rng)
+    return damaged_records.apply(transform, source[index], rng)
 
   with futures.ThreadPoolExecutor(threads) as pool:
     starts = range(0, len(source), batch)

@@ -15,11 +15,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from more4d_jax import errors
-from more4d_jax.data import (
-  codec,
+from more4d_jax.data import schema
+from more4d_jax.data.codec import (
+  array_codec,
+  compound_fields,
   depth_codec,
-  parts,
-  schema,
   track_codec,
   track_planes,
 )
@@ -77,7 +77,7 @@ class EncodeOptions:
 
   tracks_tolerance: float | None = 5e-4
   depth_tolerance: float | None = 5e-4
-  video_crf: int = codec.VIDEO_CRF
+  video_crf: int = array_codec.VIDEO_CRF
   pixel_format: Literal["yuv444p", "yuv420p"] = "yuv444p"
 
 
@@ -86,7 +86,7 @@ REAL = EncodeOptions(video_crf=18, pixel_format="yuv420p")
 """For filmed videos, whose colours were halved before."""
 
 
-class VersionError(codec.DamagedError):
+class VersionError(array_codec.DamagedError):
   """A record of another schema version."""
 
 
@@ -141,7 +141,7 @@ class EncodedRecord:
       raise errors.UserError(
         f"{self.where} has {error}; make or import these records again"
       ) from error
-    except codec.DamagedError as error:
+    except array_codec.DamagedError as error:
       raise errors.DamagedRecordError(
         f"{self.where} is damaged ({error}); copy or make that file again"
       ) from error
@@ -174,7 +174,7 @@ def encode(
     "world_from_camera",
     "segmentation",
   ):
-    fields[name] = codec.encode_array(getattr(record, name))
+    fields[name] = array_codec.encode_array(getattr(record, name))
   fields["video"] = film(record.video)
   fields["depth"] = depth_codec.encode(record.depth, options.depth_tolerance)
   fields["tracks"] = fields["visible"] = fields["points"] = b""
@@ -182,13 +182,15 @@ def encode(
     fields["tracks"] = track_codec.encode(
       record.tracks, record.intrinsics, options.tracks_tolerance
     )
-    fields["visible"] = codec.encode_mask(record.visible)
+    fields["visible"] = array_codec.encode_mask(record.visible)
   else:
-    fields["points"] = parts.encode_points(
+    fields["points"] = compound_fields.encode_points(
       record.points, options.tracks_tolerance
     )
-  fields["views"] = parts.encode_views(record.views, film)
-  fields["renderings"] = parts.encode_renderings(record.renderings, film)
+  fields["views"] = compound_fields.encode_views(record.views, film)
+  fields["renderings"] = compound_fields.encode_renderings(
+    record.renderings, film
+  )
   fields["header"] = _encode_header(record, options, fields)
   return fields
 
@@ -247,13 +249,13 @@ def read_header(fields: Mapping[str, bytes]) -> dict[str, Any]:
     header = json.loads(text)
     version = header["schema_version"]
   except (KeyError, TypeError, ValueError) as error:
-    raise codec.DamagedError("no readable header") from error
+    raise array_codec.DamagedError("no readable header") from error
   if version != SCHEMA_VERSION:
     raise VersionError(
       f"schema version {version}, this program reads {SCHEMA_VERSION}"
     )
   if checksum != [_checksum(text)]:
-    raise codec.DamagedError("header: checksum differs")
+    raise array_codec.DamagedError("header: checksum differs")
   return header
 
 
@@ -277,7 +279,7 @@ def _encode_film(
   pixel_format: str,
 ) -> bytes:
   even = not (video.shape[1] % 2 or video.shape[2] % 2)
-  return codec.encode_video(
+  return array_codec.encode_video(
     video, fps, crf, pixel_format if even else "yuv444p"
   )
 
@@ -288,7 +290,7 @@ def _encode_header(
   frames, height, width = record.shape
   header = {
     "schema_version": SCHEMA_VERSION,
-    "codec_version": codec.VERSION,
+    "codec_version": array_codec.VERSION,
     "frames": frames,
     "height": height,
     "width": width,
@@ -321,11 +323,11 @@ def _field(
     return None
   decoder = bytes.decode if name in _TEXTS else _DECODERS.get(name)
   try:
-    value = (decoder or codec.decode_array)(blob)
-  except (codec.DamagedError, UnicodeDecodeError) as error:
-    raise codec.DamagedError(f"{name}: {error}") from error
+    value = (decoder or array_codec.decode_array)(blob)
+  except (array_codec.DamagedError, UnicodeDecodeError) as error:
+    raise array_codec.DamagedError(f"{name}: {error}") from error
   if name == "video" and len(value) != header["video_frames"]:
-    raise codec.DamagedError(
+    raise array_codec.DamagedError(
       f"video: {len(value)} frames, the header says {header['video_frames']}"
     )
   return value
@@ -341,8 +343,8 @@ def _tracks(
     return None
   try:
     return track_codec.decode(blob, frames)
-  except codec.DamagedError as error:
-    raise codec.DamagedError(f"tracks: {error}") from error
+  except array_codec.DamagedError as error:
+    raise array_codec.DamagedError(f"tracks: {error}") from error
 
 
 def _track_planes(fields: Mapping[str, bytes]) -> track_planes.TrackPlanes:
@@ -353,19 +355,21 @@ def _blob(
   fields: Mapping[str, bytes], header: Mapping[str, Any], name: str
 ) -> bytes:
   if name not in fields:
-    raise codec.DamagedError(f"{name}: missing")
+    raise array_codec.DamagedError(f"{name}: missing")
   blob = fields[name]
   if zlib.crc32(blob) != header["crc32"].get(name):
-    raise codec.DamagedError(f"{name}: checksum differs")
+    raise array_codec.DamagedError(f"{name}: checksum differs")
   return blob
 
 
 _DECODERS = {
-  schema.FIRST_FRAME: lambda blob: codec.decode_video(blob, num_frames=1)[0],
+  schema.FIRST_FRAME: lambda blob: array_codec.decode_video(blob, num_frames=1)[
+    0
+  ],
   schema.FIRST_DEPTH: lambda blob: depth_codec.decode(blob, first_only=True)[0],
   "depth": depth_codec.decode,
-  "video": codec.decode_video,
-  "points": parts.decode_points,
-  "views": parts.decode_views,
-  "renderings": parts.decode_renderings,
+  "video": array_codec.decode_video,
+  "points": compound_fields.decode_points,
+  "views": compound_fields.decode_views,
+  "renderings": compound_fields.decode_renderings,
 }

@@ -12,7 +12,7 @@ from typing import Any
 import ml_collections
 
 from more4d_jax import errors
-from more4d_jax.data import loader, source
+from more4d_jax.data import loader, record_directory
 
 _EDGE = 1 << 16  # Bytes of each end of a file that enter a fingerprint.
 
@@ -77,7 +77,7 @@ def open_sets(
       "expected directories of records in data.records, found none: add "
       "--config.data.records=DIR (make them with `more4d data make`)"
     )
-  records = Joined([source.open_records(name) for name in names])
+  records = Joined([record_directory.open_records(name) for name in names])
   count = len(records)
   held = directories(config.held_out)
   kept = count if held else count - config.num_held_out
@@ -89,7 +89,9 @@ def open_sets(
   limit = min(config.limit or kept, kept)
   training = Selected(records, range(limit))
   if held:
-    return training, Joined([source.open_records(name) for name in held])
+    return training, Joined(
+      [record_directory.open_records(name) for name in held]
+    )
   if config.num_held_out:
     return training, Selected(records, range(kept, count))
   return training, training
@@ -123,7 +125,7 @@ def parts(config: ml_collections.ConfigDict) -> tuple[loader.Part, ...]:
   left = len(open_sets(config)[0])
   found = []
   for name, weight in zip(names, weights):
-    size = min(len(source.open_records(name)), left)
+    size = min(len(record_directory.open_records(name)), left)
     if not size:
       raise errors.UserError(
         f"no record of {name} is trained on, data.limit and data.num_held_out "

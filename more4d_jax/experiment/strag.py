@@ -123,12 +123,12 @@ class STraGTask(tasks.Task):
 
   def _cache(self, name: str, records: loader.Source) -> tasks.DataSet:
     """Latents of records, made when missing."""
-    from data_pipelines import cache_latents
+    from more4d_jax.conditions import cache, latents
 
     base, motion = self._base(), self._motion_vae
     stats = latent_stats.LatentStats.from_json(base.metadata["latent_stats"])
     encode = functools.partial(
-      jax.jit(cache_latents.encode_scenes, static_argnames="normalisation"),
+      jax.jit(latents.encode_scenes, static_argnames="normalisation"),
       networks.Bound(
         jax.device_put(base.params), video_vae.VideoVAE(base.config), stats
       ),
@@ -137,7 +137,7 @@ class STraGTask(tasks.Task):
       ),
       normalisation=settings.normalisation(self.config),
     )
-    job = cache_latents.CacheJob(
+    job = cache.CacheJob(
       root=tasks.cache_root(self.config, self.workdir),
       kind=f"strag-{name}",
       fingerprint={
@@ -147,8 +147,8 @@ class STraGTask(tasks.Task):
         **self.size,
       },
     )
-    transform = cache_latents.SceneExample(self.options(), self.tokenizer)
-    parts = cache_latents.build(
+    transform = latents.SceneExample(self.options(), self.tokenizer)
+    parts = cache.build(
       job, records, transform, lambda batch: encode(batch=batch)
     )
     return tasks.DataSet(sources.Joined(parts), tasks.cached)

@@ -10,11 +10,12 @@ import jax
 import numpy as np
 
 from more4d_jax import errors, pipeline
-from more4d_jax.checkpoints import lora_formats, store
+from more4d_jax.checkpoints import store
 from more4d_jax.data import loader
 from more4d_jax.evaluation import video_metrics
 from more4d_jax.experiment import settings, sources, start
 from more4d_jax.experiment import task as tasks
+from more4d_jax.lora import dialects
 from more4d_jax.models import latent_stats, video_vae, vism
 from more4d_jax.models import lora as lora_model
 from more4d_jax.sampling import networks
@@ -132,7 +133,7 @@ class ViSMTask(tasks.Task):
     """Writes the LoRA with the original's names."""
     if self.lora is not None and jax.process_index() == 0:
       found = self._trained_lora(params)
-      lora_formats.save(workdir / _LORA_FILE, found, "original")
+      dialects.save(workdir / _LORA_FILE, found, "original")
 
   def _stats(self) -> latent_stats.LatentStats:
     found = self._video_vae.metadata["latent_stats"]
@@ -140,18 +141,18 @@ class ViSMTask(tasks.Task):
 
   def _cache(self, name: str, records: loader.Source) -> tasks.DataSet:
     """Latents of records' films, made when missing."""
-    from data_pipelines import cache_latents, render_conditions
+    from more4d_jax.conditions import cache, rendered_views
 
     vae = self._video_vae
     encode = functools.partial(
-      jax.jit(render_conditions.encode_films),
+      jax.jit(rendered_views.encode_films),
       networks.Bound(
         jax.device_put(vae.params),
         video_vae.VideoVAE(vae.config),
         self._stats(),
       ),
     )
-    job = cache_latents.CacheJob(
+    job = cache.CacheJob(
       root=tasks.cache_root(self.config, self.workdir),
       kind=f"vism-{name}",
       fingerprint={
@@ -161,9 +162,9 @@ class ViSMTask(tasks.Task):
         **self.size,
       },
     )
-    transform = render_conditions.FilmExample(self.options(), self.tokenizer)
-    films = render_conditions.Films(records)
-    parts = cache_latents.build(job, films, transform, encode)
+    transform = rendered_views.FilmExample(self.options(), self.tokenizer)
+    films = rendered_views.Films(records)
+    parts = cache.build(job, films, transform, encode)
     return tasks.DataSet(sources.Joined(parts), tasks.cached)
 
   def _shown_records(self) -> sources.Selected:
@@ -183,7 +184,7 @@ class ViSMTask(tasks.Task):
     self, params: Any, step: int, folder: pathlib.Path
   ) -> Mapping[str, float]:
     """Completes renderings of held-out scenes and compares the holes."""
-    from data_pipelines import render_conditions
+    from more4d_jax.conditions import rendered_views
 
     if not self.config.evaluation.videos:
       return {}
@@ -193,12 +194,12 @@ class ViSMTask(tasks.Task):
         "vism": store.Network("vism", self.network, params, self.metadata({})),
       }
     )
-    example = render_conditions.FilmExample(self.options(), self.tokenizer)
+    example = rendered_views.FilmExample(self.options(), self.tokenizer)
     records = self._shown_records()
     films = [example((records[i], 0)) for i in range(len(records))]
     batch = loader.stack(films)
     rendering, coverage = jax.device_get(
-      jax.jit(render_conditions.render_batch)(batch)
+      jax.jit(rendered_views.render_batch)(batch)
     )
     rendering = np.rint(rendering * 255).astype(np.uint8)
     captions = [

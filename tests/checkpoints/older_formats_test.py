@@ -9,18 +9,12 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import (
-  assembly,
-  convert,
-  revert,
-  store,
-  stored_networks,
-  training_states,
-)
-from more4d_jax.checkpoints.name_maps import matching
+from more4d_jax.checkpoints import store, stored_networks, training_states
 from more4d_jax.models import variants
+from more4d_jax.name_maps import matching
+from more4d_jax.published import assembly, convert, revert
 from tests import nano_bundle
-from tests.checkpoints import released
+from tests.published import released
 
 _LEAVES = ("q/kernel", "q/bias", "norm_q/scale", "k/kernel", "k/bias")
 _ROTATED = {f"blocks/self_attn/{leaf}" for leaf in (*_LEAVES, "norm_k/scale")}

@@ -3,7 +3,7 @@
 import json
 
 from more4d_jax.cli import main
-from tests.checkpoints import released
+from tests.published import released
 
 
 def test_there_and_back(tmp_path, capsys):

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from more4d_jax.checkpoints import lora_formats, store
+from more4d_jax.checkpoints import store
 from more4d_jax.cli import evaluate, main
-from tests.checkpoints import lora_files_test
+from more4d_jax.lora import dialects
+from tests.lora import requests_test as lora_requests_test
 
 
 def test_bounds_in_both_directions():
@@ -45,8 +46,8 @@ def test_mistakes(nano_checkpoint, capsys, more, words):
 def test_all_figures_of_a_nano_checkpoint(nano_checkpoint, tmp_path, capsys):
   out = tmp_path / "figures.json"
   dit = store.load_network(nano_checkpoint / "vism").params["dit"]
-  made = lora_files_test.random_lora(dit)
-  lora_formats.save(tmp_path / "l.safetensors", made, "comfyui")
+  made = lora_requests_test.random_lora(dit)
+  dialects.save(tmp_path / "l.safetensors", made, "comfyui")
   status = main.main(
     [
       "evaluate", "--checkpoint", str(nano_checkpoint), "--out", str(out),

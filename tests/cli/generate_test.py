@@ -8,10 +8,11 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from more4d_jax import scene as scene_lib
-from more4d_jax.checkpoints import lora_formats, store
+from more4d_jax.checkpoints import store
 from more4d_jax.cli import main
+from more4d_jax.lora import dialects
 from more4d_jax.viewing import video
-from tests.checkpoints import lora_files_test
+from tests.lora import requests_test as lora_requests_test
 
 
 @pytest.fixture
@@ -38,8 +39,8 @@ def test_one_picture_end_to_end(nano_checkpoint, photo, tmp_path, capsys):
   depth[0, :4] = np.nan
   np.save(tmp_path / "depth.npy", depth)
   dit = store.load_network(nano_checkpoint / "vism").params["dit"]
-  made = lora_files_test.random_lora(dit)
-  lora_formats.save(tmp_path / "l.safetensors", made, "comfyui")
+  made = lora_requests_test.random_lora(dit)
+  dialects.save(tmp_path / "l.safetensors", made, "comfyui")
   status = _generate(
     nano_checkpoint, out, photo,
     "--prompt", "a ball rolls to the left", "--camera", "static,x_moving",

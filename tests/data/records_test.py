@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from more4d_jax import errors
-from more4d_jax.data import codec, depth_codec, records, track_codec
+from more4d_jax.data import records
+from more4d_jax.data.codec import array_codec, depth_codec, track_codec
 from tests.data import scenes
 
 EXACT = records.EncodeOptions(tracks_tolerance=None, depth_tolerance=None)
@@ -78,12 +79,14 @@ def test_same_record_same_bytes():
 
 
 def test_a_video_that_lost_a_frame_is_noticed(monkeypatch):
-  whole = codec.encode_video
+  whole = array_codec.encode_video
   monkeypatch.setattr(
-    codec, "encode_video", lambda video, *rest: whole(video[:-1], *rest)
+    array_codec, "encode_video", lambda video, *rest: whole(video[:-1], *rest)
   )
   fields = records.encode(scenes.record())
-  with pytest.raises(codec.DamagedError, match="4 frames, the header says 5"):
+  with pytest.raises(
+    array_codec.DamagedError, match="4 frames, the header says 5"
+  ):
     records.decode(fields, ("video",))
 
 
@@ -171,10 +174,10 @@ def test_damage_names_the_field_and_the_place(name):
     damaged.decode()
   assert name in str(caught.value)
   assert "\n" not in str(caught.value)
-  with pytest.raises(codec.DamagedError, match=name):
+  with pytest.raises(array_codec.DamagedError, match=name):
     records.verify(damaged.fields)
   del damaged.fields[name]
-  with pytest.raises(codec.DamagedError, match=name):
+  with pytest.raises(array_codec.DamagedError, match=name):
     records.decode(damaged.fields)
 
 
@@ -184,7 +187,9 @@ def test_another_schema_version_is_refused(version):
   header = fields["header"].replace(
     b'"schema_version": 2', b'"schema_version": %d' % version
   )
-  with pytest.raises(codec.DamagedError, match=f"schema version {version}"):
+  with pytest.raises(
+    array_codec.DamagedError, match=f"schema version {version}"
+  ):
     records.decode({**fields, "header": header})
   there = records.EncodedRecord({**fields, "header": header}, "record 7 (file)")
   with pytest.raises(errors.UserError) as caught:

@@ -13,8 +13,9 @@ transformers = pytest.importorskip(
 
 import torch
 
-from more4d_jax.checkpoints import convert, store
+from more4d_jax.checkpoints import store
 from more4d_jax.models.encoders import depth
+from more4d_jax.published import convert
 from tests.reference import agreement
 
 pytestmark = pytest.mark.torch

@@ -14,8 +14,8 @@ diffusers = pytest.importorskip(
 
 import torch
 
-from more4d_jax.checkpoints.name_maps import dit, matching
 from more4d_jax.models import backbone
+from more4d_jax.name_maps import dit, matching
 from tests.reference import agreement
 
 pytestmark = pytest.mark.torch

@@ -11,10 +11,10 @@ transformers = pytest.importorskip(
 
 import torch
 
-from more4d_jax.checkpoints.name_maps import image as image_names
-from more4d_jax.checkpoints.name_maps import matching
-from more4d_jax.checkpoints.name_maps import text as text_names
 from more4d_jax.models.encoders import image, text
+from more4d_jax.name_maps import image as image_names
+from more4d_jax.name_maps import matching
+from more4d_jax.name_maps import text as text_names
 from tests.reference import agreement
 
 pytestmark = pytest.mark.torch

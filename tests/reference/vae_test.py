@@ -13,8 +13,8 @@ diffusers = pytest.importorskip(
 
 import torch
 
-from more4d_jax.checkpoints.name_maps import matching, vae
 from more4d_jax.models import video_vae
+from more4d_jax.name_maps import matching, vae
 from tests.reference import agreement
 
 pytestmark = pytest.mark.torch

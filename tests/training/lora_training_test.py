@@ -9,8 +9,9 @@ from flax import traverse_util
 from configs import vism
 from data_pipelines.trajscene import generation, make
 from more4d_jax import errors
-from more4d_jax.checkpoints import lora_formats, store
+from more4d_jax.checkpoints import store
 from more4d_jax.experiment import modes
+from more4d_jax.lora import dialects
 from more4d_jax.models import lora, variants
 from more4d_jax.training import paths
 from more4d_jax.training import step as steps
@@ -59,7 +60,7 @@ def test_only_the_lora_is_trained_and_it_acts_as_if_merged(tmp_path):
   assert abs(float(without) - float(value)) > 1e-2 * float(value)
 
   task.write_beside(jax.device_get(params), tmp_path)
-  found = lora_formats.load(tmp_path / "lora.safetensors")
+  found = dialects.load(tmp_path / "lora.safetensors")
   assert found.style == "original"
   weighted = [lora.Weighted(found.lora)]
   ours, _ = lora.merge(jax.device_get(frozen["dit"]), weighted, _HEAD_DIM)
@@ -130,7 +131,7 @@ def test_a_run_leaves_a_merged_network_and_its_lora(run, tmp_path):
   base = store.load_network(tmp_path / "vism" / "model").params
   made = store.load_network(tmp_path / "run" / "model")
   assert made.config == _task().network
-  found = lora_formats.load(tmp_path / "run" / "lora.safetensors").lora
+  found = dialects.load(tmp_path / "run" / "lora.safetensors").lora
   assert max(np.abs(pair.up).max() for pair in found.modules.values()) > 1e-4
   merged, _ = lora.merge(base["dit"], [lora.Weighted(found)], _HEAD_DIM)
   jax.tree.map(np.testing.assert_array_equal, made.params["dit"], merged)

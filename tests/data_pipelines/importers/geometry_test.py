@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.importers import run
-from more4d_jax.data import records, source
+from more4d_jax.data import record_directory, records
 from tests.data_pipelines.importers import layouts, worlds
 
 WIDE = (worlds.WIDTH / 2) / math.tan(math.radians(30))
@@ -64,7 +64,7 @@ def imported(kind, folder, **options):
       **{"encode": EXACT, **options},
     )
   )
-  opened = source.open_records(folder.parent / "out")
+  opened = record_directory.open_records(folder.parent / "out")
   return [opened[i].decode() for i in range(len(opened))], made
 
 

@@ -8,12 +8,12 @@ import zipfile
 import numpy as np
 import pytest
 
-from data_pipelines.importers import kinds, media, run, scene, sources
+from data_pipelines.importers import kinds, media, run, scene, source_files
 from data_pipelines.trajscene import shards
 from data_pipelines.trajscene import validate as validating
 from more4d_jax import errors
 from more4d_jax.cli import main
-from more4d_jax.data import source
+from more4d_jax.data import record_directory
 from tests.data_pipelines.importers import (
   geometry_test,
   layouts,
@@ -285,7 +285,7 @@ def test_video_larger_than_the_limit_is_refused(tmp_path):
 
 def test_alike_names_get_their_folders(tmp_path):
   paths = [tmp_path / "x" / "a.npz", tmp_path / "y" / "a.npz", tmp_path / "b"]
-  assert sources.labels(paths) == ["x-a", "y-a", "b"]
+  assert source_files.labels(paths) == ["x-a", "y-a", "b"]
 
 
 def test_two_scenes_of_one_name_keep_two_ids(tmp_path):
@@ -294,4 +294,4 @@ def test_two_scenes_of_one_name_keep_two_ids(tmp_path):
     layouts.plain(tmp_path / "source" / folder, worlds.make())
   found, _ = geometry_test.imported("npz", tmp_path / "source")
   assert [record.id for record in found] == ["npz-x-scene", "npz-y-scene"]
-  assert len(source.open_records(tmp_path / "out")) == 2
+  assert len(record_directory.open_records(tmp_path / "out")) == 2

@@ -10,14 +10,14 @@ from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
 from data_pipelines.importers import tfrecord
-from more4d_jax.data import codec
+from more4d_jax.data.codec import array_codec
 
 BLENDER = np.diag([1.0, -1, -1, 1])
 
 
 def film(path, video, fps=24.0):
   path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_bytes(codec.encode_video(video, fps))
+  path.write_bytes(array_codec.encode_video(video, fps))
 
 
 def picture(array, name="PNG"):

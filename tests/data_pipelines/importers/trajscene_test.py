@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from data_pipelines.importers import ray_grid, run, scene
-from more4d_jax.data import codec, records
+from more4d_jax.data import records
+from more4d_jax.data.codec import array_codec
 from tests.data_pipelines.importers import geometry_test
 
 GRID = (6, 8)
@@ -48,7 +49,7 @@ def film(arrays, frames=None, grid=GRID):
   """The video whose first frame has the tracked colours."""
   picture = arrays["colors"].reshape(*grid, 3).astype(np.uint8)
   shown = picture.repeat(SCALE, 0).repeat(SCALE, 1)
-  return codec.encode_video(
+  return array_codec.encode_video(
     np.repeat(shown[None], frames or len(arrays["coords"]), 0), 24.0
   )
 

@@ -3,17 +3,18 @@
 import numpy as np
 import pytest
 
-from data_pipelines.procedural import (
+from data_pipelines.procedural import catalogue, scenes
+from data_pipelines.procedural.bodies import (
   animal_bodies,
-  bodies,
-  catalogue,
+  articulation,
   gaits,
   human_bodies,
+)
+from data_pipelines.procedural.subjects import (
   impacts,
   jellies,
   pendulums,
   plants,
-  scenes,
 )
 
 # Those that need nothing else; what MuJoCo moves is in `physics_test`.
@@ -312,7 +313,7 @@ def test_jelly_keeps_its_volume_and_its_foot_on_the_ground():
 
 def test_the_pieces_of_a_stem_stay_joined():
   angles = np.random.default_rng(0).uniform(-0.5, 0.5, (4, 6))
-  root = bodies.standing((1.0, 0.0, 2.0), 0.3, 6)
+  root = articulation.standing((1.0, 0.0, 2.0), 0.3, 6)
   lengths = (0.5, 0.4, 0.3, 0.2)
   frames = plants.stem(root, lengths, angles, 0.7)
   np.testing.assert_allclose(frames[0].origin, root.origin)

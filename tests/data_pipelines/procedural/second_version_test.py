@@ -8,14 +8,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from data_pipelines.procedural import (
-  catalogue,
-  records,
-  rendering,
-  scenes,
-  splits,
-  tracking,
-)
+from data_pipelines.procedural import catalogue, records, scenes, splits
+from data_pipelines.procedural.rendering import shading, tracking
 from more4d_jax.data import records as schema
 from tests.data_pipelines.procedural import records_test
 
@@ -111,7 +105,7 @@ def test_what_grows_covers_more_of_the_picture_and_an_open_door_less(
       continue
     if kind == "door" and "quickly" not in scene.caption:
       continue  # Little of a door that stands nearly along the view is seen.
-    renderer = rendering.Renderer(scene.world, scene.camera)
+    renderer = shading.Renderer(scene.world, scene.camera)
     moving = np.array([p.object_number > 0 for p in scene.world.items])
     first, last = (moving[renderer.hits(t).number].sum() for t in (0, 4))
     told.add(growing)
@@ -138,7 +132,7 @@ def test_tracks_start_at_their_pixels_and_are_seen_where_they_are_drawn(kind):
   for seed in (1, 4):
     scene = scenes.make_scene(seed, scenes.SceneOptions(3, 36, 48, kind, 2))
     camera = scene.camera
-    renderer = rendering.Renderer(scene.world, camera)
+    renderer = shading.Renderer(scene.world, camera)
     hits = renderer.hits(0)
     tracks, visible = tracking.track(renderer, hits.depth, hits.number)
     fx, fy, cx, cy = camera.intrinsics
@@ -156,7 +150,7 @@ def test_tracks_start_at_their_pixels_and_are_seen_where_they_are_drawn(kind):
       height=36 * scale,
       width=48 * scale,
     )
-    depth = rendering.Renderer(scene.world, fine).hits(2).depth
+    depth = shading.Renderer(scene.world, fine).hits(2).depth
     pose = scene.first_from_stage() @ camera.stage_from_camera[2]
     x, y, z = np.moveaxis((tracks[2] - pose[:3, 3]) @ pose[:3, :3], -1, 0)
     column = np.floor((x / z * fx + cx) * scale).astype(int)
@@ -196,7 +190,7 @@ def test_lights_differ_as_their_names_say():
   for seed in range(60):
     scene = scenes.make_scene(seed, options)
     key = "dim" if "dim bluish" in scene.caption else ""
-    picture, _ = rendering.Renderer(scene.world, scene.camera).frame(0)
+    picture, _ = shading.Renderer(scene.world, scene.camera).frame(0)
     levels[key].append(picture.mean())
   assert levels["dim"] and max(levels["dim"]) < np.median(levels[""])
 

@@ -10,7 +10,7 @@ import pytest
 
 from data_pipelines.procedural import splits
 from data_pipelines.trajscene import builder, generation
-from more4d_jax.data import records, source
+from more4d_jax.data import record_directory, records
 from tests.data_pipelines.trajscene import toy
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -31,7 +31,7 @@ def built(tmp_path, monkeypatch):
 
 
 def test_built_records_are_read_back(built, tmp_path):
-  opened = source.open_records(tmp_path)
+  opened = record_directory.open_records(tmp_path)
   tfds_source = built.as_data_source("train")
   assert len(opened) == len(tfds_source) == 6
   expected = {f"toy-{i}": toy.generate(i, options()) for i in range(6)}
@@ -103,4 +103,4 @@ def test_named_splits_are_built_and_read_without_tensorflow(tmp_path):
   assert [line[2] for line in lines] == ["1", "1", "1", "0", "0"]
   assert {line[3] for line in lines} == {"(5, 24, 32)"}
   # The record library opens a named split of the same directory.
-  assert len(source.open_records(tmp_path, "unseen")) == 2
+  assert len(record_directory.open_records(tmp_path, "unseen")) == 2

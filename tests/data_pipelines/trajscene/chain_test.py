@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from more4d_jax.cli import data, recipes, train_all
-from more4d_jax.data import source
+from more4d_jax.data import record_directory
 from more4d_jax.models import variants
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -32,7 +32,8 @@ def test_a_network_trains_on_them(tmp_path):
     processes=1,
   )
   kinds = {
-    source.open_records(out)[i].decode().id.split("-")[1] for i in range(8)
+    record_directory.open_records(out)[i].decode().id.split("-")[1]
+    for i in range(8)
   }
   assert len(kinds) > 3
   workdir = tmp_path / "depth"
@@ -72,7 +73,7 @@ def test_a_whole_recipe_runs_on_them(tmp_path):
   train_all.train_all(recipe="nano", out=tmp_path, version=2)
   kinds = set()
   for name, records in recipes.RECIPES["nano"].records.items():
-    opened = source.open_records(tmp_path / "records" / name)
+    opened = record_directory.open_records(tmp_path / "records" / name)
     assert len(opened) == records.count
     for index in range(len(opened)):
       assert (

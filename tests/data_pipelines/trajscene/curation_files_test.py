@@ -18,7 +18,7 @@ from data_pipelines.trajscene import (
 )
 from more4d_jax import errors
 from more4d_jax.cli import main
-from more4d_jax.data import records, source
+from more4d_jax.data import record_directory, records
 from tests.data import scenes
 from tests.data_pipelines.trajscene import make_test
 from tests.data_pipelines.trajscene.curation_test import HEIGHT, WIDTH, smooth
@@ -83,7 +83,10 @@ def test_the_good_ones_are_copied_as_they_are(made, tmp_path):
   found = curate.curate(options_of(made, out))
   assert (found.count, found.kept) == (9, 3)
   assert validate.validate(out).problems == ()
-  before, after = source.open_records(made), source.open_records(out)
+  before, after = (
+    record_directory.open_records(made),
+    record_directory.open_records(out),
+  )
   kept = [0, 7, 8]
   for place, index in enumerate(kept):
     assert after[place].fields == before[index].fields
@@ -112,7 +115,7 @@ def test_interrupted_it_goes_on(made, tmp_path, monkeypatch):
   monkeypatch.setattr(curate, "_SHARD_RECORDS", 2)
   curate.curate(options_of(made, tmp_path / "undisturbed", settings=LOOSE))
   wanted = make_test.files(tmp_path / "undisturbed")
-  real_measure, real_shard = curate.measure_range, source.write_shard
+  real_measure, real_shard = curate.measure_range, record_directory.write_shard
   out, calls = tmp_path / "out", []
 
   def failing_measure(options, start, stop):
@@ -127,12 +130,12 @@ def test_interrupted_it_goes_on(made, tmp_path, monkeypatch):
     real_shard(path, entries)
 
   monkeypatch.setattr(curate, "measure_range", failing_measure)
-  monkeypatch.setattr(source, "write_shard", failing_shard)
+  monkeypatch.setattr(record_directory, "write_shard", failing_shard)
   for _ in range(2):
     with pytest.raises(KeyboardInterrupt):
       curate.curate(options_of(made, out, settings=LOOSE))
   assert calls == [0, 2, 4, 4, 6, 8]
-  monkeypatch.setattr(source, "write_shard", real_shard)
+  monkeypatch.setattr(record_directory, "write_shard", real_shard)
   curate.curate(options_of(made, out, settings=LOOSE))
   assert calls == [0, 2, 4, 4, 6, 8]
   assert make_test.files(out) == wanted
@@ -154,7 +157,7 @@ def test_captions_and_verdicts(made, tmp_path, capsys):
   assert "which direction" in requests[0]["question"]
   jpeg = base64.b64decode(requests[0]["images"][2])
   picture = np.asarray(Image.open(io.BytesIO(jpeg))).astype(int)
-  video = source.open_records(made)[0].decode(("video",))["video"]
+  video = record_directory.open_records(made)[0].decode(("video",))["video"]
   assert np.abs(picture - video[-1]).mean() < 12  # JPEG, on tiny pictures.
   answers.write_text(
     json.dumps({"id": "toy-0", "answer": " two dogs\n run left "}) + "\n\n"
@@ -180,7 +183,7 @@ def test_captions_and_verdicts(made, tmp_path, capsys):
   capsys.readouterr()
   assert main.main(arguments) == 0
   assert "1 of 9 records kept" in capsys.readouterr().out
-  kept = source.open_records(out)
+  kept = record_directory.open_records(out)
   assert len(kept) == 1
   records.verify(kept[0].fields)
   assert kept[0].decode(("caption",))["caption"] == "two dogs run left"

@@ -12,7 +12,7 @@ import pytest
 
 from data_pipelines.trajscene import generation, make, progress, shards
 from more4d_jax import errors
-from more4d_jax.data import source
+from more4d_jax.data import record_directory
 from tests.data_pipelines.trajscene import toy
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -54,7 +54,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
 
   with monkeypatch.context() as patch:
     if failing == "shard":
-      patch.setattr(source, "write_shard", write_shard)
+      patch.setattr(record_directory, "write_shard", write_shard)
     else:
       patch.setattr(pathlib.Path, "write_bytes", write_bytes)
     with pytest.raises(errors.UserError, match="No space left on device"):
@@ -63,7 +63,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing_half_written(
   assert not [name for name in left if "incomplete" in name]
   assert shards.MANIFEST_FILE not in left
   make.make_records(_options(tmp_path / "records"), toy.generate)
-  assert len(source.open_records(tmp_path / "records")) == COUNT
+  assert len(record_directory.open_records(tmp_path / "records")) == COUNT
 
 
 _LIMITED = """
@@ -119,7 +119,7 @@ def test_files_that_may_not_grow_are_reported_and_the_run_continues(tmp_path):
     len([p for p in (out / "parts").iterdir() if p.name.isdigit()]) == COUNT
   )
   make.make_records(_options(out, 7), toy.generate)
-  assert len(source.open_records(out)) == COUNT
+  assert len(record_directory.open_records(out)) == COUNT
 
 
 def test_a_read_only_directory_is_reported(tmp_path):

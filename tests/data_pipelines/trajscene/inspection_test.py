@@ -17,7 +17,8 @@ from data_pipelines.trajscene import (
 )
 from more4d_jax import errors
 from more4d_jax.cli import data
-from more4d_jax.data import codec, records, source
+from more4d_jax.data import record_directory, records
+from more4d_jax.data.codec import array_codec
 from tests.data import scenes
 from tests.data_pipelines.trajscene import toy
 
@@ -47,7 +48,7 @@ def copied(directory, tmp_path):
 
 
 def test_a_changed_shard_is_named_with_its_records(copied):
-  shard = source.shard_paths(copied, "train", 1)[0]
+  shard = record_directory.shard_paths(copied, "train", 1)[0]
   shard.write_bytes(shard.read_bytes().replace(b"toy-1", b"toy-2"))
   report = validate.validate(copied)
   assert report.problems[0] == (
@@ -59,7 +60,7 @@ def test_a_changed_shard_is_named_with_its_records(copied):
 
 
 def test_a_torn_shard_is_named_once_with_its_records(copied):
-  shard = source.shard_paths(copied, "train", 1)[0]
+  shard = record_directory.shard_paths(copied, "train", 1)[0]
   shard.write_bytes(shard.read_bytes()[:1000])
   lines = validate.validate(copied).problems
   assert "checksum differs" in lines[0]
@@ -256,7 +257,7 @@ def test_counts_are_those_of_the_scene(directory, tmp_path, capsys):
 def test_the_film_shows_where_points_went(directory, tmp_path):
   out = tmp_path / "film.mp4"
   data.show(records=str(directory), out=str(out), count=2)
-  film = codec.decode_video(out.read_bytes())
+  film = array_codec.decode_video(out.read_bytes())
   scale = 16  # 12 rows magnified to 192.
   assert film.shape == (5, 2 * (16 + 12 * scale), 4 * 17 * scale, 3)
   assert film[:, :16].max() > 200  # The caption.

@@ -14,7 +14,7 @@ import pytest
 
 from data_pipelines.trajscene import generation, make
 from more4d_jax import errors
-from more4d_jax.data import source
+from more4d_jax.data import record_directory
 from tests.data_pipelines.trajscene import toy
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -47,7 +47,7 @@ def undisturbed(tmp_path_factory):
 
 
 def test_it_holds_every_record_in_order(undisturbed):
-  opened = source.open_records(undisturbed)
+  opened = record_directory.open_records(undisturbed)
   assert len(opened) == COUNT
   found = [opened[i].decode(("id",))["id"] for i in range(COUNT)]
   assert found == [f"toy-{i}" for i in range(COUNT)]
@@ -75,7 +75,7 @@ def test_continued_after_an_exception(tmp_path, undisturbed, stop):
   with pytest.raises(RuntimeError, match="the generator failed"):
     make.make_records(options(tmp_path / "records"), failing)
   with pytest.raises(errors.UserError, match="not finished"):
-    source.open_records(tmp_path / "records")
+    record_directory.open_records(tmp_path / "records")
 
   def counting(place, scenes):
     assert place >= stop // 8 * 8  # Finished shards are not made again.

@@ -7,7 +7,7 @@ import pytest
 
 from more4d_jax import errors
 from more4d_jax.models.encoders import tokenizer
-from tests.checkpoints import released
+from tests.published import released
 
 
 def test_tokenizer_json(tmp_path):

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from more4d_jax.checkpoints import lora_formats
+from more4d_jax.lora import dialects
 from more4d_jax.models import backbone, lora
 from tests.parity.adapters import transformer3d_inp, wan_weights
 
@@ -18,7 +18,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   config = wan_weights.dit_config(network["constructor"], weights)
   params = wan_weights.dit_params(weights, config)
   inputs = transformer3d_inp._inputs(io, config)
-  found = lora_formats.read(
+  found = dialects.read(
     {
       key.removeprefix(_PREFIX): value
       for key, value in tensors.items()

@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import lora_formats
-from more4d_jax.checkpoints.name_maps import (
+from more4d_jax.lora import dialects
+from more4d_jax.name_maps import (
   dit,
   image,
   matching,
@@ -118,9 +118,9 @@ def _lora(content: dict) -> list[str]:
     tensors[f"{module}.lora_up.weight"] = np.broadcast_to(zero, up)
     tensors[f"{module}.alpha"] = np.float16(content["network_alpha"])
   try:
-    found = lora_formats.read(tensors)
+    found = dialects.read(tensors)
   except errors.UserError as error:
     return [str(error)]
-  given, _ = lora_formats.write(found.lora, "original")
+  given, _ = dialects.write(found.lora, "original")
   shapes, back = matching.shapes_of(tensors), matching.shapes_of(given)
   return differences(shapes, back)

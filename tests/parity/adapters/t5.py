@@ -4,9 +4,9 @@ import pathlib
 
 import numpy as np
 
-from more4d_jax.checkpoints.name_maps import matching
-from more4d_jax.checkpoints.name_maps import text as text_names
 from more4d_jax.models.encoders import text
+from more4d_jax.name_maps import matching
+from more4d_jax.name_maps import text as text_names
 from tests.parity.adapters import wan_weights
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from more4d_jax.checkpoints.name_maps import matching, table, trajectory, vae
 from more4d_jax.models import latent_stats, motion_vae, video_vae
+from more4d_jax.name_maps import matching, table, trajectory, vae
 
 
 def read_config(info: Mapping) -> video_vae.VideoVAEConfig:

@@ -8,9 +8,9 @@ import pathlib
 import numpy as np
 from safetensors import numpy as safetensors_numpy
 
-from more4d_jax.checkpoints.name_maps import dit, matching, motion, table
 from more4d_jax.models import backbone
 from more4d_jax.models.encoders import motion as motion_encoder
+from more4d_jax.name_maps import dit, matching, motion, table
 
 _OMNIMAE = "omnimae_extractor."
 

@@ -1,0 +1,1 @@
+"""Shapes, surfaces and joints that subjects are built of."""

@@ -1,0 +1,1 @@
+"""Ray casting: pictures, depth, tracks and visibility of a scene."""

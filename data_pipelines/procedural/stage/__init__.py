@@ -1,0 +1,1 @@
+"""Around the subject: shots, surroundings, objects, light and colours."""

@@ -1,0 +1,1 @@
+"""What moves in a scene: one module for each family of subjects."""

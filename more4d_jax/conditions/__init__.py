@@ -1,0 +1,1 @@
+"""What networks train on, made of records by frozen networks and renderers."""

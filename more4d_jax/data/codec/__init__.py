@@ -1,0 +1,1 @@
+"""Arrays, depth, tracks and videos to bytes and back."""

@@ -1,0 +1,1 @@
+"""LoRA files that people have, read, checked against a network and written."""

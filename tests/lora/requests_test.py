@@ -1,0 +1,85 @@
+"""LoRA files named by a user, on networks of the size nano."""
+
+import numpy as np
+import pytest
+
+from more4d_jax import errors
+from more4d_jax.checkpoints import store
+from more4d_jax.lora import dialects
+from more4d_jax.lora import requests as requests_lib
+from more4d_jax.models import lora, variants
+from tests import nano_bundle
+
+
+def random_lora(params, rank=2, seed=0):
+  """A LoRA on every linear map of a transformer."""
+  rng = np.random.default_rng(seed)
+  modules = {}
+  for path, kernel in lora.linear_maps(params).items():
+    *stack, width, features = kernel.shape
+    for layer in range(stack[0]) if stack else (None,):
+      modules[path, layer] = lora.LowRank(
+        rng.normal(size=(width, rank)).astype(np.float32),
+        rng.normal(size=(rank, features)).astype(np.float32),
+        float(rank) / 2,
+      )
+  return lora.LoRA("random", modules)
+
+
+@pytest.fixture(scope="module")
+def network():
+  variant = variants.get("nano")
+  params = nano_bundle.params_of(variant, "vism")
+  metadata = nano_bundle.metadata_of(variant, "vism")
+  return store.Network("vism", variant.vism, params, metadata)
+
+
+@pytest.fixture
+def files(network, tmp_path):
+  for seed, name in enumerate(("a", "b")):
+    made = random_lora(network.params["dit"], seed=seed)
+    dialects.save(tmp_path / f"{name}.safetensors", made, "kohya")
+  return tmp_path
+
+
+def test_files_add_up_and_are_reported(network, files):
+  text = f"{files}/a.safetensors:0.55, vism={files}/b.safetensors"
+  requests = requests_lib.parse(text)
+  assert [(r.kind, r.weight) for r in requests] == [("vism", 0.55), ("vism", 1)]
+  count = len(requests[0].found.lora.modules)
+  assert f"a.safetensors: {count} modules for vism, weight 0.55" in (
+    requests_lib.describe(requests[0])
+  )
+  changed = requests_lib.apply({"vism": network}, requests)["vism"]
+  assert [row["modules"] for row in changed.metadata["loras"]] == [count, count]
+  assert "loras" not in network.metadata
+  assert changed.params["text_encoder"] is network.params["text_encoder"]
+  place = ("blocks/self_attn/o", 1)
+  expected = network.params["dit"]["blocks"]["self_attn"]["o"]["kernel"][1]
+  for seed, weight in ((0, 0.55), (1, 1.0)):
+    pair = random_lora(network.params["dit"], seed=seed).modules[place]
+    expected = expected + weight * 0.5 * (pair.down @ pair.up)
+  found = changed.params["dit"]["blocks"]["self_attn"]["o"]["kernel"][1]
+  np.testing.assert_allclose(found, expected, atol=1e-5)  # Float32 sums.
+
+
+@pytest.mark.parametrize(
+  ("text", "words"),
+  [
+    (",", "found none"),
+    ("vae={}/a.safetensors", "expected vism or strag before ="),
+    ("{}/a.safetensors:much", "found 'much'"),
+    ("{}/a.safetensors:inf", "found 'inf'"),
+    ("{}/c.safetensors", "found no"),
+  ],
+)
+def test_mistakes_are_one_line(files, text, words):
+  with pytest.raises(errors.UserError, match=words) as caught:
+    requests_lib.parse(text.format(files))
+  assert "\n" not in str(caught.value)
+
+
+def test_a_checkpoint_without_the_network(network, files):
+  requests = requests_lib.parse(f"strag={files}/a.safetensors")
+  with pytest.raises(errors.UserError, match="does not have; it has vism"):
+    requests_lib.apply({"vism": network}, requests)
