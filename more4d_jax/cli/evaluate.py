@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from more4d_jax import errors, evaluate_bundle, pipeline
-from more4d_jax.cli import sampling_flags
+from more4d_jax.cli import lists, sampling_flags
 from more4d_jax.data import transforms
 from more4d_jax.lora import requests
 
@@ -61,7 +61,7 @@ def evaluate(
   training_scenes: int | None = None,
   batch: int = 16,
   seed: int = 0,
-  lora: str | None = None,
+  lora: lists.Words = (),
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Prints the figures of a checkpoint on procedural scenes.
@@ -97,7 +97,7 @@ def evaluate(
     raise errors.UserError(
       f"expected a directory for {out}, found none: make it first"
     )
-  loras = requests.parse(lora)
+  loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
   for request in loras:
     print(requests.describe(request), flush=True)
   pipe = pipeline.load(checkpoint, sampling.overrides(), loras)

@@ -14,13 +14,13 @@ import numpy as np
 from more4d_jax import depth_sources, errors, inputs, pipeline
 from more4d_jax import scene as scene_lib
 from more4d_jax.cli import jobs as jobs_lib
-from more4d_jax.cli import sampling_flags
+from more4d_jax.cli import lists, sampling_flags
 from more4d_jax.evaluation import scene_checks
 from more4d_jax.geometry import camera_paths
 from more4d_jax.lora import requests
 from more4d_jax.viewing import export, video
 
-CAMERAS = "static,orbit_left_90,forward,circular,x_moving"
+CAMERAS = ("static", "orbit_left_90", "forward", "circular", "x_moving")
 _SUMMARY = "summary.json"
 _FROM_SCENE = ("seed", "checkpoint", "sampler", "computed_steps")
 _MIN_SIDE = 256  # Pixels; small videos are enlarged to be looked at.
@@ -33,10 +33,10 @@ def generate(
   out: pathlib.Path,
   prompt: str | None = None,
   depth: pathlib.Path | None = None,
-  camera: str = CAMERAS,
+  camera: lists.Words = (),
   fov: float | None = None,
   seed: int = 0,
-  lora: str | None = None,
+  lora: lists.Words = (),
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Makes a 4D scene and its videos of a picture.
@@ -57,23 +57,24 @@ def generate(
       hold `intrinsics` and a mask `valid` beside `depth`), 16-bit .png in
       millimetres; a folder of them if --image is one. The checkpoint's depth
       network estimates it when left out.
-    camera: names of camera paths or camera files, separated by commas.
+    camera: names of camera paths or camera files; static, orbit_left_90,
+      forward, circular and x_moving when left out.
     fov: horizontal angle of view of the whole picture in degrees; when left
       out, the camera in the depth file, else from EXIF data, else 60.
     seed: of the noise.
     lora: LoRA files that change the view completion, as FILE or FILE:WEIGHT
-      (the weight is 1 when left out; the release runs its own at 0.55),
-      separated by commas; strag=FILE changes the trajectory generator.
+      (the weight is 1 when left out; the release runs its own at 0.55);
+      strag=FILE changes the trajectory generator.
     sampling: how latents are drawn.
   """
-  cameras = _cameras(camera)
+  cameras = choose_cameras(camera)
   changes = sampling.overrides()
   jobs = jobs_lib.find_jobs(image, prompt, depth)
   several = image.is_dir() or image.suffix.lower() in jobs_lib.MANIFESTS
   _check_out(out)
   for job in jobs:  # Every mistake is found before a network is read.
     _read(job)
-  loras = requests.parse(lora)
+  loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
   for request in loras:
     print(requests.describe(request), flush=True)
   loaded = pipeline.load(checkpoint, changes, loras)
@@ -169,13 +170,11 @@ def _read(
   return inputs.load_picture(job.image), depth
 
 
-def _cameras(text: str) -> tuple[str, ...]:
-  """Splits and checks the camera paths, before anything heavy happens."""
-  names = tuple(name.strip() for name in text.split(",") if name.strip())
-  if not names:
-    raise errors.UserError(
-      f"expected camera paths, found none: give --camera {CAMERAS}"
-    )
+def choose_cameras(words: lists.Words) -> tuple[str, ...]:
+  """Finds and checks the camera paths, before anything heavy happens."""
+  names = (
+    lists.items(words, camera_paths.exists, "--camera") if words else CAMERAS
+  )
   for name in names:
     camera_paths.check(name)
   labels = [camera_paths.label(name) for name in names]

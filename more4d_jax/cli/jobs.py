@@ -114,7 +114,7 @@ def _manifest(
       "--depth too: leave --depth out"
     )
   try:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
   except UnicodeDecodeError as error:
     raise errors.UserError(
       f"expected JSON lines in {path}, found bytes that are no text: check "

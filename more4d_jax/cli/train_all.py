@@ -7,6 +7,7 @@ so an interrupted recipe goes on where it stopped.
 
 import dataclasses
 import pathlib
+import shlex
 import subprocess
 import sys
 import time
@@ -63,7 +64,7 @@ def train_all(
     if step.result.exists():
       print(f"{head}: done before ({step.result})", flush=True)
       continue
-    print(f"{head}\n    {' '.join(step.command)}", flush=True)
+    print(f"{head}\n    {shlex.join(step.command)}", flush=True)
     _run(step)
     elapsed = (time.monotonic() - started) / 60
     print(f"{head}: finished, {elapsed:.1f} minutes so far", flush=True)
@@ -98,10 +99,10 @@ def _steps(
   for stage in recipe.stages:
     yield _training(recipe.size, stage, out)
   bundle = out / "bundle"
-  workdirs = ",".join(str(out / task) for task in recipes.TASKS)
+  workdirs = [str(out / task) for task in recipes.TASKS]
   yield Step(
     "one checkpoint of the five networks",
-    (*_MORE4D, "bundle", "--workdir", workdirs, "--out", str(bundle)),
+    (*_MORE4D, "bundle", "--workdir", *workdirs, "--out", str(bundle)),
     bundle / "model.json",
   )
   scene = out / "scene"

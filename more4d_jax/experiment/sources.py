@@ -12,6 +12,7 @@ from typing import Any
 import ml_collections
 
 from more4d_jax import errors
+from more4d_jax.cli import lists
 from more4d_jax.data import loader, record_directory
 
 _EDGE = 1 << 16  # Bytes of each end of a file that enter a fingerprint.
@@ -53,11 +54,6 @@ class Selected:
     return self._whole[self._numbers[index]]
 
 
-def directories(text: str) -> list[str]:
-  """Splits "a,b" into directory names."""
-  return [name.strip() for name in text.split(",") if name.strip()]
-
-
 def open_sets(
   config: ml_collections.ConfigDict,
 ) -> tuple[loader.Source, loader.Source]:
@@ -71,7 +67,7 @@ def open_sets(
   Raises:
     UserError: if no records are named or too few are left to train on.
   """
-  names = directories(config.records)
+  names = lists.directories(config.records)
   if not names:
     raise errors.UserError(
       "expected directories of records in data.records, found none: add "
@@ -79,7 +75,7 @@ def open_sets(
     )
   records = Joined([record_directory.open_records(name) for name in names])
   count = len(records)
-  held = directories(config.held_out)
+  held = lists.directories(config.held_out)
   kept = count if held else count - config.num_held_out
   if not 0 < kept <= count:
     raise errors.UserError(
@@ -112,7 +108,7 @@ def parts(config: ml_collections.ConfigDict) -> tuple[loader.Part, ...]:
   """
   if not config.weights:
     return ()
-  names = directories(config.records)
+  names = lists.directories(config.records)
   try:
     weights = [float(word) for word in config.weights.split(",")]
   except ValueError:

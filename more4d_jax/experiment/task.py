@@ -13,6 +13,7 @@ import ml_collections
 import numpy as np
 
 from more4d_jax import errors
+from more4d_jax.cli import lists
 from more4d_jax.data import loader, transforms
 from more4d_jax.experiment import settings, sources, start
 from more4d_jax.models import latent_stats, variants
@@ -280,7 +281,7 @@ def data_fingerprint(
   """
   data = config.data
   held = name == "held_out" and data.held_out
-  names = sources.directories(data.held_out if held else data.records)
+  names = lists.directories(data.held_out if held else data.records)
   first = [name, data.num_held_out] if not held else [name]
   return [*first, count, sources.fingerprint(names)]
 

@@ -74,7 +74,7 @@ def load_path(file: str | os.PathLike) -> CameraPath:
         f"{', '.join(sorted(fields)) or 'none'}; add world_from_camera "
         "(T x 4 x 4) and convention ('opencv' or 'opengl')"
       )
-  convention = str(fields["convention"])
+  convention = str(fields["convention"]).strip().lower()
   if convention not in ("opencv", "opengl"):
     raise errors.UserError(
       f"{name}: convention must be 'opencv' or 'opengl', found {convention!r}"
@@ -105,7 +105,7 @@ def save_path(file: str | os.PathLike, path: CameraPath) -> None:
 
 def _read_json(name: str) -> dict:
   try:
-    with open(name, encoding="utf-8") as stream:
+    with open(name, encoding="utf-8-sig") as stream:
       fields = json.load(stream)
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
     raise errors.UserError(

@@ -80,6 +80,11 @@ def named_path(
   return np.stack(poses).astype(np.float32)
 
 
+def exists(name_or_file: str) -> bool:
+  """Whether it is a known name or a file, whatever that holds."""
+  return name_or_file in NAMES or os.path.exists(name_or_file)
+
+
 def check(name_or_file: str) -> None:
   """Raises UserError unless it is a known name or a readable camera file."""
   if name_or_file in NAMES:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from collections.abc import Mapping, Sequence
 
 from more4d_jax import errors
@@ -29,36 +30,45 @@ class Request:
   weight: float
 
 
-def parse(text: str | None) -> list[Request]:
-  """Reads "[NETWORK=]FILE[:WEIGHT]", several separated by commas.
+def parse(texts: Sequence[str]) -> list[Request]:
+  """Reads "[NETWORK=]FILE[:WEIGHT]" texts.
 
-  The network is `vism` unless it is named, the weight 1; None means none.
+  The network is `vism` unless it is named, the weight 1. A file may have = and
+  : in its name: a text that is a file is that file.
 
   Raises:
     UserError: for an unknown network, a weight that is no number, no file, or
       a file that holds no LoRA of the transformer.
   """
-  if text is None:
-    return []
-  parts = [part.strip() for part in text.split(",") if part.strip()]
-  if not parts:
-    raise errors.UserError(
-      "expected LoRA files, found none: give --lora FILE or FILE:WEIGHT"
-    )
-  return [_parse_one(part) for part in parts]
+  return [_parse_one(text) for text in texts]
+
+
+def names_file(text: str) -> bool:
+  """Whether a text, read as `parse` does, names a file that exists."""
+  return os.path.isfile(_parts(text)[1])
+
+
+def _parts(text: str) -> tuple[str, str, str]:
+  """Network, file and weight of a text; the last empty where it has none."""
+  named, equals, after = text.partition("=")
+  readings = [(KINDS[0], text), *([(named, after)] if equals else [])]
+  for kind, rest in readings:
+    file, colon, number = rest.rpartition(":")
+    if os.path.isfile(rest):
+      return kind, rest, ""
+    if colon and os.path.isfile(file):
+      return kind, file, number or "nothing"
+  return (kind, file, number or "nothing") if colon else (kind, rest, "")
 
 
 def _parse_one(text: str) -> Request:
-  kind, equals, rest = text.partition("=")
-  if not equals:
-    kind, rest = KINDS[0], text
+  kind, file, number = _parts(text)
   if kind not in KINDS:
     raise errors.UserError(
       f"--lora {text}: expected {' or '.join(KINDS)} before =, found {kind!r}"
     )
-  file, colon, number = rest.rpartition(":")
-  if not colon:
-    return Request(kind, rest, dialects.load(rest), 1.0)
+  if not number:
+    return Request(kind, file, dialects.load(file), 1.0)
   try:
     weight = float(number)
   except ValueError:

@@ -43,6 +43,16 @@ def test_a_manifest(tmp_path):
   assert found[1].depth == tmp_path / "b.npy"
 
 
+def test_a_manifest_written_on_windows(tmp_path):
+  path = tmp_path / "liste.jsonl"
+  line = {"image": "Bild, schön: 1=2.png", "prompt": "ein Ball rollt"}
+  text = json.dumps(line, ensure_ascii=False)
+  path.write_bytes(f"{text}\r\n\r\n".encode("utf-8-sig"))
+  (found,) = jobs.find_jobs(path, None, None)
+  assert found.image == tmp_path / line["image"]
+  assert (found.name, found.prompt) == ("Bild, schön: 1=2", line["prompt"])
+
+
 @pytest.mark.parametrize(
   ("text", "words"),
   [

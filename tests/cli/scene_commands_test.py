@@ -5,6 +5,7 @@ import pytest
 
 from more4d_jax import scene as scene_lib
 from more4d_jax.cli import main
+from more4d_jax.geometry import camera_files, camera_paths
 from more4d_jax.viewing import video
 
 
@@ -65,6 +66,26 @@ def test_export_writes_what_was_asked_for(tmp_path, scene_file, capsys):
   assert status == 0, capsys.readouterr().err
   assert (tmp_path / "out" / "scene.html").stat().st_size > 500_000
   assert len(list((tmp_path / "out" / "ply").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+  "to", [("html", "ply"), ("html,ply",), ("html", "--to", "ply")]
+)
+def test_lists_are_arguments_or_repeated_flags(tmp_path, scene_file, to):
+  out = tmp_path / "a, b: c=d ü"
+  command = ["export", "--scene", str(scene_file), "--out", str(out), "--to"]
+  assert main.main([*command, *to]) == 0
+  assert {path.name for path in out.iterdir()} == {"scene.html", "ply"}
+
+
+def test_a_camera_file_may_have_any_name(tmp_path, scene_file, capsys):
+  camera = tmp_path / "dolly, slow: 1=ü.json"
+  path = camera_paths.CameraPath(np.eye(4, dtype=np.float32)[None], None)
+  camera_files.save_path(camera, path)
+  out = tmp_path / "v.mp4"
+  command = ["render", "--scene", str(scene_file), "--out", str(out)]
+  assert main.main([*command, "--camera", str(camera)]) == 0
+  assert out.is_file(), capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

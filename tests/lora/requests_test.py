@@ -43,8 +43,8 @@ def files(network, tmp_path):
 
 
 def test_files_add_up_and_are_reported(network, files):
-  text = f"{files}/a.safetensors:0.55, vism={files}/b.safetensors"
-  requests = requests_lib.parse(text)
+  texts = f"{files}/a.safetensors:0.55", f"vism={files}/b.safetensors"
+  requests = requests_lib.parse(texts)
   assert [(r.kind, r.weight) for r in requests] == [("vism", 0.55), ("vism", 1)]
   count = len(requests[0].found.lora.modules)
   assert f"a.safetensors: {count} modules for vism, weight 0.55" in (
@@ -66,7 +66,6 @@ def test_files_add_up_and_are_reported(network, files):
 @pytest.mark.parametrize(
   ("text", "words"),
   [
-    (",", "found none"),
     ("vae={}/a.safetensors", "expected vism or strag before ="),
     ("{}/a.safetensors:much", "found 'much'"),
     ("{}/a.safetensors:inf", "found 'inf'"),
@@ -75,11 +74,24 @@ def test_files_add_up_and_are_reported(network, files):
 )
 def test_mistakes_are_one_line(files, text, words):
   with pytest.raises(errors.UserError, match=words) as caught:
-    requests_lib.parse(text.format(files))
+    requests_lib.parse([text.format(files)])
   assert "\n" not in str(caught.value)
 
 
+def test_any_letter_may_stand_in_a_file_name(files):
+  odd = files / "vae=a, b:0.5.safetensors"
+  (files / "a.safetensors").rename(odd)
+  for text, weight in ((f"{odd}", 1), (f"{odd}:0.25", 0.25)):
+    assert requests_lib.names_file(text)
+    assert requests_lib.names_file(f"strag={text}")
+    (request,) = requests_lib.parse([text])
+    assert (request.kind, request.file, request.weight) == (
+      "vism", str(odd), weight,
+    )  # fmt: skip
+  assert not requests_lib.names_file(f"{files}/c.safetensors:1")
+
+
 def test_a_checkpoint_without_the_network(network, files):
-  requests = requests_lib.parse(f"strag={files}/a.safetensors")
+  requests = requests_lib.parse([f"strag={files}/a.safetensors"])
   with pytest.raises(errors.UserError, match="does not have; it has vism"):
     requests_lib.apply({"vism": network}, requests)
