@@ -17,7 +17,12 @@ import numpy as np
 
 from more4d_jax import partitioning
 from more4d_jax.models import strag, variants
-from more4d_jax.sampling import caching, denoising, networks, solvers
+from more4d_jax.sampling import (
+  caching,
+  denoising,
+  networks,
+  sampler_options,
+)
 
 CASES = {
   "euler": {},
@@ -69,7 +74,7 @@ def main() -> None:
   model, conditions, noise = _network(variant.strag, variant.latent_grid)
   draw = jax.jit(denoising.draw, static_argnames="sampler")
   for name, changes in CASES.items():
-    sampler = solvers.SamplerConfig(arguments.steps, 2.0, **changes)
+    sampler = sampler_options.SamplerConfig(arguments.steps, 2.0, **changes)
     run = lambda s=sampler: jax.block_until_ready(  # noqa: E731
       draw(model, conditions, conditions, noise, sampler=s)
     )

@@ -2,6 +2,8 @@
 
 import ml_collections
 
+from more4d_jax.sampling import sampler_options
+
 SIZES = ("nano", "tiny", "small", "1p3b", "14b")
 
 
@@ -153,17 +155,15 @@ def transformer(size: str) -> ml_collections.ConfigDict:
   return section
 
 
-def sampling() -> ml_collections.ConfigDict:
-  """How evaluation samples, and later users unless they say otherwise."""
-  section = ml_collections.ConfigDict()
-  section.sampler = "euler"  # unipc dpm++
+def sampling(network: str) -> ml_collections.ConfigDict:
+  """How evaluation samples, and later users unless they say otherwise.
+
+  The fields of sampling.sampler_options.SamplerConfig that concern a network.
+  """
+  section = ml_collections.ConfigDict(sampler_options.section(network))
   section.num_steps = 20
   section.guidance_scale = 2.0
   section.shift = 0.0  # 0: as in training, flow.shift.
-  section.schedule = "shifted"  # Or "compat": the original's noise levels.
-  section.cfg_skip = 0.0  # Share of the steps, the last ones, not guided.
-  section.teacache = 0.0  # Drift up to which layers are left out; 0: never.
-  section.riflex = 0  # Number of the slowed frequency of frames; 0: none.
   return section
 
 

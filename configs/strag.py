@@ -33,7 +33,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.dropout.depth = 0.0
   config.dropout.image = 0.02
   config.dropout.motion = 0.0
-  config.sampling = common.sampling()
+  config.sampling = common.sampling("strag")
   # Small motion VAEs let points tremble; see geometry.smoothing.
   config.sampling.smoothing = common.by_size(size, 4.0, 0.0)
   if common.published(size):

@@ -28,7 +28,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.dropout.text = 0.1
   config.dropout.image = 0.1
   config.dropout.all_hole = 0.9
-  config.sampling = common.sampling()
+  config.sampling = common.sampling("vism")
   # Small autoencoders blur what the renderer already shows well.
   config.sampling.keep_rendered = common.by_size(size, True, False)
   if not common.published(size):

@@ -1,6 +1,5 @@
 """The networks of one checkpoint, on the device and with their settings."""
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from more4d_jax.sampling import (
   networks,
   sample_strag,
   sample_vism,
-  solvers,
+  sampler_options,
 )
 
 MODULES = {
@@ -36,25 +35,6 @@ CHOICES = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Overrides:
-  """Sampler settings that differ from those of the checkpoint.
-
-  None leaves a field as it is; see `solvers.SamplerConfig` for each.
-  """
-
-  num_steps: int | None = None
-  guidance_scale: float | None = None
-  shift: float | None = None
-  sampler: str | None = None
-  schedule: str | None = None
-  cfg_skip: float | None = None
-  teacache: float | None = None
-  riflex: int | None = None
-  smoothing: float | None = None
-  keep_rendered: bool | None = None
-
-
 class Networks:
   """Networks by kind, put on the default device when first used."""
 
@@ -62,18 +42,19 @@ class Networks:
     self,
     found: Mapping[str, store.Network],
     name: str = "checkpoint",
-    overrides: Overrides | None = None,
+    overrides: Mapping[str, Any] | None = None,
   ):
     """Keeps the networks.
 
     Args:
       found: networks by kind; `checkpoints.store.load_bundle` reads them.
       name: of the checkpoint, for messages and the metadata of scenes.
-      overrides: sampler settings that differ from the checkpoint's.
+      overrides: sampler settings that differ from the checkpoint's: name of a
+        field of `sampler_options.SamplerConfig` -> value.
     """
     self.name = name
     self._found = dict(found)
-    self._overrides = overrides or Overrides()
+    self._overrides = dict(overrides or {})
     self._bound: dict[str, networks.Bound] = {}
     # By identity; the host's array is kept so that this stays its own.
     self._on_device: dict[int, tuple[Any, jax.Array]] = {}
@@ -133,7 +114,7 @@ class Networks:
     found = self.network("motion_vae").metadata["normalisation"]
     return motion.MotionNormalisation.from_json(found)
 
-  def sampler(self, kind: str) -> solvers.SamplerConfig:
+  def sampler(self, kind: str) -> sampler_options.SamplerConfig:
     """Steps, guidance and schedule of `strag` or `vism`.
 
     Raises:
@@ -142,11 +123,11 @@ class Networks:
     network = self.network(kind)
     metadata = network.metadata
     fit = caching.fit_of(str(metadata.get("size", "")))
-    changed = dataclasses.asdict(self._overrides)
-    changed = {k: v for k, v in changed.items() if v is not None}
-    values = {"teacache_fit": fit, **metadata.get("sampling", {}), **changed}
+    stated = metadata.get("sampling", {})
+    values = {"teacache_fit": fit, **stated, **self._overrides}
     try:
-      sampler = solvers.SamplerConfig(**values)
+      sampler_options.check_overrides(self._overrides)
+      sampler = sampler_options.SamplerConfig(**values)
       denoising.riflex_config(network.config.dit, sampler, frames=1)
     except ValueError as error:
       raise errors.UserError(f"sampling of {kind}: {error}") from error

@@ -94,7 +94,7 @@ class Pipeline:
     self,
     found: Mapping[str, store.Network],
     name: str = "checkpoint",
-    overrides: loaded.Overrides | None = None,
+    overrides: Mapping[str, Any] | None = None,
   ):
     """Keeps networks by kind; `load` reads them from a checkpoint.
 
@@ -330,7 +330,7 @@ class Pipeline:
 
 def load(
   checkpoint: str | os.PathLike[str],
-  overrides: loaded.Overrides | None = None,
+  overrides: Mapping[str, Any] | None = None,
   loras: Sequence[requests.Request] = (),
 ) -> Pipeline:
   """Reads a checkpoint directory made by `more4d bundle`.

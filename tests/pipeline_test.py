@@ -98,13 +98,13 @@ def test_noise_depends_on_seed_and_number_alone():
 
 def test_overrides_and_missing_networks(nano_checkpoint):
   stored = store.load_bundle(nano_checkpoint)
-  changes = loaded.Overrides(num_steps=7)
+  changes = {"num_steps": 7}
   found = loaded.Networks(stored, overrides=changes)
   assert found.sampler("strag").num_steps == 7
   assert found.sampler("strag").guidance_scale == 3.0
   assert found.sampler("vism").teacache_fit == "plain"
   assert found.choices("strag").image_context == "picture"
-  wrong = loaded.Networks(stored, overrides=loaded.Overrides(sampler="heun"))
+  wrong = loaded.Networks(stored, overrides={"sampler": "heun"})
   with pytest.raises(errors.UserError, match="sampling of vism: expected a sa"):
     wrong.sampler("vism")
   del stored["vism"]

@@ -100,7 +100,7 @@ def evaluate(
   loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
   for request in loras:
     print(requests.describe(request), flush=True)
-  pipe = pipeline.load(checkpoint, sampling.overrides(), loras)
+  pipe = pipeline.load(checkpoint, sampling_flags.overrides(sampling), loras)
   options = evaluate_bundle.Options(seed, batch)
   run = _Run(pipe, options, videos)
   if training_scenes is None:

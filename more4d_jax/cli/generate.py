@@ -68,7 +68,7 @@ def generate(
     sampling: how latents are drawn.
   """
   cameras = choose_cameras(camera)
-  changes = sampling.overrides()
+  changes = sampling_flags.overrides(sampling)
   jobs = jobs_lib.find_jobs(image, prompt, depth)
   several = image.is_dir() or image.suffix.lower() in jobs_lib.MANIFESTS
   _check_out(out)

@@ -17,7 +17,10 @@ from more4d_jax.kernels.attention import context_parallel, dispatch
 from more4d_jax.kernels.norm_rotary import dispatch as norm_rotary
 from more4d_jax.models import attention as attention_layers
 from more4d_jax.models import backbone, flow_matching
-from more4d_jax.sampling import denoising, solvers
+from more4d_jax.sampling import (
+  denoising,
+  sampler_options,
+)
 from more4d_jax.training import loop, optimizer
 
 # What a later start of the same run may change.
@@ -31,14 +34,7 @@ _FREE = (
   "evaluation.every",
   "evaluation.records",
   "evaluation.videos",
-  "sampling.sampler",
-  "sampling.num_steps",
-  "sampling.guidance_scale",
-  "sampling.shift",
-  "sampling.schedule",
-  "sampling.cfg_skip",
-  "sampling.teacache",
-  "sampling.riflex",
+  *(f"sampling.{name}" for name in sampler_options.FLAGS),
   "mesh.data",
   "mesh.fsdp",
   "mesh.context",
@@ -176,7 +172,7 @@ def sampling(
     config: the whole configuration.
     dit: the network that will be sampled.
 
-  Returns: fields of `solvers.SamplerConfig`.
+  Returns: fields of `sampler_options.SamplerConfig`.
 
   Raises:
     UserError: for an unknown name or a number out of range.
@@ -184,7 +180,9 @@ def sampling(
   values = config.sampling.to_dict()
   values["shift"] = values["shift"] or config.flow.shift
   try:
-    denoising.riflex_config(dit, solvers.SamplerConfig(**values), frames=1)
+    denoising.riflex_config(
+      dit, sampler_options.SamplerConfig(**values), frames=1
+    )
   except ValueError as error:
     raise errors.UserError(f"section sampling: {error}") from error
   return values

@@ -15,7 +15,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from more4d_jax import partitioning
-from more4d_jax.sampling import networks, solvers
+from more4d_jax.sampling import (
+  networks,
+  sampler_options,
+  solvers,
+)
 
 # Polynomials that turn the change of the modulation into one of the output,
 # highest power first. "plain" is the change itself, for networks without a
@@ -57,7 +61,7 @@ def fit_of(name: str) -> str:
   return "plain"
 
 
-def guided_steps(config: solvers.SamplerConfig) -> int:
+def guided_steps(config: sampler_options.SamplerConfig) -> int:
   """How many steps, the first ones, guidance takes part in.
 
   The others, from step n (1 - cfg_skip) on, follow the prompt alone.
@@ -83,7 +87,7 @@ class Policy:
   fit: tuple[float, ...]
 
 
-def policy_of(config: solvers.SamplerConfig) -> Policy | None:
+def policy_of(config: sampler_options.SamplerConfig) -> Policy | None:
   """The policy of a configured sampler, None where layers always run."""
   if not config.teacache:
     return None

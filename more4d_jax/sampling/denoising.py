@@ -10,7 +10,13 @@ from jaxtyping import Array, Bool, Float
 
 from more4d_jax import errors
 from more4d_jax.models import backbone, layers
-from more4d_jax.sampling import caching, guidance, networks, solvers
+from more4d_jax.sampling import (
+  caching,
+  guidance,
+  networks,
+  sampler_options,
+  solvers,
+)
 
 
 @flax.struct.dataclass
@@ -34,7 +40,7 @@ def draw(
   conditions: Any,
   negative: Any | None,
   noise: Float[Array, "B t h w C"],
-  sampler: solvers.SamplerConfig,
+  sampler: sampler_options.SamplerConfig,
 ) -> Drawn:
   """Draws normalised latents.
 
@@ -80,7 +86,7 @@ def draw(
 
 
 def _velocity_fn(
-  model: networks.Bound, conditions: Any, sampler: solvers.SamplerConfig
+  model: networks.Bound, conditions: Any, sampler: sampler_options.SamplerConfig
 ) -> solvers.VelocityFn:
   """The model under fixed conditions, with or without TeaCache."""
   policy = caching.policy_of(sampler)
@@ -110,7 +116,7 @@ def _empty_cache(
 
 
 def with_riflex(
-  model: networks.Bound, sampler: solvers.SamplerConfig, frames: int
+  model: networks.Bound, sampler: sampler_options.SamplerConfig, frames: int
 ) -> networks.Bound:
   """The model with one rotary frequency slowed down, if that is asked for.
 
@@ -128,7 +134,7 @@ def with_riflex(
 
 
 def riflex_config(
-  dit: backbone.DiTConfig, sampler: solvers.SamplerConfig, frames: int
+  dit: backbone.DiTConfig, sampler: sampler_options.SamplerConfig, frames: int
 ) -> backbone.DiTConfig:
   """A transformer's configuration with RIFLEx, if that is asked for.
 

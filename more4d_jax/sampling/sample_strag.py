@@ -13,7 +13,11 @@ from jaxtyping import Array, Bool, Float, Int
 
 from more4d_jax.geometry import cameras, depth, motion, smoothing
 from more4d_jax.models import strag
-from more4d_jax.sampling import denoising, networks, solvers
+from more4d_jax.sampling import (
+  denoising,
+  networks,
+  sampler_options,
+)
 
 REFERENCES = ("picture", "zeros")
 
@@ -142,7 +146,7 @@ def sample_tracks(
   inputs: STraGInputs,
   noise: Float[Array, "B t h w C"],
   normalisation: motion.MotionNormalisation,
-  sampler: solvers.SamplerConfig,
+  sampler: sampler_options.SamplerConfig,
   choices: STraGChoices = DEFAULT,
 ) -> tuple[Float[Array, "B T H W 3"], Bool[Array, "n"]]:
   """Draws one set of trajectories for each picture.

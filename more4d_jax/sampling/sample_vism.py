@@ -7,7 +7,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from more4d_jax.models import vism
-from more4d_jax.sampling import denoising, networks, solvers
+from more4d_jax.sampling import (
+  denoising,
+  networks,
+  sampler_options,
+)
 
 CONDITION_VIDEOS = ("masked", "whole")
 
@@ -109,7 +113,7 @@ def complete_video(
   nets: ViSMNetworks,
   inputs: ViSMInputs,
   noise: Float[Array, "B t h w C"],
-  sampler: solvers.SamplerConfig,
+  sampler: sampler_options.SamplerConfig,
   choices: ViSMChoices = DEFAULT,
 ) -> tuple[Float[Array, "B T H W 3"], Bool[Array, "n"]]:
   """Draws a video without holes for each rendering.

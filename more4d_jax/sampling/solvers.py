@@ -4,8 +4,6 @@ All three are one scan over a table of coefficients; only the calls of the
 network are traced. Latents stay float32 all the way.
 """
 
-import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from more4d_jax.sampling import schedules
+from more4d_jax.sampling import sampler_options, schedules
 
 
 @flax.struct.dataclass
@@ -34,71 +32,6 @@ class Step:
 VelocityFn = Callable[
   [Float[Array, "B ..."], Step, Any], tuple[Float[Array, "B ..."], Any, Any]
 ]
-
-
-@dataclasses.dataclass(frozen=True)
-class SamplerConfig:
-  """How a latent is drawn.
-
-  Attributes:
-    num_steps: network evaluations (a guided one counts once).
-    guidance_scale: weight of the prompt; at most 1 switches guidance off.
-    shift: of the noise schedule; the one of training unless stated.
-    sampler: one of `schedules.SAMPLERS`.
-    schedule: "shifted", or "compat" for the original's noise levels; see
-      `schedules.noise_levels`.
-    cfg_skip: share of the steps, the last ones, that follow the prompt alone
-      and so cost half; see `caching.guided_steps`.
-    teacache: how far the input may drift, accumulated, before the layers run
-      again; 0 runs them at every step. See `caching`.
-    teacache_start: the first steps always run the layers.
-    teacache_fit: a name of `caching.FITS`.
-    riflex: number, from 1, of the rotary frequency of frames that is slowed
-      down for videos longer than those of training; 0 changes none.
-    riflex_scale: of that frequency's period, see `layers.axis_frequencies`.
-    smoothing: of decoded motion along time, see `smoothing.smooth`; 4D-STraG
-      only.
-    keep_rendered: pixels that the renderer drew stay as they are and only
-      holes are filled, instead of a video all of which the network drew;
-      4D-ViSM only.
-  """
-
-  num_steps: int = 50
-  guidance_scale: float = 6.0
-  shift: float = 5.0
-  sampler: str = "euler"
-  schedule: str = "shifted"
-  cfg_skip: float = 0.0
-  teacache: float = 0.0
-  teacache_start: int = 5
-  teacache_fit: str = "plain"
-  riflex: int = 0
-  riflex_scale: float = 4.886
-  smoothing: float = 0.0
-  keep_rendered: bool = False
-
-  def __post_init__(self) -> None:
-    schedules.noise_levels(self.sampler, self.num_steps, 1.0, self.schedule)
-    for name, low, high in (
-      ("guidance_scale", 0.0, math.inf),
-      ("shift", math.ulp(0.0), math.inf),
-      ("cfg_skip", 0.0, 1.0),
-      ("teacache", 0.0, math.inf),
-      ("teacache_start", 1.0, math.inf),
-      ("riflex", 0.0, math.inf),
-      ("riflex_scale", math.ulp(0.0), math.inf),
-      ("smoothing", 0.0, math.inf),
-    ):
-      value = getattr(self, name)
-      if not (math.isfinite(value) and low <= value <= high):
-        raise ValueError(
-          f"expected a {name} of {_range(low, high)}, found {value}"
-        )
-
-
-def _range(low: float, high: float) -> str:
-  above = "more than 0" if 0 < low < 1 else f"at least {low:g}"
-  return above if high == math.inf else f"{low:g} to {high:g}"
 
 
 @flax.struct.dataclass
@@ -124,7 +57,7 @@ def start(noise: Float[Array, "B ..."]) -> Solution:
   return Solution(latents, *[jnp.zeros_like(latents)] * 3)
 
 
-def schedule_of(config: SamplerConfig) -> schedules.Schedule:
+def schedule_of(config: sampler_options.SamplerConfig) -> schedules.Schedule:
   """The noise levels and coefficients of a configured sampler."""
   sigmas, timesteps = schedules.noise_levels(
     config.sampler, config.num_steps, config.shift, config.schedule

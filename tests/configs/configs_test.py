@@ -14,7 +14,9 @@ from configs import common
 from more4d_jax import errors, partitioning
 from more4d_jax.experiment import modes, settings
 from more4d_jax.models import variants
-from more4d_jax.sampling import solvers
+from more4d_jax.sampling import (
+  sampler_options,
+)
 from more4d_jax.training import paths
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -224,7 +226,7 @@ def test_sampling_has_the_shift_of_training_unless_told():
   config.flow.shift = 3.0
   assert settings.sampling(config, dit)["shift"] == 3
   config.sampling.update({"shift": 4.0, "sampler": "unipc", "teacache": 0.1})
-  found = solvers.SamplerConfig(**settings.sampling(config, dit))
+  found = sampler_options.SamplerConfig(**settings.sampling(config, dit))
   assert (found.shift, found.sampler, found.teacache) == (4, "unipc", 0.1)
 
 

@@ -61,7 +61,7 @@ def test_an_unknown_scale_of_the_loss_is_one_clear_line():
 
 
 def test_fewer_than_no_records_cannot_be_held_out(monkeypatch):
-  monkeypatch.setattr(sources.source, "open_records", lambda _: [1, 2, 3])
+  monkeypatch.setattr(sources.record_directory, "open_records", lambda _: [1, 2, 3])
   config = _config("depth", **{"data.records": "x", "data.num_held_out": -1})
   with pytest.raises(errors.UserError, match="at least 0"):
     sources.open_sets(config.data)
@@ -69,7 +69,7 @@ def test_fewer_than_no_records_cannot_be_held_out(monkeypatch):
 
 def test_weights_of_data_sets_are_parts_of_the_order(monkeypatch):
   sizes = {"a": [0] * 5, "b": [0] * 4}
-  monkeypatch.setattr(sources.source, "open_records", sizes.get)
+  monkeypatch.setattr(sources.record_directory, "open_records", sizes.get)
   base = {"data.records": "a,b"}
   assert sources.parts(_config("depth", **base).data) == ()
   weighed = _config("depth", **base, **{"data.weights": "3,1"})

@@ -114,7 +114,7 @@ def test_sizes_are_read_from_the_tensors(bundle):
 
 @pytest.mark.slow
 def test_a_scene_and_a_video_from_published_weights(bundle):
-  overrides = loaded.Overrides(num_steps=1)
+  overrides = {"num_steps": 1}
   pipeline = more4d_jax.load(bundle, overrides)
   image = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
   depth = np.full((32, 48), 2.0, np.float32)

@@ -11,7 +11,13 @@ import pytest
 
 from more4d_jax import errors, partitioning
 from more4d_jax.models import variants, vism
-from more4d_jax.sampling import caching, denoising, networks, solvers
+from more4d_jax.sampling import (
+  caching,
+  denoising,
+  networks,
+  sampler_options,
+  solvers,
+)
 from tests.models import random_params
 
 _NANO = variants.get("nano")
@@ -57,7 +63,7 @@ _run = jax.jit(denoising.draw, static_argnames="sampler")
 
 
 def _sample(**settings):
-  config = solvers.SamplerConfig(**{"num_steps": 8, **settings})
+  config = sampler_options.SamplerConfig(**{"num_steps": 8, **settings})
   return _run(_model(), _CONDITIONS, _NEGATIVE, _NOISE, sampler=config)
 
 
@@ -129,7 +135,7 @@ def test_decisions_and_latents_are_those_of_a_plain_loop(cfg_skip):
     "guidance_scale": 3.0,
   }
   found = _sample(**settings)
-  latents, computed = _plain_loop(solvers.SamplerConfig(8, **settings))
+  latents, computed = _plain_loop(sampler_options.SamplerConfig(8, **settings))
   assert found.computed.tolist() == computed
   assert {True, False} == set(computed[2:])
   # Eight steps in float32, compiled differently.
@@ -157,7 +163,7 @@ def test_everything_left_out_after_the_first_step():
   [(0.0, 6.0, 8), (0.5, 6.0, 4), (0.3, 6.0, 6), (1.0, 6.0, 0), (0.5, 1.0, 0)],
 )
 def test_guided_steps(skip, scale, expected):
-  config = solvers.SamplerConfig(8, scale, cfg_skip=skip)
+  config = sampler_options.SamplerConfig(8, scale, cfg_skip=skip)
   assert caching.guided_steps(config) == expected
 
 
@@ -186,7 +192,7 @@ def test_fits_by_name():
 
 
 def test_riflex_slows_one_frequency_of_the_network():
-  sampler = solvers.SamplerConfig(riflex=2)
+  sampler = sampler_options.SamplerConfig(riflex=2)
   changed = denoising.with_riflex(_model(), sampler, frames=2).module
   expected = dataclasses.replace(_CONFIG.dit, riflex=(2, 2, 4.886))
   assert changed.config.dit == expected
@@ -216,7 +222,7 @@ def test_a_mesh_of_eight_devices_equals_one():
   spread = functools.partial(
     jax.device_put, device=partitioning.batch_sharding(mesh)
   )
-  config = solvers.SamplerConfig(8, **settings)
+  config = sampler_options.SamplerConfig(8, **settings)
   with jax.set_mesh(mesh):
     found = _run(
       model,

@@ -14,7 +14,7 @@ from more4d_jax.sampling import (
   networks,
   sample_strag,
   sample_vism,
-  solvers,
+  sampler_options,
 )
 
 _STATS = latent_stats.LatentStats(
@@ -155,7 +155,7 @@ def test_tracks_are_the_denormalised_guided_answer(scale):
     inputs,
     noise,
     motion.MotionNormalisation(),
-    solvers.SamplerConfig(num_steps=4, guidance_scale=scale),
+    sampler_options.SamplerConfig(num_steps=4, guidance_scale=scale),
   )
   first = np.asarray(cameras.unproject(inputs.depth, inputs.intrinsics))
   assert computed.tolist() == [True] * 4
@@ -236,7 +236,7 @@ def test_the_whole_rendering_may_be_the_condition():
 def test_a_video_in_the_unit_range():
   nets, inputs = _films()
   noise = jnp.ones((2, 2, 2, 4, 16))
-  config = solvers.SamplerConfig(num_steps=3, guidance_scale=2.0)
+  config = sampler_options.SamplerConfig(num_steps=3, guidance_scale=2.0)
   video, _ = sample_vism.complete_video(nets, inputs, noise, config)
   assert video.shape == (2, 5, 16, 32, 3)
   assert float(video.min()) >= 0 and float(video.max()) <= 1
@@ -247,7 +247,7 @@ def test_a_video_in_the_unit_range():
 def test_rendered_pixels_may_be_kept():
   nets, inputs = _films()
   noise = jnp.ones((2, 2, 2, 4, 16))
-  config = solvers.SamplerConfig(num_steps=3, guidance_scale=1.0)
+  config = sampler_options.SamplerConfig(num_steps=3, guidance_scale=1.0)
   drawn, _ = sample_vism.complete_video(nets, inputs, noise, config)
   config = dataclasses.replace(config, keep_rendered=True)
   kept, _ = sample_vism.complete_video(nets, inputs, noise, config)

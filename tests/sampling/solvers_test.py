@@ -10,7 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from more4d_jax.sampling import guidance, schedules, solvers
+from more4d_jax.sampling import (
+  guidance,
+  sampler_options,
+  schedules,
+  solvers,
+)
 
 _GOLDEN = json.loads(
   (pathlib.Path(__file__).parents[1] / "golden" / "samplers.json").read_text()
@@ -45,7 +50,7 @@ def test_every_sampler_applies_the_shift_once():
 def test_compat_schedules_are_the_originals(case):
   known = _GOLDEN["cases"][case]
   sampler, shift, steps = case.split("_")
-  config = solvers.SamplerConfig(
+  config = sampler_options.SamplerConfig(
     num_steps=int(steps[1:]),
     shift=float(shift[1:]),
     sampler=sampler,
@@ -96,10 +101,10 @@ def test_compat_euler_grid_is_shifted_twice_at_its_end():
 @pytest.mark.parametrize(
   ("changes", "words"),
   [
-    ({"num_steps": 0}, "at least 1 step"),
+    ({"num_steps": 0}, "a num_steps of at least 1"),
     ({"sampler": "heun"}, "'heun'"),
     ({"schedule": "karras"}, "'karras'"),
-    ({"shift": 0.0}, "a shift of more than 0"),
+    ({"shift": 0.0}, "a shift of 0.01 to 100"),
     ({"cfg_skip": 1.5}, "a cfg_skip of 0 to 1"),
     ({"teacache": float("nan")}, "teacache"),
     ({"teacache_start": 0}, "teacache_start of at least 1"),
@@ -107,7 +112,7 @@ def test_compat_euler_grid_is_shifted_twice_at_its_end():
 )
 def test_settings_without_sense_are_one_clear_line(changes, words):
   with pytest.raises(ValueError, match=words) as caught:
-    solvers.SamplerConfig(**changes)
+    sampler_options.SamplerConfig(**changes)
   assert "\n" not in str(caught.value)
 
 
@@ -115,7 +120,9 @@ def test_settings_without_sense_are_one_clear_line(changes, words):
 @pytest.mark.parametrize("schedule", schedules.SCHEDULES)
 @pytest.mark.parametrize("sampler", schedules.SAMPLERS)
 def test_straight_paths_are_followed_exactly(sampler, schedule, steps):
-  config = solvers.SamplerConfig(steps, sampler=sampler, schedule=schedule)
+  config = sampler_options.SamplerConfig(
+    steps, sampler=sampler, schedule=schedule
+  )
   first = solvers.schedule_of(config).sigmas[0]
   noisy = (1 - first) * _DATA + first * _NOISE
   found = _draw(lambda x, t: _NOISE - _DATA, noisy, config)
@@ -123,7 +130,7 @@ def test_straight_paths_are_followed_exactly(sampler, schedule, steps):
 
 
 def test_euler_is_the_plain_loop():
-  config = solvers.SamplerConfig(9)
+  config = sampler_options.SamplerConfig(9)
   found = _draw(lambda x, t: x * t / 1000 - 0.3, [[1.0, -2.0]], config)
   x = np.array([[1.0, -2.0]])
   sigmas = solvers.schedule_of(config).sigmas
@@ -167,7 +174,7 @@ def test_from_pure_noise_to_data(sampler):
   noise = np.linspace(-2, 2, 9, dtype=np.float32)[:, None]
   gaps = []
   for steps in (12, 96):
-    config = solvers.SamplerConfig(steps, shift=1.0, sampler=sampler)
+    config = sampler_options.SamplerConfig(steps, shift=1.0, sampler=sampler)
     found = _draw(_gaussian_velocity, noise, config)[-1]
     gaps.append(float(jnp.abs(found - (1.0 + 0.2 * noise)).max()))
   # First order at the two ends, where log(alpha / sigma) is infinite.
@@ -176,7 +183,7 @@ def test_from_pure_noise_to_data(sampler):
 
 
 def test_parts_of_a_schedule_make_the_whole():
-  config = solvers.SamplerConfig(6, sampler="unipc")
+  config = sampler_options.SamplerConfig(6, sampler="unipc")
   schedule = solvers.schedule_of(config)
 
   def velocity(latents, step, memory):

@@ -17,7 +17,7 @@ from more4d_jax.sampling import (
   denoising,
   networks,
   sample_vism,
-  solvers,
+  sampler_options,
 )
 from tests.parity.adapters import clip, t5, vae_weights, wan_weights
 
@@ -69,7 +69,7 @@ class _Folder:
     padded = np.pad(found, (0, length - len(found)))
     return jnp.asarray(padded[None], jnp.int32)
 
-  def sampler(self, case: str, scale: float) -> solvers.SamplerConfig:
+  def sampler(self, case: str, scale: float) -> sampler_options.SamplerConfig:
     """How a case is sampled; its description tells what its name does not."""
     call = self.info["call"]
     kind = _SAMPLERS.get(case.partition("_")[0], "euler")
@@ -82,7 +82,7 @@ class _Folder:
       skip = float(re.search(r"enable_cfg_skip\(([\d.]+)", text)[1])
     if case.endswith("guidance1"):
       scale = 1.0
-    return solvers.SamplerConfig(
+    return sampler_options.SamplerConfig(
       num_steps=call["num_inference_steps"],
       guidance_scale=scale,
       shift=call[name],

@@ -9,7 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from more4d_jax.models import flow_matching
-from more4d_jax.sampling import schedules, solvers
+from more4d_jax.sampling import (
+  sampler_options,
+  schedules,
+  solvers,
+)
 from tests.parity.adapters import wan_weights
 
 _SAMPLERS = {"euler": "euler", "unipc": "unipc", "dpm": "dpm++"}
@@ -36,7 +40,7 @@ def _follow(noise, c, config, constants):
 
 def _case(io: dict, match: re.Match, constants: tuple[float, ...]) -> dict:
   case, name, shift, steps = match.groups()
-  config = solvers.SamplerConfig(
+  config = sampler_options.SamplerConfig(
     num_steps=int(steps),
     shift=float(shift),
     sampler=_SAMPLERS[name],
