@@ -61,7 +61,9 @@ def test_an_unknown_scale_of_the_loss_is_one_clear_line():
 
 
 def test_fewer_than_no_records_cannot_be_held_out(monkeypatch):
-  monkeypatch.setattr(sources.record_directory, "open_records", lambda _: [1, 2, 3])
+  monkeypatch.setattr(
+    sources.record_directory, "open_records", lambda _: [1, 2, 3]
+  )
   config = _config("depth", **{"data.records": "x", "data.num_held_out": -1})
   with pytest.raises(errors.UserError, match="at least 0"):
     sources.open_sets(config.data)
