@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 from data_pipelines.importers import scene as scene_lib
-from more4d_jax import errors, pickles
+from more4d_jax import errors
+from more4d_jax.pickles import files as pickled
 
 Unit = tuple[str, ...]
 Units = Callable[[Sequence[str]], list[Unit]]
@@ -136,7 +137,7 @@ def unpickled(path: str | os.PathLike[str]) -> Any:
     Refused: it is damaged, or names anything but arrays and tensors.
   """
   try:
-    return pickles.read(path)
+    return pickled.read(path)
   except errors.UserError as error:
     reason = str(error).replace(os.fspath(path), "its pickle")
     raise scene_lib.Refused(reason) from error

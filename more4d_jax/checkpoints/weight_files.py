@@ -17,8 +17,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from more4d_jax import errors, pickles
+from more4d_jax import errors
 from more4d_jax.checkpoints import array_trees
+from more4d_jax.pickles import files as pickled
+from more4d_jax.pickles import stored_tensors
 
 _SUFFIXES = (".safetensors", ".pth", ".bin", ".torch", ".pt")
 _INDEX = ".index.json"
@@ -196,14 +198,14 @@ def _facts(
 
 
 def _open_torch(path: pathlib.Path) -> dict[str, array_trees.LazyArray]:
-  found = pickles.read_lazily(path)
+  found = pickled.read_lazily(path)
   while isinstance(found, Mapping):
     inner = [k for k in _WRAPPERS if isinstance(found.get(k), Mapping)]
     if not inner:
       break
     found = found[inner[0]]
   if not isinstance(found, Mapping) or not all(
-    isinstance(value, pickles.StoredTensor) for value in found.values()
+    isinstance(value, stored_tensors.StoredTensor) for value in found.values()
   ):
     raise errors.UserError(
       f"expected tensors by name in {path}, found other things: name a file of "

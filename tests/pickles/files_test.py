@@ -10,15 +10,19 @@ import os
 import pathlib
 import pickle
 import struct
+import time
+import tracemalloc
 import zipfile
 
 import ml_dtypes
 import numpy as np
 import pytest
 
-from more4d_jax import errors, pickles
+from more4d_jax import errors
+from more4d_jax.pickles import files as pickled
+from more4d_jax.pickles import stored_tensors, unpickler
 
-_GOLDEN = pathlib.Path(__file__).parent / "golden" / "pickles"
+_GOLDEN = pathlib.Path(__file__).parents[1] / "golden" / "pickles"
 _WEIGHTS = {
   "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
   "turned": np.arange(6).reshape(2, 3).T.astype(ml_dtypes.bfloat16),
@@ -33,7 +37,7 @@ _WEIGHTS = {
 
 @pytest.mark.parametrize("name", ["zip.pth", "legacy.pth"])
 def test_tensors_of_both_formats(name):
-  found = pickles.read(_GOLDEN / name)
+  found = pickled.read(_GOLDEN / name)
   assert list(found) == list(_WEIGHTS)
   for key, value in _WEIGHTS.items():
     assert found[key].dtype == value.dtype
@@ -41,9 +45,9 @@ def test_tensors_of_both_formats(name):
 
 
 def test_tensors_are_read_when_they_are_asked_for():
-  found = pickles.read_lazily(_GOLDEN / "zip.pth")
+  found = pickled.read_lazily(_GOLDEN / "zip.pth")
   turned = found["turned"]
-  assert isinstance(turned, pickles.StoredTensor)
+  assert isinstance(turned, stored_tensors.StoredTensor)
   assert turned.shape == (3, 2)
   assert turned.dtype == ml_dtypes.bfloat16
   np.testing.assert_array_equal(turned.read(), _WEIGHTS["turned"])
@@ -52,14 +56,14 @@ def test_tensors_are_read_when_they_are_asked_for():
 def test_a_file_that_is_gone_when_its_tensor_is_read(tmp_path):
   path = tmp_path / "zip.pth"
   path.write_bytes((_GOLDEN / "zip.pth").read_bytes())
-  tensor = pickles.read_lazily(path)["weight"]
+  tensor = pickled.read_lazily(path)["weight"]
   path.unlink()
   with pytest.raises(errors.UserError, match="cannot be read"):
     tensor.read()
 
 
 def test_a_plain_pickle_with_a_tensor_and_arrays():
-  found = pickles.read(_GOLDEN / "scene.pkl")
+  found = pickled.read(_GOLDEN / "scene.pkl")
   coords = np.arange(24, dtype=np.float32).reshape(1, 2, 4, 3)
   np.testing.assert_array_equal(found["coords"], coords)
   np.testing.assert_array_equal(
@@ -79,7 +83,7 @@ def test_arrays_of_every_protocol(tmp_path, protocol, order):
     for dtype in ("f4", ">f8", "i8", "?", "u1", "c8")
   }
   path.write_bytes(pickle.dumps(values, protocol=protocol))
-  for dtype, value in pickles.read(path).items():
+  for dtype, value in pickled.read(path).items():
     np.testing.assert_array_equal(value, values[dtype])
 
 
@@ -124,7 +128,7 @@ def test_a_program_in_a_pickle_is_refused_by_name(tmp_path, write, call, name):
   victim, path = tmp_path / "victim", tmp_path / "weights.pth"
   write(path, _Evil(call, f"touch {victim}"))
   with pytest.raises(errors.UserError, match="is refused") as caught:
-    pickles.read(path)
+    pickled.read(path)
   # Older protocols have the older name of the module of built-ins.
   assert name in str(caught.value).replace("__builtin__", "builtins")
   assert "\n" not in str(caught.value)
@@ -143,7 +147,7 @@ def test_arrays_of_objects_are_refused(tmp_path):
   path = tmp_path / "objects.pkl"
   path.write_bytes(pickle.dumps(np.array([1, "x"], object)))
   with pytest.raises(errors.UserError, match="no numbers"):
-    pickles.read(path)
+    pickled.read(path)
 
 
 @pytest.mark.parametrize("name", ["zip.pth", "legacy.pth", "scene.pkl"])
@@ -152,7 +156,7 @@ def test_a_truncated_file_is_one_clear_line(tmp_path, name):
   for length in range(0, len(data), 29):
     path.write_bytes(data[:length])
     with pytest.raises(errors.UserError, match=r"damaged|refused") as caught:
-      pickles.read(path)
+      pickled.read(path)
     assert "\n" not in str(caught.value)
 
 
@@ -165,7 +169,7 @@ def test_changed_bytes_raise_nothing_else(tmp_path, name):
     changed[generator.integers(len(data))] = generator.integers(256)
     path.write_bytes(changed)
     try:
-      pickles.read(path)
+      pickled.read(path)
     except errors.UserError as error:
       assert "\n" not in str(error)
 
@@ -197,12 +201,12 @@ def test_a_tensor_stays_inside_its_storage(
     pickle.dump(["0"], file, 2)
     file.write(struct.pack("<q", 3) + np.ones(3, np.float32).tobytes())
   with pytest.raises(errors.UserError, match=message):
-    pickles.read(path)
+    pickled.read(path)
 
 
 def test_an_absent_file_is_one_clear_line(tmp_path):
   with pytest.raises(errors.UserError, match="there is no file"):
-    pickles.read(tmp_path / "nothing.pth")
+    pickled.read(tmp_path / "nothing.pth")
 
 
 def test_pytorch_writes_what_is_read_here(tmp_path):
@@ -216,10 +220,118 @@ def test_pytorch_writes_what_is_read_here(tmp_path):
   for zipped in (True, False):
     path = tmp_path / f"{zipped}.pth"
     torch.save(values, path, _use_new_zipfile_serialization=zipped)
-    for key, value in pickles.read(path).items():
+    for key, value in pickled.read(path).items():
       expected = values[key].to(torch.float64).numpy()
       np.testing.assert_array_equal(value.astype(np.float64), expected)
   path = tmp_path / "plain.pkl"
   path.write_bytes(pickle.dumps(values))
-  found = pickles.read(path)
+  found = pickled.read(path)
   np.testing.assert_array_equal(found["part"], values["part"].numpy())
+
+
+def laughs(levels, width):
+  """Lists that hold the list before several times."""
+  value = [1.0]
+  for _ in range(levels):
+    value = [value] * width
+  return value
+
+
+def deep(levels):
+  """A pickle of lists in lists, written by hand: Python's would recurse."""
+  return b"\x80\x02" + b"]" * levels + b"a" * (levels - 1) + b"."
+
+
+def called(name, argument, times):
+  """A pickle that calls a function again and again on one argument."""
+  start = b"\x80\x02" + name + b"q\x00" + argument + b"q\x01]"
+  return start + b"h\x00h\x01R0" * times + b"."
+
+
+_BOMBS = {
+  "shared parts": (pickle.dumps(laughs(22, 4)), "its own parts so often"),
+  "depth": (deep(4000), "levels deep"),
+  "an index of the memo": (b"\x80\x02Nr\xff\xff\xff\x7f.", None),
+  "steps": (b"\x80\x02" + b"}0" * (1 << 13) + b"N.", "16384 elements"),
+  "a key that takes long to hash": (
+    b"\x80\x02}N" + b"2\x86" * 64 + b"K\x00s.",
+    "neither text nor a number",
+  ),
+  "bytes that are not there": (
+    b"\x80\x04\x8e" + struct.pack("<q", 1 << 40) + b".",
+    "ends early",
+  ),
+  "copies of a text": (
+    called(
+      b"c_codecs\nencode\n",
+      b"X"
+      + struct.pack("<i", 1 << 16)
+      + b"x" * (1 << 16)
+      + b"X\x06\x00\x00\x00latin1\x86",
+      5000,
+    ),
+    "copies more than",
+  ),
+  "shapes of many axes": (
+    called(b"ctorch\nSize\n", b"(" + b"K\x01" * 1000 + b"t\x85", 1000),
+    "impossible shape",
+  ),
+  "types that take long to parse": (
+    called(
+      b"cnumpy\ndtype\n",
+      b"X" + struct.pack("<i", 4000) + b"f4," * 1333 + b"f" + b"\x85",
+      1000,
+    ),
+    "unknown type",
+  ),
+}
+
+
+@pytest.mark.parametrize("kind", _BOMBS)
+def test_a_pickle_costs_no_more_than_its_size(tmp_path, monkeypatch, kind):
+  # Checked annotations and traced memory make a step a hundred times as long.
+  monkeypatch.setattr(unpickler, "_MOST_STEPS", 1 << 14)
+  content, message = _BOMBS[kind]
+  path = tmp_path / "bomb.pkl"
+  path.write_bytes(content)
+  start = time.process_time()
+  tracemalloc.start()
+  try:
+    if message is None:
+      assert pickled.read(path) is None
+    else:
+      with pytest.raises(errors.UserError, match=message) as caught:
+        pickled.read(path)
+      assert "\n" not in str(caught.value)
+    _, most = tracemalloc.get_traced_memory()
+  finally:
+    tracemalloc.stop()
+  assert most < 3 * len(content) + (50 << 20)
+  assert time.process_time() - start < 10
+
+
+def test_parts_that_are_shared_stay_shared(tmp_path):
+  path = tmp_path / "shared.pkl"
+  path.write_bytes(pickle.dumps(laughs(6, 4)))
+  value = pickled.read(path)
+  assert value == laughs(6, 4)
+  assert value[0] is value[3]
+
+
+def test_a_value_inside_itself_is_refused(tmp_path):
+  path = tmp_path / "endless.pkl"
+  value = [1]
+  value.append({"again": value})
+  path.write_bytes(pickle.dumps(value))
+  with pytest.raises(errors.UserError, match="contains itself"):
+    pickled.read(path)
+
+
+def test_many_tensors_of_few_numbers_are_refused(tmp_path):
+  torch = pytest.importorskip("torch", reason="PyTorch writes the files")
+  base = torch.zeros(100_000)
+  path = tmp_path / "views.pth"
+  torch.save([base[n:] for n in range(100)], path)
+  assert len(pickled.read_lazily(path)) == 100
+  with pytest.raises(errors.UserError, match="more than twice"):
+    pickled.read(path)
