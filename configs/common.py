@@ -128,7 +128,10 @@ def evaluation(size: str) -> ml_collections.ConfigDict:
 
 
 def motion() -> ml_collections.ConfigDict:
-  """How trajectories become motion (spec 03)."""
+  """How trajectories become motion.
+
+  Source: docs/method/trajectories.md#normalisation.
+  """
   section = ml_collections.ConfigDict()
   section.normalisation = "depth"  # first_frame_range global_max displacement
   section.alpha = "intrinsics"  # Of each record; or a fixed pair "ax,ay".
@@ -168,7 +171,10 @@ def sampling(network: str) -> ml_collections.ConfigDict:
 
 
 def flow() -> ml_collections.ConfigDict:
-  """Flow matching in training (spec 06); sampling reads it from metadata."""
+  """Flow matching in training; sampling reads it from a network's metadata.
+
+  Source: docs/method/flow_matching.md#objective.
+  """
   section = ml_collections.ConfigDict()
   section.shift = 5.0
   section.sampling = "uniform"

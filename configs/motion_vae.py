@@ -1,5 +1,6 @@
-"""Stage A: trajectory encoder and decoder around the video VAE (spec 03).
+"""Stage A: trajectory encoder and decoder around the video VAE.
 
+Source: docs/method/trajectories.md#objective.
 Question: none; the baseline of the normalisation ablation.
 Command: python main.py --config=configs/motion_vae.py:size=tiny
   --workdir=runs/motion_vae --config.data.records=records/light

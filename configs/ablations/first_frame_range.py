@@ -1,8 +1,8 @@
 """Question: does dividing by each pixel's depth help, against one range?
 
 Motion divided by the extent of the scene instead of by each point's depth
-(spec 12: consistency .8604 against .8702). Motion VAE and STraG change
-together.
+(docs/method/paper.md#ablations: consistency .8604 against .8702). Motion VAE
+and STraG change together.
 Command: python main.py --config=configs/ablations/first_frame_range.py:
   task=motion_vae,size=tiny --workdir=runs/range/motion_vae ... and the same
   with task=strag and --config.init_from.motion_vae=runs/range/motion_vae

@@ -1,6 +1,7 @@
 """Question: does it matter where motion features are?
 
-One mean feature for all tokens (spec 12: .8743 against .8702).
+One mean feature for all tokens (docs/method/paper.md#ablations: .8743 against
+.8702).
 Command: python main.py
   --config=configs/ablations/global_motion_feature.py:size=tiny
   --workdir=runs/global_motion_feature --config.data.records=records/light

@@ -1,6 +1,7 @@
 """Question: do depth latents help?
 
-The network without them (spec 12: consistency .8567 against .8702).
+The network without them (docs/method/paper.md#ablations: consistency .8567
+against .8702).
 Command: python main.py
   --config=configs/ablations/without_depth_latents.py:size=tiny
   --workdir=runs/without_depth_latents --config.data.records=records/light

@@ -1,6 +1,7 @@
 """Question: does the Motion Perception Module help?
 
-The network without it (spec 12: consistency .8650 against .8702).
+The network without it (docs/method/paper.md#ablations: consistency .8650
+against .8702).
 Command: python main.py
   --config=configs/ablations/without_motion_perception.py:size=tiny
   --workdir=runs/without_motion_perception --config.data.records=records/light

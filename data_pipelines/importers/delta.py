@@ -1,11 +1,11 @@
 """Output of DELTA (dense 3D tracking): pickles beside their videos.
 
 Two layouts: `<name>/dense_3d_track.pkl`, as DELTA writes it, and
-`<...>/<name>_dt3d_pred.pkl` (spec 09 section 1). The video is looked for in the
-`videos` folder if one is given, then beside the pickle, beside its folder, and
-in the folder `videos` in place of `dt3d_render`; the caption as .txt beside the
-video. Without a video the record holds the first frame alone, made of the
-file's colours. Conventions: see `dense_pickle`.
+`<...>/<name>_dt3d_pred.pkl` (docs/method/data.md#tracker-files). The video is
+looked for in the `videos` folder if one is given, then beside the pickle,
+beside its folder, and in the folder `videos` in place of `dt3d_render`; the
+caption as .txt beside the video. Without a video the record holds the first
+frame alone, made of the file's colours. Conventions: see `dense_pickle`.
 """
 
 import functools

@@ -1,4 +1,6 @@
-"""The pickle of a dense tracker (DELTA) and of TrajScene-60K (spec 12).
+"""The pickle of a dense tracker (DELTA) and of TrajScene-60K.
+
+Source: docs/method/data.md#tracker-files.
 
 `coords` [T, N, 3] or [1, T, N, 3] float in the camera of each frame, `colors`
 [N, 3] or [1, N, 3] in 0..255, `vis` [T, N] or [1, T, N]; NumPy arrays or torch
@@ -16,7 +18,9 @@ import numpy as np
 from data_pipelines.importers import media, ray_grid
 from data_pipelines.importers import scene as scene_lib
 
-_LONG_VIDEO = 98  # Frames; of longer ones every second was tracked (spec 09).
+# Frames; of longer videos every second frame was tracked
+# (docs/method/data.md#dense-trackers).
+_LONG_VIDEO = 98
 _OTHER_PICTURE = 48.0  # Mean difference of 0..255 between video and colours.
 
 
@@ -124,7 +128,8 @@ def _arrays(content: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
       )
   visible = arrays["vis"]
   if visible.dtype.kind == "f":
-    visible = visible > 0.8  # DELTA's threshold (spec 09).
+    # DELTA's threshold (docs/method/data.md#dense-trackers).
+    visible = visible > 0.8
   colours = np.clip(np.round(np.nan_to_num(arrays["colors"])), 0, 255)
   return (
     arrays["coords"].astype(np.float32, copy=False),

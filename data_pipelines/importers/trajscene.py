@@ -1,4 +1,6 @@
-"""Published TrajScene-60K archives, read as a stream (spec 12 section 1).
+"""Published TrajScene-60K archives, read as a stream.
+
+Source: docs/method/data.md#published-archives.
 
 `<range>.tar.gz` with, per scene, `<range>/<id>.mp4`, `<id>.txt` (caption),
 `<id>_dt3d_pred.pkl` (see `dense_pickle`) and renderings that are left alone.

@@ -4,8 +4,8 @@
 captions `images` (JPEGs in base64, in order of time). Whoever has a model
 answers with lines of `id` and `answer`; `captions_in` and `verdicts_in` read
 them. The paper asks CogVLM2 for captions, and DeepSeek-V3 whether a caption
-names countable things that move by themselves (spec 12 section 3); the
-questions here are put in our own words.
+names countable things that move by themselves (docs/method/data.md#curation);
+the questions here are put in our own words.
 """
 
 import base64

@@ -2,8 +2,9 @@
 
 The paper refuses samples in which many tracks have near-infinite or zero depth
 at some time, whose depth spreads too far, or whose cloud gives another picture
-from the original camera once it is scaled (spec 12 section 3); it states no
-thresholds. The other measures are ours (spec 09 section 4).
+from the original camera once it is scaled (docs/method/data.md#curation); it
+states no thresholds. The other measures are ours
+(docs/method/data.md#quality-measures).
 """
 
 import dataclasses
@@ -15,7 +16,9 @@ from PIL import Image
 
 from more4d_jax.data import schema
 
-_FAR = 500.0  # Depths beyond are refused by the original's reader (spec 03).
+# The original's reader refuses depths beyond it
+# (docs/method/trajectories.md#normalisation).
+_FAR = 500.0
 _NEAR = 1e-3  # Of the median depth.
 _BAR = 24  # Of 255: the colours of a letterbox spread less, and are as dark.
 _SAME = 0.5  # Of 255: mean difference of frames that are the same.

@@ -1,4 +1,4 @@
-"""Named camera paths (spec 07 section 4) and camera files.
+"""Named camera paths (docs/method/rendering.md#camera-paths) and camera files.
 
 A path is `world_from_camera` [T 4 4] float32, one pose per frame, OpenCV axes
 (x right, y down, z forward); the world is the first camera's frame. Paths are
@@ -145,7 +145,10 @@ def _roll(angle: float) -> np.ndarray:
 
 
 def _look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
-  """Rotation with z towards the target and x level; spec 07 section 4."""
+  """Rotation with z towards the target and x level.
+
+  Source: docs/method/rendering.md#camera-paths.
+  """
   forward = target - position
   forward = forward / np.linalg.norm(forward)
   right = np.cross(forward, (0.0, 1.0, 0.0))
@@ -214,7 +217,10 @@ def _sweep(i, n, c, sign):
 
 
 def _original_surrounding(i, n, c):
-  """Sweeps 45 degrees about c, from (2 c_x, 0, 0); spec 07 section 4."""
+  """Sweeps 45 degrees about c, from (2 c_x, 0, 0).
+
+  Source: docs/method/rendering.md#camera-paths.
+  """
   angle = -math.pi / 4 * i / n - math.atan2(c[2], c[0])
   radius = math.hypot(c[0], c[2])
   offset = (radius * math.cos(angle), 0.0, radius * math.sin(angle))

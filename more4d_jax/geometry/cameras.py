@@ -23,7 +23,7 @@ def unproject(
     Points in metres; x right, y down, z forward.
 
   Source: pinhole model. Differs from the original: pixel centres, not corners
-  (spec 05 section 4).
+  (docs/method/conditioning.md#back-projection).
   """
   _, height, width = depth.shape
   fx, fy, cx, cy = jnp.moveaxis(intrinsics, -1, 0)[..., None, None]

@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 
 from more4d_jax.geometry import cameras
 
-# Constant source sizes (H, W) of the original's scripts (spec 03 section 2).
+# Constant source sizes (H, W) of the original's scripts
+# (docs/method/trajectories.md#camera-factors).
 TRAINING_SOURCE = (720, 960)
 INFERENCE_SOURCE = (540, 960)
 
@@ -27,7 +28,8 @@ def aspect_alpha(
     source: (H, W) of the picture.
     size: (H, W) that the networks work at.
 
-  Source: spec 03 section 2; a convention, not the camera of the picture.
+  Source: docs/method/trajectories.md#camera-factors; a convention, not the
+  camera of the picture.
   """
   if source[1] / size[1] > source[0] / size[0]:
     return 1.0, (source[1] / source[0]) / (size[1] / size[0])
@@ -47,7 +49,7 @@ def project(
   """Projects camera-space points to positions in [0, 1], and gives their z.
 
   Always finite: a machine epsilon is added to z, and what is infinite still
-  becomes 1e8. Source: spec 07 section 2.
+  becomes 1e8. Source: docs/method/rendering.md#z-buffer.
   """
   z = points[..., 2]
   # One quotient at a time: a compiler may turn many by one divisor into
@@ -77,8 +79,8 @@ def unproject(
   """Points of a depth map that is first resized linearly to `size` (H, W).
 
   Positions run from 0 at the first pixel to 1 at the last, so that points lie
-  up to half a pixel off those of `cameras.unproject`. Source: spec 05
-  section 4.
+  up to half a pixel off those of `cameras.unproject`.
+  Source: docs/method/conditioning.md#back-projection.
   """
   shape = (depth.shape[0], *size)
   depth = jax.image.resize(depth, shape, "linear", antialias=False)

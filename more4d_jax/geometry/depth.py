@@ -1,4 +1,7 @@
-"""Depth maps made ready for the video autoencoder (spec 05 section 4)."""
+"""Depth maps made ready for the video autoencoder.
+
+Source: docs/method/conditioning.md#depth-video.
+"""
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float

@@ -1,5 +1,6 @@
-"""Trajectories to normalised motion, and back (spec 03 sections 2 to 4).
+"""Trajectories to normalised motion, and back.
 
+Source: docs/method/trajectories.md#normalisation and #inverse.
 With P_t the position of a point at frame t in the first camera's frame,
 d_t = P_t - P_0 and z0 the depth of P_0:
 
@@ -18,7 +19,8 @@ from jaxtyping import Array, Bool, Float
 
 MODES = ("depth", "first_frame_range", "global_max", "displacement")
 
-# The constants of the original's training scripts (spec 03 section 2).
+# The constants of the original's training scripts
+# (docs/method/trajectories.md#camera-factors).
 PUBLISHED_ALPHA = (1.0434782608695652, 1.0)
 
 _NEAREST = 1e-6  # Metres; a first-frame depth at or below this is invalid.
@@ -88,7 +90,8 @@ def normalise(
     displacement); the validity mask, to leave invalid points out of losses;
     and the scale that `denormalise` needs (1 where the mode has none).
 
-  Source: spec 03 section 3. Differs from the original, which keeps NaN.
+  Source: docs/method/trajectories.md#normalisation. Differs from the original,
+  which keeps NaN.
   """
   _check(mode)
   valid = valid_points(tracks)

@@ -21,7 +21,8 @@ def normalise(
     alpha: camera factors, used by the mode `depth` only.
     mode: one of `motion.MODES`; ValueError otherwise.
 
-  Source: spec 03 section 3, the rows marked as the original's.
+  Source: docs/method/trajectories.md#normalisation, the rows marked as the
+  original's.
   """
   first = tracks[:, :1]
   if mode == "global_max":
@@ -48,7 +49,10 @@ def normalise(
 def fit_length(
   motion_video: Float[Array, "B T H W 3"], frames: int
 ) -> Float[Array, "B F H W 3"]:
-  """Keeps the first frames, or repeats the last one. Source: spec 03."""
+  """Keeps the first frames, or repeats the last one.
+
+  Source: docs/method/trajectories.md#normalisation.
+  """
   missing = max(frames - motion_video.shape[1], 0)
   last = jnp.repeat(motion_video[:, -1:], missing, axis=1)
   return jnp.concatenate([motion_video[:, :frames], last], axis=1)

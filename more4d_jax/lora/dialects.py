@@ -2,7 +2,7 @@
 
 All styles come from the name tables of the transformer; a style says what
 stands before a module's name, how the name is spelled, and how the two
-matrices and alpha are called. Source: spec 10 sections 7 and 8.
+matrices and alpha are called. Source: docs/method/weights.md#lora.
 """
 
 import dataclasses
@@ -24,7 +24,8 @@ from more4d_jax.name_maps import dit, table
 
 # Where diffusers keeps what PEFT must know, in the header of a file.
 _PEFT_HEADER = "lora_adapter_metadata"
-# The original's own text-encoder LoRA, which nothing applies (spec 10).
+# The original's own text-encoder LoRA, which nothing applies
+# (docs/method/weights.md#lora).
 _TEXT_ENCODER = "lora_te_"
 _TENSOR = re.compile(
   r"(?P<module>.+)\.(?:(?P<down>lora_down|lora_A)|(?P<up>lora_up|lora_B))"

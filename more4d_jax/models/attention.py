@@ -136,7 +136,7 @@ def _fill(x, axis, count):
 class SelfAttention(nn.Module):
   """Full attention; q and k are normalised over the whole width and rotated.
 
-  Source: spec 01 section 6.
+  Source: docs/method/transformer.md#block.
   """
 
   config: AttentionConfig
@@ -204,7 +204,7 @@ class CrossAttention(nn.Module):
 
   The two attentions are independent softmaxes whose results are added before
   the shared output map. All keys take part, padding rows of the text too.
-  Source: spec 01 section 6.
+  Source: docs/method/transformer.md#block.
   """
 
   config: AttentionConfig

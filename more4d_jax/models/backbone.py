@@ -1,7 +1,8 @@
 """Wan2.1-style video diffusion transformer.
 
 One network serves trajectory generation (64 input channels, motion features),
-view completion (36) and plain text-to-video (16). Source: spec 01.
+view completion (36) and plain text-to-video (16). Source:
+docs/method/transformer.md#forward-pass.
 """
 
 import dataclasses

@@ -1,7 +1,7 @@
 """Blocks and head of the video diffusion transformer.
 
-The residual stream, norms and modulation are float32. Source: spec 01
-sections 5 to 7.
+The residual stream, norms and modulation are float32. Source:
+docs/method/transformer.md#block.
 """
 
 import flax.linen as nn
@@ -30,8 +30,8 @@ class BlockInputs:
 class Block(nn.Module):
   """Self-attention, cross-attention and feed-forward with 6-way modulation.
 
-  The residual stream and the modulation are float32. Source: spec 01
-  section 6.
+  The residual stream and the modulation are float32. Source:
+  docs/method/transformer.md#block.
   """
 
   config: attention.AttentionConfig
@@ -80,7 +80,10 @@ class Block(nn.Module):
 
 
 class ImageEmbed(nn.Module):
-  """Brings image features to the model's width. Source: spec 01 section 5."""
+  """Brings image features to the model's width.
+
+  Source: docs/method/transformer.md#context.
+  """
 
   width: int
   dtype: str = "float32"

@@ -182,7 +182,7 @@ def causal_conv(
 
   Raises:
     ValueError: for another form.
-  Source: spec 02 section 2.
+  Source: docs/method/video_autoencoder.md#primitive-operations.
   """
   if form not in FORMS:
     raise ValueError(f"convolution form {form!r}: expected one of {FORMS}")

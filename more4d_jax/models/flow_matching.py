@@ -1,7 +1,8 @@
 """Flow matching: noise levels, noising, velocity target and loss.
 
 Training and sampling share these formulas; all in float32. Sigma is 0 for
-clean data and 1 for noise; the timestep is 1000 * sigma. Source: spec 06.
+clean data and 1 for noise; the timestep is 1000 * sigma. Source:
+docs/method/flow_matching.md#objective.
 """
 
 import dataclasses
@@ -60,7 +61,7 @@ def density(draw: Float[Array, "*B"], config: FlowConfig) -> Float[Array, "*B"]:
   Args:
     draw: standard normal for "logit_normal", else uniform in [0, 1).
     config: names the density.
-  Source: SD3, spec 06 section 2.
+  Source: SD3, docs/method/flow_matching.md#training-noise-levels.
   """
   if config.sampling == "logit_normal":
     return jax.nn.sigmoid(config.logit_mean + config.logit_std * draw)

@@ -40,9 +40,9 @@ class LatentStats:
   ) -> Float[Array, "*axes C"]:
     """Log-variance of the normalised latent.
 
-    The original leaves the log-variance as it is (spec 02 section 6), so its
-    samples carry noise `std` times too large; that is reached by not calling
-    this.
+    The original leaves the log-variance as it is
+    (docs/method/video_autoencoder.md#latent-scaling), so its samples carry
+    noise `std` times too large; that is reached by not calling this.
     """
     return logvar - 2.0 * jnp.log(jnp.asarray(self.std, logvar.dtype))
 
@@ -134,7 +134,8 @@ class LatentMoments:
     )
 
 
-# Published statistics of the Wan 2.1 video autoencoder (spec 02 section 6).
+# Published statistics of the Wan 2.1 video autoencoder
+# (docs/method/video_autoencoder.md#latent-scaling).
 # fmt: off
 WAN = LatentStats(
   mean=np.array([
@@ -148,7 +149,7 @@ WAN = LatentStats(
 )
 
 # Of latents of motion videos already normalised by WAN, as the July 2026
-# release decodes them (spec 12 section 2).
+# release decodes them (docs/method/video_autoencoder.md#trajectory-statistics).
 TRAJECTORY = LatentStats(
   mean=np.array([
     0.9336646795272827, -1.5638998746871948, 0.09716760367155075,

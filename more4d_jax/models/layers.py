@@ -172,7 +172,7 @@ def axis_frequencies(
     riflex: (k, latent frames, scale): replaces the k-th frame frequency so
       that it turns 0.9 times over that many frames and scale (length
       extrapolation).
-  Source: spec 01 sections 6 and 14.
+  Source: docs/method/transformer.md#rotary-position-embedding.
   """
   side = 2 * (head_dim // 6)
   frames = head_dim - 2 * side
@@ -235,7 +235,7 @@ def timestep_embedding(
   Args:
     timestep: at most 1024 in magnitude for full accuracy.
     width: even number of values per timestep.
-  Source: spec 01 section 4.
+  Source: docs/method/transformer.md#time-embedding.
   """
   half = width // 2
   turns = 10000.0 ** (-np.arange(half, dtype=np.float64) / half) / (2 * np.pi)

@@ -2,7 +2,7 @@
 
 A LoRA changes linear maps by W + weight * alpha / rank * down @ up. Its
 modules are named by our parameter paths, without the leaf, and by the layer
-where layers are stacked. Source: spec 07 section 7.
+where layers are stacked. Source: docs/method/view_completion.md#lora.
 """
 
 import dataclasses
@@ -252,7 +252,7 @@ def init(
   Returns: boxed nested "down" U(-1/sqrt(D), 1/sqrt(D)) and "up" 0, float32,
     which lie on a mesh as the kernels' inputs and outputs do.
 
-  Source: spec 07 section 7.
+  Source: docs/method/view_completion.md#lora.
   """
   boxes = traverse_util.flatten_dict(
     params, sep="/", is_leaf=lambda _, leaf: partitioning.is_box(leaf)

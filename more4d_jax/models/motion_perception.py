@@ -2,7 +2,8 @@
 
 Features of the first frame from a motion encoder are brought to the token
 grid and, in every block, scale and shift the tokens before self-attention and
-before the feed-forward network. Source: spec 04.
+before the feed-forward network. Source:
+docs/method/motion_perception.md#madanorm.
 """
 
 import flax.linen as nn

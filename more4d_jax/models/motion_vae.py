@@ -143,7 +143,8 @@ class _Frames(nn.Module):
 class TrajectoryEncoder(nn.Module):
   """Normalised motion to a picture-like motion video.
 
-  Source: spec 03 section 5. At initialisation the result is tanh(motion / 2).
+  Source: docs/method/trajectories.md#trajectory-networks. At initialisation the
+  result is tanh(motion / 2).
   """
 
   config: TrajectoryAdapterConfig
@@ -163,7 +164,7 @@ class TrajectoryEncoder(nn.Module):
 class TrajectoryDecoder(nn.Module):
   """Decoded motion video, in [-1, 1], to normalised motion.
 
-  Source: spec 03 section 5.
+  Source: docs/method/trajectories.md#trajectory-networks.
   """
 
   config: TrajectoryAdapterConfig

@@ -1,8 +1,8 @@
 """4D-STraG: from one picture to the latent of its point trajectories.
 
 The transformer with control, depth and reference latents of the picture, text
-features, and motion features of the Motion Perception Module. Source: spec 04
-and 05.
+features, and motion features of the Motion Perception Module. Source:
+docs/method/conditioning.md#latent-conditions.
 """
 
 import dataclasses

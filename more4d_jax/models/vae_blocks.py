@@ -49,7 +49,8 @@ def _exchange(
 class ChannelNorm(nn.Module):
   """Scales every position's channels to length sqrt(C), times a learned scale.
 
-  Source: spec 02 section 2. Computed in float32.
+  Source: docs/method/video_autoencoder.md#primitive-operations. Computed in
+  float32.
   """
 
   @nn.compact

@@ -162,8 +162,8 @@ class VideoVAE(nn.Module):
   """The autoencoder. Videos lie in [-1, 1]; latents are not normalised.
 
   Parameters: "encoder", "quant_conv", "post_quant_conv", "decoder".
-  Source: spec 02. Differs from the original: a whole clip at once, which
-  gives the same values and full gradients.
+  Source: docs/method/video_autoencoder.md#streaming. Differs from the original:
+  a whole clip at once, which gives the same values and full gradients.
   """
 
   config: VideoVAEConfig

@@ -1,7 +1,8 @@
 """4D-ViSM: completes a rendered video where points left holes.
 
 The transformer with 36 input channels: noisy latents, packed mask, latents of
-the masked rendering. Source: spec 07 section 5.
+the masked rendering. Source:
+docs/method/view_completion.md#inpainting-conditioning.
 """
 
 import dataclasses
@@ -109,7 +110,7 @@ def pack_mask(
   Args:
     hole: True where the rendering has no point; T is 4k + 1.
     compression: pixels per latent in each direction of space.
-  Source: spec 07 section 5.
+  Source: docs/method/view_completion.md#inpainting-conditioning.
   """
   if hole.shape[1] % PACKED_FRAMES != 1:
     raise ValueError(

@@ -1,8 +1,8 @@
 """Names of the video diffusion transformer: original and diffusers.
 
-Source: spec 10 sections 1, 2 and 8. Sizes: D width, M feed-forward width, C
-input channels, T text width, F frequencies, I image width, G motion width, R
-reference channels, V values of a patch, pt ph pw a patch.
+Source: docs/method/weights.md#transformer. Sizes: D width, M feed-forward
+width, C input channels, T text width, F frequencies, I image width, G motion
+width, R reference channels, V values of a patch, pt ph pw a patch.
 """
 
 import dataclasses

@@ -1,8 +1,8 @@
 """Names of CLIP's image tower: original and transformers.
 
-Source: spec 10 section 5. Sizes: E width, H hidden width, P positions, ph pw
-patch, O shared width; of the unused text tower W words, T width, t hidden, L
-positions, Y token types.
+Source: docs/method/weights.md#image-encoder. Sizes: E width, H hidden width, P
+positions, ph pw patch, O shared width; of the unused text tower W words, T
+width, t hidden, L positions, Y token types.
 """
 
 from more4d_jax.models.encoders import image

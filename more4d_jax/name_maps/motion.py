@@ -1,8 +1,8 @@
 """Names of the OmniMAE motion encoder.
 
-Source: spec 10 section 6. Sizes: mE width, mH hidden width, mP rows of the
-position table, mt tubelet, mr mc patch; of the unused decoder me width, mh
-hidden width, mo outputs.
+Source: docs/method/weights.md#motion-encoder. Sizes: mE width, mH hidden width,
+mP rows of the position table, mt tubelet, mr mc patch; of the unused decoder me
+width, mh hidden width, mo outputs.
 """
 
 import dataclasses

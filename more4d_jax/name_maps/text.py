@@ -1,7 +1,7 @@
 """Names of the umT5 encoder: original and transformers.
 
-Source: spec 10 section 5. Sizes: W vocabulary, D width, A attention width, M
-feed-forward width, B buckets, K heads.
+Source: docs/method/weights.md#text-encoder. Sizes: W vocabulary, D width, A
+attention width, M feed-forward width, B buckets, K heads.
 """
 
 from more4d_jax.models.encoders import text

@@ -1,4 +1,6 @@
-"""Names of the trajectory encoder and decoder. Source: spec 10 section 4.
+"""Names of the trajectory encoder and decoder.
+
+Source: docs/method/weights.md#trajectory-networks.
 
 Sizes: W width.
 """

@@ -1,8 +1,9 @@
 """Names of the video autoencoder: original and diffusers.
 
 The number of a tensor's block depends on the sizes of the network, so the
-table is made for a configuration, which names and shapes tell. Source: spec 10
-sections 3 and 8. Sizes: U unit of the channels, Z latent channels.
+table is made for a configuration, which names and shapes tell. Source:
+docs/method/weights.md#video-autoencoder. Sizes: U unit of the channels, Z
+latent channels.
 """
 
 import re

@@ -1,7 +1,8 @@
 """Parts of a bundle joined to the networks that sampling uses.
 
 What cannot be read off tensors is stated here: how the released weights were
-trained and are sampled. Source: DESIGN section 3; spec 03, 05, 06, 12.
+trained and are sampled. Source:
+docs/differences.md#decisions.
 """
 
 import dataclasses
@@ -23,7 +24,8 @@ from more4d_jax.models import (
   vism,
 )
 
-# Factors that every released network was trained with (spec 03 section 2).
+# Factors that every released network was trained with
+# (docs/method/trajectories.md#camera-factors).
 _ALPHA = (1.0434782608695652, 1.0)
 _SAMPLING = {
   "num_steps": 50,

@@ -136,8 +136,9 @@ def convert(
 def _compare_motion_encoders(out: pathlib.Path) -> str:
   """Says whether the released weights hold the public encoder.
 
-  The original's training overwrites most of it (spec 04 section 6); what is
-  inside 4D-STraG is what it must be sampled with.
+  The original's training overwrites most of it
+  (docs/method/motion_perception.md#initialisation); what is inside 4D-STraG is
+  what it must be sampled with.
   """
   places = [out / name for name in ("strag_motion_encoder", "motion_encoder")]
   if not all((place / "network.json").is_file() for place in places):

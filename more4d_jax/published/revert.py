@@ -1,7 +1,7 @@
 """Our networks to files with the original's names, for PyTorch users.
 
 Files are safetensors with the original's names and shapes, and a config.json
-for transformers. Source: spec 10.
+for transformers. Source: docs/method/weights.md#transformer.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """Points as Gaussians: covariances and the camera of a splatting renderer.
 
-Source: spec 07 section 3.
+Source: docs/method/rendering.md#gaussian-splatting.
 """
 
 import jax.numpy as jnp

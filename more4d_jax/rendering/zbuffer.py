@@ -1,4 +1,4 @@
-"""Point renderer with a depth buffer (spec 07 section 2).
+"""Point renderer with a depth buffer (docs/method/rendering.md#z-buffer).
 
 A point covers the pixel it falls into. Given a footprint, it is a small
 rectangle facing the camera and covers every pixel whose centre lies inside;
@@ -48,8 +48,8 @@ def render_points(
     Colour, 0 where nothing was drawn; depth along z in metres, infinite where
     nothing was drawn; and coverage, True where a point was drawn.
 
-  Source: spec 07 section 2. Differs from the original: holes come from
-  coverage, colour is not truncated, and there is a footprint.
+  Source: docs/method/rendering.md#z-buffer. Differs from the original: holes
+  come from coverage, colour is not truncated, and there is a footprint.
   """
   camera_from_world = cameras.invert_pose(world_from_camera)
   seen = cameras.transform(points, camera_from_world)

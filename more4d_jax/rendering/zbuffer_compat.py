@@ -32,7 +32,7 @@ def render_points(
     matrix: intrinsics in units of the image size.
     size: (H, W) of the picture.
 
-  Source: spec 07 section 2.
+  Source: docs/method/rendering.md#z-buffer.
   """
   height, width = size
   seen = cameras.transform(points, cameras.invert_pose(world_from_camera))

@@ -2,7 +2,8 @@
 
 TeaCache watches how fast the modulation of the layers changes from step to
 step. While the change, added up, stays small, the layers are left out and what
-they last added to the tokens is added again. Source: spec 01 sections 12, 13.
+they last added to the tokens is added again. Source:
+docs/method/transformer.md#teacache.
 """
 
 import dataclasses

@@ -25,7 +25,8 @@ def combine(
     velocity: the negative prompt's half, then the prompt's.
     scale: w of v_neg + w (v_pos - v_neg).
 
-  Source: spec 05 section 6. Differs from the original: float32.
+  Source: docs/method/conditioning.md#guidance. Differs from the original:
+  float32.
   """
   negative, positive = jnp.split(velocity.astype(jnp.float32), 2, axis=0)
   return negative + scale * (positive - negative)

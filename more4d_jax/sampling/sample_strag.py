@@ -30,7 +30,8 @@ class STraGChoices:
     image_context: one of `networks.IMAGE_CONTEXTS`; "grey" for the original's
       weights.
     reference: latent before the video's: the picture's, or "zeros" as the
-      original's weights were trained. Source: spec 05 section 3.
+      original's weights were trained. Source:
+      docs/method/conditioning.md#latent-conditions.
   """
 
   image_context: str = "picture"

@@ -90,7 +90,8 @@ def encode_conditions(
   """Everything the velocity depends on, computed once per video.
 
   A video without a single covered pixel has no condition but its text: mask
-  and latents are zero, as in training (spec 07 section 5).
+  and latents are zero, as in training
+  (docs/method/view_completion.md#inpainting-conditioning).
   """
   whole = choices.condition_video == "whole"
   kept = jnp.ones_like(inputs.coverage) if whole else inputs.coverage

@@ -72,7 +72,7 @@ def noise_levels(
 
   Raises:
     ValueError: if a name is unknown or there is no step.
-  Source: spec 06 section 5.
+  Source: docs/method/flow_matching.md#schedules.
   """
   for name, found, allowed in (
     ("sampler", sampler, SAMPLERS),
@@ -117,7 +117,7 @@ def make_schedule(
     sigmas: decreasing; the first may be 1, the last 0.
     timesteps: one for each step.
 
-  Source: spec 06 section 5.
+  Source: docs/method/flow_matching.md#schedules.
   """
   sigmas = np.asarray(sigmas, np.float64)
   count = len(sigmas) - 1

@@ -2,7 +2,8 @@
 
 Released weights were trained and are run on these: an 8-bit picture as a
 still video, a grey picture for the image encoder, and depth at the border
-convention of `geometry.cameras_compat`. Source: spec 05 sections 2 to 4.
+convention of `geometry.cameras_compat`. Source:
+docs/method/conditioning.md#latent-conditions.
 """
 
 import flax.struct

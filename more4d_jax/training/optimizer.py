@@ -25,11 +25,12 @@ class OptimizerConfig:
       as in the original.
     clip: largest global gradient norm; the whole gradient is scaled down.
     clip_ramp_factor: the clip value falls linearly from this multiple of
-      `clip` to `clip` over `clip_ramp_steps` steps (spec 06 section 4).
+      `clip` to `clip` over `clip_ramp_steps` steps
+      (docs/method/flow_matching.md#gradient-clipping).
     clip_ramp_steps: 0 means a constant clip value.
     clip_outlier_ratio: after the ramp, a norm more than so many times the
       clip value is cut further, by the smaller of that multiple and 10; 0
-      never (spec 06 section 4).
+      never (docs/method/flow_matching.md#gradient-clipping).
     warmup_steps: the rate rises linearly from 0 over these updates.
     warmup_from_zero: the first update has rate 0, as in the original, so that
       the peak comes one update later.
@@ -42,7 +43,8 @@ class OptimizerConfig:
     skip_after: see `skip_loss_above`.
     outlier_deviations: a step whose loss is so many standard deviations above
       the mean of those before, or whose loss or gradient is not finite,
-      changes nothing and is counted; 0 never (spec 03 section 6).
+      changes nothing and is counted; 0 never
+      (docs/method/trajectories.md#objective).
     outlier_window: number of losses that mean and deviation are taken of.
     outlier_after: number of losses before the rule judges finite ones, at
       least 1.

@@ -1,4 +1,6 @@
-"""Which steps are left out because their loss stands apart (spec 03).
+"""Which steps are left out because their loss stands apart.
+
+Source: docs/method/trajectories.md#objective.
 
 The rule remembers the newest losses that were trained on. A loss far above
 their mean, or one that is not finite, changes nothing: neither the parameters
@@ -56,7 +58,7 @@ def is_outlier(
     after: number of recorded losses before any finite loss is refused, at
       least 1.
 
-  Source: spec 03 section 6.
+  Source: docs/method/trajectories.md#objective.
   """
   mean, deviation = moments(history)
   spread = mean + deviations * deviation

@@ -8,7 +8,7 @@ from more4d_jax.geometry import cameras, cameras_compat
 
 @pytest.mark.parametrize(
   ("source", "size", "expected"),
-  [  # The table of spec 03 section 2.
+  [  # The table of docs/method/trajectories.md#camera-factors.
     ((720, 960), (368, 512), (1.0434782608695652, 1.0)),
     ((720, 960), (384, 512), (1.0, 1.0)),
     ((540, 960), (368, 512), (1.0, 1.2777777777777777)),

@@ -1,4 +1,6 @@
-"""The video autoencoder in NumPy, float64, chunk by chunk as spec 02 has it.
+"""The video autoencoder in NumPy, float64, chunk by chunk.
+
+Source: docs/method/video_autoencoder.md#streaming.
 
 The encoder takes 1, 4, 4, ... frames, the decoder one latent frame at a time;
 what a convolution saw last is kept in a dictionary between chunks.

@@ -55,7 +55,7 @@ def _plain(name: str, **changes) -> backbone.DiTConfig:
   return dataclasses.replace(dit, motion_width=None, **changes)
 
 
-# Published counts: spec 00 section 3.
+# Published counts: docs/method/overview.md#model-sizes.
 @pytest.mark.parametrize(
   ("config", "expected"),
   [

@@ -116,7 +116,7 @@ def test_published_size_has_all_tensors():
   video = jnp.zeros((1, 1, 16, 16, 3))
   tree = jax.eval_shape(model.init, jax.random.key(0), video)
   leaves = jax.tree.leaves(partitioning.unbox(tree))
-  assert len(leaves) == 194  # Spec 10 section 3.
+  assert len(leaves) == 194  # docs/method/weights.md#video-autoencoder.
 
 
 @pytest.mark.slow

@@ -84,7 +84,8 @@ def test_metadata_is_that_of_the_released_weights(bundle):
     "image_context": "grey",
     "reference": "zeros",
   }
-  # Spec 03 section 2 and spec 12 section 2, spelt out there.
+  # docs/method/trajectories.md#camera-factors and
+  # docs/method/video_autoencoder.md#trajectory-statistics, spelt out there.
   alpha = motion.metadata["normalisation"]["fixed_alpha"]
   assert alpha == [1.0434782608695652, 1.0]
   stats = motion.metadata["latent_stats"]

@@ -45,7 +45,8 @@ def norm_rotary(
     num_heads: heads in `x`.
     eps: added to the mean of squares.
   Returns: in the dtype of `x`.
-  Source: spec 01 section 6, pairs as `models.rotary_order` has them.
+  Source: docs/method/transformer.md#rotary-position-embedding, pairs as
+  `models.rotary_order` has them.
   """
   square = mean_square(x) if square is None else square
   wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))

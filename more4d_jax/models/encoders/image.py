@@ -1,6 +1,6 @@
 """Image tower of CLIP (ViT-H/14), up to its last block but one.
 
-Source: spec 05 section 2.
+Source: docs/method/conditioning.md#image.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
 """OmniMAE encoder trunk: a video transformer shown one still picture.
 
-Source: spec 04 section 2.
+Source: docs/method/motion_perception.md#encoder.
 """
 
 import dataclasses

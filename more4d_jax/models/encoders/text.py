@@ -1,6 +1,6 @@
 """umT5 encoder: relative position tables per layer, gated feed-forward.
 
-Source: spec 05 section 1.
+Source: docs/method/conditioning.md#text.
 """
 
 import dataclasses

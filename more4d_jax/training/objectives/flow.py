@@ -1,4 +1,7 @@
-"""The flow matching on cached latents that STraG and ViSM share (spec 06)."""
+"""The flow matching on cached latents that STraG and ViSM share.
+
+Source: docs/method/flow_matching.md#objective.
+"""
 
 import abc
 import dataclasses

@@ -1,8 +1,8 @@
 """Motion VAE (stage A): trajectories through the video VAE and back.
 
-Source: spec 03 section 6. Differs from the original: the gradient passes the
-frozen VAE encoder and reaches the trajectory encoder, and invalid pixels do
-not count.
+Source: docs/method/trajectories.md#objective. Differs from the original: the
+gradient passes the frozen VAE encoder and reaches the trajectory encoder, and
+invalid pixels do not count.
 """
 
 import dataclasses

@@ -13,7 +13,10 @@ from more4d_jax.training.objectives import base, flow
 
 @dataclasses.dataclass(frozen=True)
 class STraGDropout:
-  """Shares of samples that lose a condition (spec 05 section 5)."""
+  """Shares of samples that lose a condition.
+
+  Source: docs/method/conditioning.md#dropout.
+  """
 
   text: float = 0.1
   control: float = 0.02

@@ -18,7 +18,9 @@ _LORA_KEY = 1  # Folded into the key of all other initial values.
 
 @dataclasses.dataclass(frozen=True)
 class ViSMDropout:
-  """Shares of samples that lose a condition (spec 05 section 5).
+  """Shares of samples that lose a condition.
+
+  Source: docs/method/conditioning.md#dropout.
 
   Attributes:
     all_hole: mask and rendering of samples that have no rendered pixel.
