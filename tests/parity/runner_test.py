@@ -101,10 +101,39 @@ def test_a_missing_key_is_not_run(directory, capsys):
   assert capsys.readouterr().out.endswith("failed 0 not-run 5\n")
 
 
-def test_made_up_keys_and_empty_directories(directory, capsys):
-  with pytest.raises(ValueError, match="made up keys"):
-    _run(directory, {"out.none": np.ones(1)}, capsys)
+def test_extra_results_and_empty_directories(directory, capsys):
+  extra = {**_good(), "out.case_of_another_folder": np.ones(1)}
+  code, lines = _run(directory, extra, capsys)
+  assert (code, lines[-1]) == (0, "passed 5 failed 0 not-run 0")
   assert runner.run_directory(directory, only=("absent",)) == 2
+
+
+def test_a_folder_that_raises_fails_and_the_others_run(directory, capsys):
+  for name in ("a_first", "z_last"):
+    (directory / name).mkdir()
+    stored = {"out.main": np.ones(1, np.float32)}
+    safetensors_numpy.save_file(stored, directory / name / "io.safetensors")
+
+  def adapter(name):
+    if name == "a_first":
+      return lambda folder: folder.no_such_attribute
+    return lambda folder: _good()
+
+  assert runner.run_directory(directory, adapter=adapter) == 1
+  found = capsys.readouterr()
+  lines = found.out.splitlines()
+  assert lines[0] == "a_first nan nan nan FAIL"
+  assert "no_such_attribute" in found.err
+  # Nothing says how close the values of the last folder must be.
+  assert lines[-2] == "z_last nan nan nan FAIL"
+  assert lines[-1] == "passed 5 failed 2 not-run 0"
+
+
+def test_what_cancels_is_judged_against_its_terms(directory, capsys):
+  for gap, code in ((1e-3, 0), (1e-1, 1)):
+    cancelling = runner.Cancelling(np.array([1.0, 1.0 + gap]), size=5.0)
+    results = {**_good(), "grad.main": cancelling}
+    assert _run(directory, results, capsys)[0] == code
 
 
 def test_manifests_are_a_line_each(directory, capsys):

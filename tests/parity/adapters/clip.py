@@ -1,6 +1,7 @@
 """Image tower up to its last block but one."""
 
 import pathlib
+import re
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from more4d_jax.name_maps import image as names
 from more4d_jax.name_maps import matching
 from tests.parity.adapters import wan_weights
 
-_GREY = 127 / 255
+_GREY_SIZE = (64, 64)
 
 
 def load(
@@ -33,6 +34,9 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
       picture = np.moveaxis(value, 0, -1) * 0.5 + 0.5  # [1 H W 3]
       name = key.removeprefix("in.").removesuffix(".image")
       out[f"out.{name}"] = np.asarray(model.apply(variables, picture))
-  grey = np.full((1, 64, 64, 3), _GREY, np.float32)
-  out["out.grey_127"] = np.asarray(model.apply(variables, grey))
+    elif grey := re.fullmatch(r"out\.grey_(\d+)", key):
+      # Of any size: a picture of one colour stays so when it is resized.
+      level = int(grey[1]) / 255
+      picture = np.full((1, *_GREY_SIZE, 3), level, np.float32)
+      out[key] = np.asarray(model.apply(variables, picture))
   return out

@@ -1,5 +1,6 @@
 """Cameras, motion normalisation and rendering by projection."""
 
+import functools
 import pathlib
 import re
 
@@ -22,6 +23,17 @@ _first, _last = wan_weights.channels_first, wan_weights.channels_last
 _DEFAULT_REACH = 0.3
 
 
+def _pluecker(io: dict) -> dict:
+  entries = io["in.pluecker.entries"].astype(np.float32)
+  last = np.broadcast_to(np.float32([0, 0, 0, 1]), (len(entries), 1, 4))
+  poses = np.concatenate([entries[:, 7:].reshape(-1, 3, 4), last], axis=1)
+  size = io["out.pluecker"].shape[1:3]
+  rays = cameras_compat.pluecker_rays(
+    jnp.asarray(entries[:, 1:5]), jnp.asarray(poses), size
+  )
+  return {"out.pluecker": rays}
+
+
 def _cameras(io: dict) -> dict:
   pose, matrix = io["in.project.extrinsic"], io["in.project.intrinsic"]
   points = jnp.asarray(io["in.project.points"])
@@ -32,13 +44,6 @@ def _cameras(io: dict) -> dict:
   rays = cameras_compat.lift(position, ones, jnp.asarray(matrix))
   turn = jnp.asarray(pose).at[:3, 3].set(0)
   rays = cameras.transform(rays, turn)
-  entries = io["in.pluecker.entries"].astype(np.float32)
-  last = np.broadcast_to(np.float32([0, 0, 0, 1]), (len(entries), 1, 4))
-  poses = np.concatenate([entries[:, 7:].reshape(-1, 3, 4), last], axis=1)
-  size = io["out.pluecker"].shape[1:3]
-  pluecker = cameras_compat.pluecker_rays(
-    jnp.asarray(entries[:, 1:5]), jnp.asarray(poses), size
-  )
   return {
     "out.world2cam": jnp.pad(seen, ((0, 0), (0, 1)), constant_values=1),
     "out.project.xy": xy,
@@ -49,7 +54,6 @@ def _cameras(io: dict) -> dict:
     "out.world_rays.directions": rays
     / jnp.linalg.norm(rays, axis=-1, keepdims=True),
     "out.world_rays.origins": jnp.broadcast_to(pose[:3, 3], rays.shape),
-    "out.pluecker": pluecker,
   }
 
 
@@ -58,26 +62,25 @@ def _grids(io: dict) -> dict:
   for key, depth in io.items():
     name = re.match(r"in\.(back_project_\d+)\.depth$", key)
     if name:
-      size = tuple(int(n) for n in io[f"in.{name.group(1)}.size"])
+      size = tuple(int(n) for n in io[f"in.{name[1]}.size"])
       alpha = cameras_compat.aspect_alpha(cameras_compat.INFERENCE_SOURCE, size)
       points = cameras_compat.unproject(jnp.asarray(depth[None]), size, alpha)
-      out[f"out.{name.group(1)}"] = points[0]
-  for key, source in (
-    ("out.intrinsic", cameras_compat.INFERENCE_SOURCE),
-    ("out.intrinsic_720x960_source", cameras_compat.TRAINING_SOURCE),
-  ):
-    out[key] = np.stack(
-      [
-        cameras_compat.intrinsic_matrix(
-          cameras_compat.aspect_alpha(source, tuple(int(n) for n in size))
-        )
-        for size in io["in.intrinsic.sizes"]
+      out[f"out.{name[1]}"] = points[0]
+  for key in io:
+    named = re.fullmatch(r"out\.intrinsic(?:_(\d+)x(\d+)_source)?", key)
+    if named:
+      source = cameras_compat.INFERENCE_SOURCE
+      if named[1]:
+        source = int(named[1]), int(named[2])
+      alphas = [
+        cameras_compat.aspect_alpha(source, (int(height), int(width)))
+        for height, width in io["in.intrinsic.sizes"]
       ]
-    )
+      out[key] = np.stack([cameras_compat.intrinsic_matrix(a) for a in alphas])
   return out
 
 
-def _gaussians(io: dict) -> dict:
+def _perspective(io: dict) -> dict:
   fov = jnp.stack(
     [
       jnp.asarray(io[f"in.projection_matrix.fov_{axis}"], jnp.float32)
@@ -85,6 +88,13 @@ def _gaussians(io: dict) -> dict:
     ],
     axis=-1,
   )
+  limits = (
+    jnp.asarray(io[f"in.projection_matrix.{n}"]) for n in ("near", "far")
+  )
+  return {"out.projection_matrix": gaussians.perspective(*limits, fov)}
+
+
+def _gaussians(io: dict) -> dict:
   quaternion = jnp.asarray(io["in.quaternion_xyzw"])
   matrix = jnp.asarray(io["in.project.intrinsic"])
   return {
@@ -93,10 +103,6 @@ def _gaussians(io: dict) -> dict:
       jnp.asarray(io["in.scale"]), quaternion
     ),
     "out.fov": gaussians.field_of_view(matrix)[None],
-    "out.projection_matrix": gaussians.perspective(
-      *(jnp.asarray(io[f"in.projection_matrix.{n}"]) for n in ("near", "far")),
-      fov,
-    ),
   }
 
 
@@ -134,7 +140,7 @@ def _render(io: dict, poses: np.ndarray, dtype: str = "uint8") -> jax.Array:
   return jnp.stack(frames)
 
 
-def _renderings(io: dict, size: tuple[int, int]) -> dict:
+def _renderings(io: dict) -> dict:
   out = {}
   points = _last(io["in.render.points"])[0]
   centre = points[0].reshape(-1, 3).mean(axis=0)
@@ -153,6 +159,18 @@ def _renderings(io: dict, size: tuple[int, int]) -> dict:
     images = _render(io, poses)
     out[f"out.{name}.images"] = images
     out[f"out.{name}.masks"] = zbuffer_compat.black_pixels(images)
+  # The dataset shows the third frame from the first camera, with its mask on
+  # three channels; neither the frame nor the pose is stored.
+  poses = np.broadcast_to(np.eye(4, dtype=np.float32), (3, 4, 4))
+  seen = _render(io, poses, "float32")[-1]
+  mask = zbuffer_compat.black_pixels(seen)[..., None]
+  out["out.dataset_projection.image"] = seen
+  out["out.dataset_projection.mask"] = jnp.repeat(mask, 3, axis=-1)
+  return out
+
+
+def _ties(io: dict, size: tuple[int, int]) -> dict:
+  out = {}
   for dtype in ("float32", "uint8"):
     ties = zbuffer_compat.render_points(
       jnp.asarray(io["in.render_ties.points"]),
@@ -164,13 +182,6 @@ def _renderings(io: dict, size: tuple[int, int]) -> dict:
     name = f"out.render_ties.{dtype.removesuffix('32')}"
     out[f"{name}.image"] = ties
     out[f"{name}.mask"] = zbuffer_compat.black_pixels(ties)
-  # The dataset shows the third frame from the first camera, with its mask on
-  # three channels; neither the frame nor the pose is stored.
-  still = np.broadcast_to(np.eye(4, dtype=np.float32), (3, 4, 4))
-  seen = _render(io, still, "float32")[2]
-  mask = zbuffer_compat.black_pixels(seen)[..., None]
-  out["out.dataset_projection.image"] = seen
-  out["out.dataset_projection.mask"] = jnp.repeat(mask, 3, axis=-1)
   return out
 
 
@@ -189,6 +200,10 @@ def _dataset(io: dict) -> dict:
     length = re.match(r"out\.dataset\.(?:cut|padded)_to_(\d+)$", key)
     if length:
       out[key] = _first(motion_compat.fit_length(tracks, int(length.group(1))))
+  return out
+
+
+def _rebuilt(io: dict) -> dict:
   moved = jnp.asarray(_last(io["in.inverse_flow_b1.flow"]))
   still = jnp.ones((len(moved), *moved.shape[2:]))
   mode = "first_frame_range"
@@ -198,22 +213,29 @@ def _dataset(io: dict) -> dict:
   rebuilt = motion.denormalise(
     padded, still, jnp.ones((len(moved), 2)), mode, scale
   )
-  out["out.inverse_flow_constant_frame"] = _first(rebuilt[:, 1:])
-  out["out.inverse_flow_constant_frame.diff"] = jnp.repeat(
-    scale[:, None], 3, axis=1
-  )
-  return out
+  return {
+    "out.inverse_flow_constant_frame": _first(rebuilt[:, 1:]),
+    "out.inverse_flow_constant_frame.diff": jnp.repeat(
+      scale[:, None], 3, axis=1
+    ),
+  }
 
 
 def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   """Every required key of the folder."""
   info, io, _ = wan_weights.read(folder)
-  out = {
-    **_cameras(io),
-    **_grids(io),
-    **_gaussians(io),
-    **_paths(io),
-    **_renderings(io, tuple(info["render_size"])),
-    **_dataset(io),
-  }
-  return jax.tree.map(np.asarray, out)
+  size = tuple(info["render_size"])
+  out = {**_grids(io), **_paths(io)}
+  for needed, part in {
+    "in.pluecker.entries": _pluecker,
+    "in.project.points": _cameras,
+    "in.projection_matrix.near": _perspective,
+    "in.quaternion_xyzw": _gaussians,
+    "in.render.points": _renderings,
+    "in.render_ties.points": functools.partial(_ties, size=size),
+    "in.dataset.flow": _dataset,
+    "in.inverse_flow_b1.flow": _rebuilt,
+  }.items():
+    if needed in io:
+      out |= part(io)
+  return out

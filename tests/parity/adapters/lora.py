@@ -6,7 +6,7 @@ import numpy as np
 
 from more4d_jax.lora import dialects
 from more4d_jax.models import backbone, lora
-from tests.parity.adapters import transformer3d_inp, wan_weights
+from tests.parity.adapters import wan_weights
 
 _PREFIX = "lora/"
 
@@ -17,7 +17,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   network, io, weights = wan_weights.read(folder.parent / "transformer3d_inp")
   config = wan_weights.dit_config(network["constructor"], weights)
   params = wan_weights.dit_params(weights, config)
-  inputs = transformer3d_inp._inputs(io, config)
+  inputs = wan_weights.inputs(io, config)
   found = dialects.read(
     {
       key.removeprefix(_PREFIX): value

@@ -16,10 +16,11 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
     weights, sizes["heads"], sizes["img_size"][-1]
   )
   model = motion.MotionEncoder(config)
-  table = io["out.sinusoid_table"]
-  out = {"out.sinusoid_table": motion.position_table(*table.shape)}
+  out = {}
   for key, value in io.items():
-    if not key.startswith("in."):
+    if key == "out.sinusoid_table":
+      out[key] = motion.position_table(*value.shape)
+    if not (key.startswith("in.") and key.endswith(".x")):
       continue
     # Inputs are stored after the normalisation that our module does itself.
     name = key.removeprefix("in.").removesuffix(".x")

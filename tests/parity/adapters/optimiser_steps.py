@@ -10,7 +10,7 @@ from more4d_jax.models import backbone
 from more4d_jax.training import optimizer
 from more4d_jax.training import state as states
 from more4d_jax.training import step as steps
-from tests.parity.adapters import transformer4d, wan_weights
+from tests.parity.adapters import wan_weights
 
 
 def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
@@ -18,10 +18,10 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   info, stored, _ = wan_weights.read(folder)
   network, io, weights = wan_weights.read(folder.parent / "transformer4d")
   config = wan_weights.dit_config(
-    network["constructor"], weights, io["in.features"].shape[1]
+    network["constructor"], weights, io.get("in.features")
   )
   model = backbone.WanDiT(config)
-  inputs = transformer4d._inputs(io, config)
+  inputs = wan_weights.inputs(io, config)
   target = wan_weights.channels_last(io["in.grad_target"])
   rule = optimizer.OptimizerConfig(
     learning_rate=info["learning_rate"],

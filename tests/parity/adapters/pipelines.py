@@ -19,7 +19,7 @@ from more4d_jax.sampling import (
   sample_vism,
   sampler_options,
 )
-from tests.parity.adapters import clip, t5, vae_weights, wan_weights
+from tests.parity.adapters import clip, stated, t5, vae_weights, wan_weights
 
 _SAMPLERS = {"flow": "euler", "unipc": "unipc", "dpm": "dpm++"}
 _last, _first = wan_weights.channels_last, wan_weights.channels_first
@@ -49,7 +49,8 @@ class _Folder:
     """Constructor and configurations, and all parameters."""
     info, _, weights = wan_weights.read(self.path.parent / name)
     constructor = info["constructor"]
-    dit = wan_weights.dit_config(constructor, weights)
+    features = self.io.get("in.features")
+    dit = wan_weights.dit_config(constructor, weights, features)
     variant = re.search(r"variant (\w+)", self.info["models"])[1]
     _, _, own = wan_weights.read(self.path.parent / "t5")
     text, text_params = t5.load(own, variant, shared=variant == "shared")
@@ -70,22 +71,21 @@ class _Folder:
     return jnp.asarray(padded[None], jnp.int32)
 
   def sampler(self, case: str, scale: float) -> sampler_options.SamplerConfig:
-    """How a case is sampled; its description tells what its name does not."""
-    call = self.info["call"]
-    kind = _SAMPLERS.get(case.partition("_")[0], "euler")
+    """How "<stage>.<name>" is sampled, by its name and its description."""
+    call, name = self.info["call"], case.partition(".")[2]
+    kind = _SAMPLERS.get(name.partition("_")[0], "euler")
     # The original's Euler sampler does not hear of the argument.
-    name = "scheduler_shift" if kind == "euler" else "shift_argument"
-    said = self.info["cases"].get
+    shift = "scheduler_shift" if kind == "euler" else "shift_argument"
     skip = 0.0
-    if case.endswith("cfg_skip"):
-      text = said(f"control.{case}")
-      skip = float(re.search(r"enable_cfg_skip\(([\d.]+)", text)[1])
-    if case.endswith("guidance1"):
-      scale = 1.0
+    if name.endswith("cfg_skip"):
+      text = self.info["cases"][case]
+      skip, _ = stated.numbers(r"enable_cfg_skip\(#, #\)", text)
+    if given := re.search(r"guidance(\d+)$", name):
+      scale = float(given[1])
     return sampler_options.SamplerConfig(
       num_steps=call["num_inference_steps"],
       guidance_scale=scale,
-      shift=call[name],
+      shift=call[shift],
       sampler=kind,
       schedule="compat",
       cfg_skip=skip,
@@ -127,17 +127,20 @@ def _control(folder: _Folder, cases: list[str]) -> dict[str, np.ndarray]:
     ),
   )
   name = "cls_features" if constructor["use_cls_token"] else "features"
-  features = np.split(io[f"in.{name}"], 2)
   noise = jnp.asarray(_last(io["in.latents"]))
   out = {}
   for case in cases:
-    sampler = folder.sampler(case, call["control_guidance_scale"])
+    scale = call["control_guidance_scale"]
+    sampler = folder.sampler(f"control.{case}", scale)
     halves = [
-      conditions.replace(text_context=context, motion_features=rows)
-      if case.endswith("first_frame")
-      else conditions.replace(text_context=context)
-      for context, rows in zip((negative, prompt), features)
+      conditions.replace(text_context=context) for context in (negative, prompt)
     ]
+    if case.endswith("first_frame"):
+      features = np.split(io[f"in.{name}"], 2)
+      halves = [
+        half.replace(motion_features=rows)
+        for half, rows in zip(halves, features)
+      ]
     drawn = _draw(model, halves[1], halves[0], noise, sampler=sampler)
     unit = case.endswith("numpy")
     finish = (lambda v: v) if unit else (lambda v: v * 2 - 1)
@@ -157,12 +160,15 @@ def _inpaint(folder: _Folder, cases: list[str]) -> dict[str, np.ndarray]:
   out = {}
   for case in cases:
     mask = io[
-      "in.inpaint.soft_mask" if case == "soft_mask" else "in.mask_video"
+      "in.inpaint.soft_mask" if case.endswith("soft_mask") else "in.mask_video"
     ]
-    holes = np.ones_like(mask, bool) if case == "full_mask" else mask >= 0.5
+    full = case.endswith("full_mask")
+    holes = np.ones_like(mask, bool) if full else mask >= 0.5
     video = _last(io["in.video"])
-    shown = case == "clip_image"
-    picture = io["in.inpaint.clip_image"][None] / np.float32(255)
+    shown = case.endswith("clip_image")
+    picture = np.zeros((1, *video.shape[2:]), np.float32)
+    if shown:
+      picture = io["in.inpaint.clip_image"][None] / np.float32(255)
     inputs = sample_vism.ViSMInputs(
       rendering=jnp.asarray(video),
       coverage=jnp.asarray(~holes[:, 0]),
@@ -172,11 +178,12 @@ def _inpaint(folder: _Folder, cases: list[str]) -> dict[str, np.ndarray]:
     )
     choices = sample_vism.ViSMChoices(
       image_context="picture" if shown else "zeros",
-      condition_video="whole" if case == "all_mask" else "masked",
+      condition_video="whole" if case.endswith("all_mask") else "masked",
     )
     conditions = sample_vism.encode_conditions(nets, inputs, choices)
     negative = conditions.replace(text_context=context)
-    sampler = folder.sampler(case, call["inpaint_guidance_scale"])
+    scale = call["inpaint_guidance_scale"]
+    sampler = folder.sampler(f"inpaint.{case}", scale)
     drawn = _draw(model, conditions, negative, noise, sampler=sampler)
     out |= folder.results(f"inpaint.{case}", drawn, lambda v: v)
   return out
@@ -189,5 +196,6 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   out = {}
   for stage, function in (("control", _control), ("inpaint", _inpaint)):
     cases = re.findall(rf"out\.{stage}\.(\w+)\.latents", " ".join(io))
-    out |= function(loaded, cases)
+    if cases:
+      out |= function(loaded, cases)
   return out

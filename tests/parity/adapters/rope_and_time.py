@@ -33,8 +33,8 @@ def _apply(x: np.ndarray, grids: np.ndarray) -> np.ndarray:
 def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   """Every required key of the folder."""
   info, io, _ = wan_weights.read(folder)
-  riflex = info["riflex"]
-  riflex = (riflex["k"], riflex["L_test"], riflex["L_test_scale"])
+  names = ("k", "L_test", "L_test_scale")
+  riflex = tuple(info["riflex"][name] for name in names if "riflex" in info)
   out = {}
   for key, stored in io.items():
     kind, _, rest = key.removeprefix("out.").rpartition("_")

@@ -14,13 +14,13 @@ from more4d_jax.sampling import (
   schedules,
   solvers,
 )
-from tests.parity.adapters import wan_weights
+from tests.parity.adapters import stated, wan_weights
 
 _SAMPLERS = {"euler": "euler", "unipc": "unipc", "dpm": "dpm++"}
 _CASE = re.compile(r"out\.((\w+)_s([\d.]+)_n(\d+))\.trajectory")
 _TRAIN = re.compile(r"out\.(euler_train_s([\d.]+))\.sigmas")
 _LEVELS = re.compile(r"out\.sampling_sigmas_s([\d.]+)_n(\d+)")
-_MODEL = re.compile(r"([\d.]+) \* x \+ ([\d.]+) \* sin\(t / ([\d.]+)\) \* c")
+_MODEL = r"= # \* x ± # \* sin\(t / #\) \* c"
 
 
 @functools.partial(jax.jit, static_argnames=("config", "constants"))
@@ -59,8 +59,7 @@ def _case(io: dict, match: re.Match, constants: tuple[float, ...]) -> dict:
 def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   """Every key of the variants that training and inference use."""
   info, io, _ = wan_weights.read(folder)
-  constants = _MODEL.search(info["fake_model"]).groups()
-  constants = tuple(float(value) for value in constants)
+  constants = stated.numbers(_MODEL, info["fake_model"])
   out = {}
   for key, value in io.items():
     if match := _LEVELS.fullmatch(key):

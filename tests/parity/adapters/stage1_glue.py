@@ -15,7 +15,8 @@ _first, _last = wan_weights.channels_first, wan_weights.channels_last
 def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   """Every required key of the folder."""
   info, io, _ = wan_weights.read(folder)
-  frames = info["video_num_frames"]
+  # The original rounds down to whole groups of four behind the first frame.
+  frames = (info["video_num_frames"] - 1) // 4 * 4 + 1
   image = jnp.asarray(_last(io["in.image"]))
   prepared = strag_compat.prepare(image, jnp.asarray(io["in.depth"][:, 0]))
   control = jnp.repeat(prepared.picture[:, None], frames, axis=1)

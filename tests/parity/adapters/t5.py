@@ -31,9 +31,12 @@ def load(
 def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   """Every required key of the folder."""
   info, io, weights = wan_weights.read(folder)
-  out = {
-    "out.buckets": text.relative_buckets(io["in.buckets.relative_position"])
-  }
+  out = {}
+  if "in.buckets.relative_position" in io:
+    sizes = {row["num_buckets"] for row in info["constructor"].values()}
+    out["out.buckets"] = text.relative_buckets(
+      io["in.buckets.relative_position"], max(sizes)
+    )
   for variant, sizes in info["constructor"].items():
     config, params = load(weights, variant, shared=sizes["shared_pos"])
     variables = {"params": params}
@@ -45,10 +48,11 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
       )
       return np.asarray(result)
 
-    ids = io[f"in.{variant}.ids"]
-    out[f"out.{variant}.masked"] = encode(ids, io[f"in.{variant}.mask"])
-    out[f"out.{variant}.no_mask"] = encode(ids, np.ones_like(ids))
-    if f"in.{variant}.long_ids" in io:
-      ids = io[f"in.{variant}.long_ids"]
-      out[f"out.{variant}.long"] = encode(ids, np.ones_like(ids))
+    for name, source in (("no_mask", "ids"), ("long", "long_ids")):
+      if f"in.{variant}.{source}" in io:
+        ids = io[f"in.{variant}.{source}"]
+        out[f"out.{variant}.{name}"] = encode(ids, np.ones_like(ids))
+    if f"in.{variant}.mask" in io:
+      ids, mask = io[f"in.{variant}.ids"], io[f"in.{variant}.mask"]
+      out[f"out.{variant}.masked"] = encode(ids, mask)
   return out

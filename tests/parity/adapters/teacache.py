@@ -11,9 +11,9 @@ import numpy as np
 
 from more4d_jax.models import backbone
 from more4d_jax.sampling import caching, networks, solvers
-from tests.parity.adapters import wan_weights
+from tests.parity.adapters import stated, wan_weights
 
-_TIMES = re.compile(r"t = ([\d.]+) - ([\d.]+)\*i")
+_TIMES = r"t = # ?± ?# ?\* ?i"
 
 
 def _embedded(model, rows, fixed, length):
@@ -91,8 +91,8 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
     wan_weights.dit_params(weights, config), backbone.WanDiT(config)
   )
   latents = np.moveaxis(io["in.x"], 2, -1)
-  start, change = map(float, _TIMES.search(info["timesteps"]).groups())
-  times = np.float32(start - change * np.arange(len(latents)))
+  start, change = stated.numbers(_TIMES, info["timesteps"])
+  times = np.float32(start + change * np.arange(len(latents)))
   text = jnp.asarray(wan_weights.text_context(io, config.text_length))
   out = {}
   for name, settings in info["runs"].items():

@@ -4,9 +4,9 @@ import pathlib
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from more4d_jax.models import motion_vae
+from tests.parity import runner
 from tests.parity.adapters import vae_weights, wan_weights
 
 _NETWORKS = {
@@ -24,25 +24,26 @@ def _run_one(io: dict, weights: dict, variant: str, side: str) -> dict:
   model = _NETWORKS[side](config)
   last, first = wan_weights.channels_last, wan_weights.channels_first
   x = jnp.asarray(last(io[f"in.{prefix}"]))
+  out = {f"out.{prefix}": first(model.apply({"params": params}, x))}
+  if f"in.{variant}.r" not in io:
+    return out
   weight = last(io[f"in.{variant}.r"])
 
   def loss(params, x):
-    output = model.apply({"params": params}, x)
-    return jnp.mean(output * weight), output
+    return jnp.mean(model.apply({"params": params}, x) * weight)
 
-  gradient = jax.grad(loss, argnums=(0, 1), has_aux=True)
-  (tree, grad), output = gradient(params, x)
-  out = {f"out.{prefix}": first(output), f"grad.{prefix}.input": first(grad)}
-  for name, value in vae_weights.to_original(tree, names).items():
-    out[f"grad.{prefix}.{name}"] = value
-  return out
+  tree, grad = jax.grad(loss, argnums=(0, 1))(params, x)
+  out[f"grad.{prefix}.input"] = first(grad)
+  found = vae_weights.adapter_gradients(tree, names, config)
+  return out | {f"grad.{prefix}.{name}": v for name, v in found.items()}
 
 
-def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
+def run(folder: pathlib.Path) -> dict[str, runner.Result]:
   """Every required key of the folder."""
   info, io, weights = wan_weights.read(folder)
   out = {}
   for variant in info["constructor"]:
     for side in _NETWORKS:
-      out |= _run_one(io, weights, variant, side)
-  return {key: np.asarray(value) for key, value in out.items() if key in io}
+      if f"in.{variant}.{side}" in io:
+        out |= _run_one(io, weights, variant, side)
+  return out

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from more4d_jax.models import backbone
-from tests.parity.adapters import wan_weights
+from tests.parity.adapters import stated, wan_weights
 
 
 def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
@@ -14,11 +14,10 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   config = wan_weights.dit_config(info["constructor"], weights)
   model = backbone.WanDiT(config)
   params = {"params": wan_weights.dit_params(weights, config)}
-  latents = wan_weights.channels_last(io["in.x"])
-  text = wan_weights.text_context(io, config.text_length)
-  main = model.apply(params, latents, io["in.t"], text)
-  single = model.apply(params, latents[:1], io["in.t"][:1], text[:1])
-  return {
-    "out.main": wan_weights.channels_first(main),
-    "out.single": wan_weights.channels_first(single),
-  }
+  inputs = wan_weights.inputs(io, config)
+  out = {"out.main": model.apply(params, **inputs)}
+  if "out.single" in io:
+    i = stated.sample(info["cases"]["single"])
+    one = {key: value[i : i + 1] for key, value in inputs.items()}
+    out["out.single"] = model.apply(params, **one)
+  return {key: wan_weights.channels_first(v) for key, v in out.items()}

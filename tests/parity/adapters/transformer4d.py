@@ -8,59 +8,60 @@ import jax.numpy as jnp
 import numpy as np
 
 from more4d_jax.models import backbone
-from tests.parity.adapters import wan_weights
+from tests.parity.adapters import stated, wan_weights
+
+_CASES = (
+  "main",
+  "main_keys_masked",
+  "cls_token",
+  "no_ref",
+  "no_ref_cls_token",
+  "no_first_frame",
+  "guidance_off",
+  "single",
+  "padded_keys_masked",
+  "padded_no_ref_keys_masked",
+)
 
 
-def _inputs(io: dict, config: backbone.DiTConfig) -> dict:
-  return {
-    "latents": wan_weights.channels_last(io["in.x"]),
-    "timestep": io["in.t"],
-    "text_context": wan_weights.text_context(io, config.text_length),
-    "condition_latents": wan_weights.channels_last(io["in.y"]),
-    "reference_latent": wan_weights.channels_last(io["in.full_ref"]),
-    "image_context": io["in.clip_fea"],
-    "motion_features": io["in.features"],
-  }
-
-
-def _cases(io: dict, config: backbone.DiTConfig, padding: int) -> dict:
-  """Inputs of each case."""
-  main = _inputs(io, config)
-  no_ref = {**main, "reference_latent": None}
-  whole = io["in.cls_features"]
-  _, t, h, w, _ = main["latents"].shape
-  tokens = t * h * w // 4
-  rows = h * w // 4
-  with_ref = {**main, "sequence_length": tokens + rows + padding}
-  without = {**no_ref, "sequence_length": tokens + padding}
-  return {
-    "main": main,
-    "main_keys_masked": main,
-    "cls_token": {**main, "motion_features": whole},
-    "no_ref": no_ref,
-    "no_ref_cls_token": {**no_ref, "motion_features": whole},
-    "no_first_frame": {**main, "motion_features": None},
-    "guidance_off": {**main, "motion_features": None},
-    "single": {key: value[1:2] for key, value in main.items()},
-    "padded_keys_masked": with_ref,
-    "padded_no_ref_keys_masked": without,
-  }
+def _case(name: str, info: dict, io: dict, main: dict) -> dict:
+  """Inputs of a case, whose name says what it changes of `main`."""
+  said = info["cases"].get(name.removesuffix("_keys_masked"), "")
+  inputs, length = dict(main), info["seq_len"]
+  if "no_ref" in name:
+    inputs["reference_latent"] = None
+  elif "reference_latent" in main:
+    _, _, height, width, _ = main["latents"].shape
+    _, down, across = info["constructor"]["patch_size"]
+    length += height // down * (width // across)
+  if "cls_token" in name:
+    inputs["motion_features"] = io["in.cls_features"]
+  if name in ("no_first_frame", "guidance_off"):
+    inputs["motion_features"] = None
+  if name == "single":
+    i = stated.sample(said)
+    inputs = {key: value[i : i + 1] for key, value in main.items()}
+  if name.startswith("padded"):
+    said = said if "real tokens" in said else info["cases"]["padded"]
+    inputs["sequence_length"] = length + stated.padding(said)
+  return inputs
 
 
 def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   """Every required key of the folder."""
   info, io, weights = wan_weights.read(folder)
   config = wan_weights.dit_config(
-    info["constructor"], weights, io["in.features"].shape[1]
+    info["constructor"], weights, io.get("in.features")
   )
   model = backbone.WanDiT(config)
   params = {"params": wan_weights.dit_params(weights, config)}
+  main = wan_weights.inputs(io, config)
   out = {}
-  for name, inputs in _cases(io, config, padding=6).items():
+  for name in _CASES:
     if f"out.{name}" in io:
-      result = model.apply(params, **inputs)
+      result = model.apply(params, **_case(name, info, io, main))
       out[f"out.{name}"] = wan_weights.channels_first(result)
-  out.update(gradients(config, params, io, _inputs(io, config)))
+  out.update(gradients(config, params, io, main))
   return out
 
 

@@ -1,6 +1,7 @@
 """One layer with the widths that the original fixes, from a formula."""
 
 import pathlib
+import re
 
 import numpy as np
 
@@ -25,24 +26,20 @@ def tensor(spec: dict) -> np.ndarray:
 
 def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   """Every required key of the folder."""
-  info, _, _ = wan_weights.read(folder)
+  info, stored, _ = wan_weights.read(folder)
   weights = {spec["key"]: tensor(spec) for spec in info["parameters"]}
   io = {f"in.{spec['name']}": tensor(spec) for spec in info["inputs"]}
+  io["in.t"] = np.asarray(info["t"], np.float32)
   config = wan_weights.dit_config(
-    info["constructor"], weights, io["in.features"].shape[1]
+    info["constructor"], weights, io.get("in.features")
   )
-  result = backbone.WanDiT(config).apply(
-    {"params": wan_weights.dit_params(weights, config)},
-    wan_weights.channels_last(io["in.x"]),
-    np.asarray(info["t"], np.float32),
-    wan_weights.text_context(io, config.text_length),
-    condition_latents=wan_weights.channels_last(io["in.y"]),
-    reference_latent=wan_weights.channels_last(io["in.full_ref"]),
-    image_context=io["in.clip_fea"],
-    motion_features=io["in.features"],
-  )
-  first = weights["patch_embedding.weight"].reshape(-1)[:16]
-  return {
-    "out.main": wan_weights.channels_first(result),
-    "out.check.patch_embedding.weight_first16": first,
-  }
+  inputs = wan_weights.inputs(io, config)
+  if info["constructor"]["use_cls_token"]:
+    inputs["motion_features"] = io["in.cls_features"]
+  params = {"params": wan_weights.dit_params(weights, config)}
+  result = backbone.WanDiT(config).apply(params, **inputs)
+  out = {"out.main": wan_weights.channels_first(result)}
+  for key in stored:
+    if first := re.fullmatch(r"out\.check\.(.+)_first(\d+)", key):
+      out[key] = weights[first[1]].reshape(-1)[: int(first[2])]
+  return out

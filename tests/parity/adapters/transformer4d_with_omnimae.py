@@ -25,19 +25,10 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   features = motion.MotionEncoder(motion_config).apply(
     {"params": motion_params}, wan_weights.channels_last(io["in.first_frame"])
   )
-  config = wan_weights.dit_config(
-    info["constructor"], weights, features.shape[1]
-  )
+  config = wan_weights.dit_config(info["constructor"], weights, features)
   if info["constructor"]["use_cls_token"]:
     features = features[:, 0]
-  result = backbone.WanDiT(config).apply(
-    {"params": wan_weights.dit_params(weights, config)},
-    wan_weights.channels_last(io["in.x"]),
-    io["in.t"],
-    wan_weights.text_context(io, config.text_length),
-    condition_latents=wan_weights.channels_last(io["in.y"]),
-    reference_latent=wan_weights.channels_last(io["in.full_ref"]),
-    image_context=io["in.clip_fea"],
-    motion_features=features,
-  )
+  params = {"params": wan_weights.dit_params(weights, config)}
+  inputs = {**wan_weights.inputs(io, config), "motion_features": features}
+  result = backbone.WanDiT(config).apply(params, **inputs)
   return {"out.main": wan_weights.channels_first(result)}

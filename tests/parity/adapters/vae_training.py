@@ -18,17 +18,26 @@ from more4d_jax.models import (
 )
 from more4d_jax.training import outliers
 from more4d_jax.training.objectives import base
-from tests.parity.adapters import vae_weights, wan_weights
+from tests.parity import runner
+from tests.parity.adapters import stated, vae_weights, wan_weights
 
 _last, _first = wan_weights.channels_last, wan_weights.channels_first
 
+# Names of the original's functions -> our modes.
 _MODES = {
   "first_frame": "first_frame_range",
   "relative": "displacement",
   "track": "global_max",
   "z": "depth",
-  "z_square_source": "depth",
 }
+# Arguments of the original's script; without any of them the mode is
+# "relative".
+_FLAGS = {
+  "normalize_track": "track",
+  "normalize_track_first_frame": "first_frame",
+  "normalize_track_z": "z",
+}
+_SQUARE = "_square_source"
 
 
 def _normalise(coords, mode: str, alpha: tuple) -> jax.Array:
@@ -40,12 +49,18 @@ def _normalise(coords, mode: str, alpha: tuple) -> jax.Array:
 def _normalisation(io: dict, info: dict) -> dict:
   out = {}
   size = info["H"], info["W"]
-  for name, mode in _MODES.items():
-    square = name == "z_square_source"
-    source = (600, 600) if square else (info["H_ori"], info["W_ori"])
+  for key in io:
+    name = key.removeprefix("out.normalize.")
+    mode = _MODES.get(name.removesuffix(_SQUARE))
+    if mode is None:
+      continue
+    source = (info["H_ori"], info["W_ori"])
+    if name.endswith(_SQUARE):
+      side = stated.numbers(f"{name} uses H_ori = W_ori = #", info["note"])
+      source = side * 2
     coords = io["in.normalize.coords"][:, :, : info["num_frames"]]
     motion = _normalise(coords, mode, cameras_compat.aspect_alpha(source, size))
-    out[f"out.normalize.{name}"] = _first(motion)
+    out[key] = _first(motion)
   return out
 
 
@@ -160,7 +175,10 @@ def _step(folder: pathlib.Path, info: dict, io: dict, weights: dict) -> dict:
   alpha = cameras_compat.aspect_alpha(
     (size["H_ori"], size["W_ori"]), (size["H"], size["W"])
   )
-  motion = _normalise(io["in.step.coords"], "depth", alpha)
+  chosen = [mode for flag, mode in _FLAGS.items() if step.args[flag]]
+  mode = _MODES[chosen[0] if chosen else "relative"]
+  coords = io["in.step.coords"][:, :, : step.args["num_frames"]]
+  motion = _normalise(coords, mode, alpha)
   noise = jnp.asarray(_last(io["in.step.eps"]))
   gradient = jax.jit(jax.grad(step.loss, has_aux=True))
   grads, out = gradient(trained, frozen, motion, noise)
@@ -169,7 +187,9 @@ def _step(folder: pathlib.Path, info: dict, io: dict, weights: dict) -> dict:
   out["out.step.grad_norm_before_clip"] = norm
   clip = jnp.minimum(step.args["max_grad_norm"] / (norm + 1e-6), 1.0)
   grads = jax.tree.map(lambda g: g * clip, grads)
-  decoder = vae_weights.to_original(grads["trajectory_decoder"], decoder_names)
+  decoder = vae_weights.adapter_gradients(
+    grads["trajectory_decoder"], decoder_names, sizes
+  )
   for name, value in decoder.items():
     out[f"grad.step.decoder_adaptor.{name}"] = value
   tree = {"decoder": grads["decoder"]}
@@ -179,11 +199,14 @@ def _step(folder: pathlib.Path, info: dict, io: dict, weights: dict) -> dict:
   return out
 
 
-def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
+def run(folder: pathlib.Path) -> dict[str, runner.Result]:
   """Every required key, and values inside the step."""
   info, io, weights = wan_weights.read(folder)
   out = _normalisation(io, info["normalize"])
-  out |= _losses(io, info["loss"]["kl_scale"])
-  out |= _tracker(io, info["tracker"])
-  out |= _step(folder, info, io, weights)
-  return {key: np.asarray(value) for key, value in out.items() if key in io}
+  if "in.loss.rec" in io:
+    out |= _losses(io, info["loss"]["kl_scale"])
+  if "in.tracker_nonfinite.losses" in io:
+    out |= _tracker(io, info["tracker"])
+  if "in.step.coords" in io:
+    out |= _step(folder, info, io, weights)
+  return out

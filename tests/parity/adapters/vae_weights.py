@@ -1,12 +1,20 @@
 """The video autoencoder and trajectory networks under the original's names."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 
 import numpy as np
 
 from more4d_jax.models import latent_stats, motion_vae, video_vae
+<<<<<<< HEAD
 from more4d_jax.name_maps import matching, table, trajectory, vae
+=======
+from tests.parity import runner
+
+# Biases of the convolutions that a norm follows, all but the last one's.
+_SHIFT = re.compile(r"conv(_in|\d)\.bias$")
+>>>>>>> c96138e (Parity adapters take sizes, signs and cases from the data; a folder that raises fails and the others run)
 
 
 def read_config(info: Mapping) -> video_vae.VideoVAEConfig:
@@ -69,6 +77,27 @@ def to_original(
   names = dataclasses.replace(names, rows=rows)
   shapes = matching.shapes_of(matching.flatten(tree))
   return matching.to_weights(matching.match_params(names, shapes), tree)
+
+
+def adapter_gradients(
+  tree: Mapping,
+  names: table.Table,
+  config: motion_vae.TrajectoryAdapterConfig,
+) -> dict[str, runner.Result]:
+  """Gradients of a trajectory network under the original's names.
+
+  Where each group of the norms is one channel, they take away whatever the
+  bias of a convolution before them adds: its gradient is zero in exact
+  arithmetic, and is judged against the largest gradient of the network.
+  """
+  found = to_original(tree, names)
+  if config.width != config.groups:
+    return dict(found)
+  size = max(float(np.abs(value).max()) for value in found.values())
+  return {
+    name: runner.Cancelling(value, size) if _SHIFT.search(name) else value
+    for name, value in found.items()
+  }
 
 
 def adapter_config(

@@ -12,6 +12,7 @@ from more4d_jax.models import backbone
 from more4d_jax.models.encoders import motion as motion_encoder
 from more4d_jax.name_maps import dit, matching, motion, table
 
+_PATCHES = 14 * 14  # Of the published motion encoder.
 _OMNIMAE = "omnimae_extractor."
 
 
@@ -59,10 +60,18 @@ def dit_gradient(
 
 
 def dit_config(
-  constructor: dict, weights: dict[str, np.ndarray], patches: int = 196
+  constructor: dict,
+  weights: dict[str, np.ndarray],
+  features: np.ndarray | None = None,
 ) -> backbone.DiTConfig:
-  """Sizes from the weights where they tell, else from the constructor."""
-  side = math.isqrt(patches)
+  """Sizes from the weights where they tell, else from the constructor.
+
+  Args:
+    constructor: what the original was built with.
+    weights: under the original's names.
+    features: [B N E] of the motion encoder, whose patches form a square.
+  """
+  side = math.isqrt(_PATCHES if features is None else features.shape[1])
   config = dit.config(
     _matched(weights), dit.Stated.read(constructor), (side, side)
   )
@@ -77,6 +86,24 @@ def text_context(io: dict, length: int) -> np.ndarray:
   return np.stack(
     [np.pad(row, ((0, length - len(row)), (0, 0))) for row in rows]
   )
+
+
+def inputs(io: dict, config: backbone.DiTConfig) -> dict:
+  """What `WanDiT` takes of a folder's inputs: those both of them have."""
+  found = {
+    "latents": channels_last(io["in.x"]),
+    "timestep": io["in.t"],
+    "text_context": text_context(io, config.text_length),
+  }
+  if "in.y" in io:
+    found["condition_latents"] = channels_last(io["in.y"])
+  if "in.full_ref" in io and config.reference:
+    found["reference_latent"] = channels_last(io["in.full_ref"])
+  if "in.clip_fea" in io and config.image_width is not None:
+    found["image_context"] = io["in.clip_fea"]
+  if "in.features" in io and config.motion_width is not None:
+    found["motion_features"] = io["in.features"]
+  return found
 
 
 def omnimae(
