@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 from safetensors import numpy as safetensors_numpy
 
+from more4d_jax.models import backbone
+from more4d_jax.name_maps import dit, matching
 from more4d_jax.sampling import schedules
+from tests.models import random_params
 from tests.parity import runner
 from tests.parity.adapters import (
   stated,
   training,
   trajectory_adaptors,
+  wan_weights,
 )
 
 _BOUNDS = {
@@ -23,6 +27,7 @@ _BOUNDS = {
     "schedulers": 1e-5,
     "stage1_glue": 1e-5,
     "trajectory_adaptors": 1e-5,
+    "transformer3d_inp": 1e-5,
   },
   "gradient_bound": 1e-4,
   "images": {"keys": "nothing"},
@@ -37,10 +42,10 @@ def _write(directory, name, config, io, weights=None):
   folder = directory / name
   folder.mkdir(exist_ok=True)
   (folder / "config.json").write_text(json.dumps(config))
-  for file, arrays in (("io", io), ("weights", weights)):
-    if arrays is not None:
-      arrays = {k: np.ascontiguousarray(v) for k, v in arrays.items()}
-      safetensors_numpy.save_file(arrays, folder / f"{file}.safetensors")
+  for file, arrays in (("io", io), ("weights", weights or {})):
+    if arrays:
+      whole = {k: np.array(v, order="C") for k, v in arrays.items()}
+      safetensors_numpy.save_file(whole, folder / f"{file}.safetensors")
   return folder
 
 
@@ -178,3 +183,52 @@ def test_variants_without_gradients_and_with_vanishing_ones(tmp_path, capsys):
   io[f"{prefix}.conv_in.bias"] += np.float32(1e-2)
   _write(tmp_path, "trajectory_adaptors", config, io, weights)
   assert _last_line(tmp_path, capsys) == "passed 5 failed 1 not-run 0"
+
+
+def test_a_transformer_of_other_sizes_and_fewer_cases(tmp_path, capsys):
+  generator = np.random.default_rng(4)
+  config = backbone.DiTConfig(
+    width=24,
+    ffn_width=20,
+    num_heads=2,
+    num_layers=1,
+    in_channels=12,
+    out_channels=5,
+    text_width=6,
+    text_length=9,
+    frequency_width=8,
+    image_width=10,
+    attention="reference",
+    remat=False,
+  )
+  io = {
+    "in.x": generator.standard_normal((4, 5, 2, 4, 6)),
+    "in.y": generator.standard_normal((4, 7, 2, 4, 6)),
+    "in.t": np.array([3.0, 250.0, 600.0, 999.0]),
+    "in.clip_fea": generator.standard_normal((4, 257, 10)),
+    **{
+      f"in.context_{i}": generator.standard_normal((i + 2, 6)) for i in range(4)
+    },
+  }
+  io = {key: np.float32(value) for key, value in io.items()}
+  inputs = wan_weights.inputs(io, config)
+  model = backbone.WanDiT(config)
+  variables = random_params.draw(model, **inputs)
+  main = wan_weights.channels_first(model.apply(variables, **inputs))
+  io |= {"out.main": main, "out.single": main[2:3]}
+  # Tokens that pad are masked, and change nothing.
+  io["out.padded_keys_masked"] = main
+  io["out.cfg_skip"] = np.concatenate([main[2:], main[2:]])
+  shapes = matching.shapes_of(matching.flatten(variables["params"]))
+  found = matching.match_params(dit.DIT, shapes)
+  weights = matching.to_weights(found.with_head_dim(12), variables["params"])
+  info = {
+    "constructor": {"num_heads": 2, "text_len": 9, "eps": config.eps},
+    "seq_len": 2 * 2 * 3,
+    "cases": {
+      "single": "third sample alone",
+      "padded": "seq_len = real tokens + 7",
+    },
+  }
+  _write(tmp_path, "transformer3d_inp", info, io, weights)
+  assert _last_line(tmp_path, capsys) == "passed 4 failed 0 not-run 0"

@@ -41,7 +41,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
 
   count = len(stored["out.losses"])
   chain = optimizer.make_optimizer(rule, count, {})
-  params = jax.tree.map(jnp.asarray, wan_weights.dit_params(weights, config))
+  params = wan_weights.dit_params(weights, config)
   state = states.TrainState(
     jnp.int32(0), params, params, chain.init(params), jnp.int32(0)
   )

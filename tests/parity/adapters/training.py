@@ -16,7 +16,7 @@ _SHIFTED = rf"out\.loss\.s({stated.NUMBER})(?:_(\w+)_plain|\.sigmas)"
 
 def _losses(io: dict) -> dict:
   latents, noise, prediction = (
-    wan_weights.channels_last(io[f"in.loss.{name}"])
+    jnp.asarray(wan_weights.channels_last(io[f"in.loss.{name}"]))
     for name in ("latents", "noise", "prediction")
   )
   target = flow_matching.velocity_target(latents, noise)

@@ -27,7 +27,7 @@ def _run_one(io: dict, weights: dict, variant: str, side: str) -> dict:
   out = {f"out.{prefix}": first(model.apply({"params": params}, x))}
   if f"in.{variant}.r" not in io:
     return out
-  weight = last(io[f"in.{variant}.r"])
+  weight = jnp.asarray(last(io[f"in.{variant}.r"]))
 
   def loss(params, x):
     return jnp.mean(model.apply({"params": params}, x) * weight)

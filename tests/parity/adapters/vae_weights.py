@@ -4,17 +4,16 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from more4d_jax.models import latent_stats, motion_vae, video_vae
-<<<<<<< HEAD
 from more4d_jax.name_maps import matching, table, trajectory, vae
-=======
 from tests.parity import runner
 
 # Biases of the convolutions that a norm follows, all but the last one's.
 _SHIFT = re.compile(r"conv(_in|\d)\.bias$")
->>>>>>> c96138e (Parity adapters take sizes, signs and cases from the data; a folder that raises fails and the others run)
 
 
 def read_config(info: Mapping) -> video_vae.VideoVAEConfig:
@@ -58,7 +57,7 @@ def adapter_names(side: str, weights: Mapping[str, np.ndarray]) -> table.Table:
 def to_ours(weights: Mapping[str, np.ndarray], names: table.Table) -> dict:
   """Returns our tree of parameters; every weight must have a name."""
   found = matching.match(names, matching.shapes_of(weights))
-  return matching.to_params(found, weights)
+  return jax.tree.map(jnp.asarray, matching.to_params(found, weights))
 
 
 def to_original(
@@ -75,6 +74,7 @@ def to_original(
     row for row in names.rows if any(p.startswith(prefix) for p in row.paths)
   )
   names = dataclasses.replace(names, rows=rows)
+  tree = jax.tree.map(np.asarray, tree)
   shapes = matching.shapes_of(matching.flatten(tree))
   return matching.to_weights(matching.match_params(names, shapes), tree)
 

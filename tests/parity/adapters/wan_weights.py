@@ -5,6 +5,8 @@ import json
 import math
 import pathlib
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from safetensors import numpy as safetensors_numpy
 
@@ -46,13 +48,15 @@ def dit_params(
 ) -> dict:
   """Parameters of `WanDiT`; blocks are stacked."""
   found = _matched(weights).with_head_dim(config.layer.head_dim)
-  return matching.to_params(found, weights)
+  params = matching.to_params(found, weights)
+  return jax.tree.map(jnp.asarray, params)
 
 
 def dit_gradient(
   grads: dict, key: str, like: np.ndarray, config: backbone.DiTConfig
 ) -> np.ndarray:
   """A gradient under an original key, in the original's layout."""
+  grads = jax.tree.map(np.asarray, grads)
   shapes = matching.shapes_of(matching.flatten(grads))
   found = matching.match_params(dit.DIT, shapes)
   found = found.with_head_dim(config.layer.head_dim)
@@ -103,7 +107,7 @@ def inputs(io: dict, config: backbone.DiTConfig) -> dict:
     found["image_context"] = io["in.clip_fea"]
   if "in.features" in io and config.motion_width is not None:
     found["motion_features"] = io["in.features"]
-  return found
+  return jax.tree.map(jnp.asarray, found)
 
 
 def omnimae(
