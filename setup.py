@@ -24,6 +24,7 @@ _CORE = [
   "orbax-checkpoint>=0.11.30",
   "Pillow>=11",
   "safetensors>=0.5",
+  "scipy>=1.16",
   "tqdm>=4.66",
   "tyro>=0.9",
 ]
@@ -52,7 +53,6 @@ _TEST = [
   "pytest-xdist>=3.6",
   "ruff==0.14.*",
   "scikit-image>=0.25",
-  "scipy>=1.13",
 ]
 # What the networks are compared with; torch==2.13.0 goes before it, see the
 # Makefile.

@@ -1,29 +1,32 @@
-"""Named camera paths (docs/method/rendering.md#camera-paths) and camera files.
+"""Camera paths by name or from a file, for a scene of a number of frames.
 
 A path is `world_from_camera` [T 4 4] float32, one pose per frame, OpenCV axes
 (x right, y down, z forward); the world is the first camera's frame. Paths are
-host data, hence NumPy. Let n be the number of frames, i the frame,
-phi = i / n, c the scene's centre and d = |c_z|.
+host data, hence NumPy. `path_shapes` holds the formulas of the names.
 """
 
-import math
 import os
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.spatial import transform
 
 from more4d_jax import errors
-from more4d_jax.geometry import camera_files
+from more4d_jax.geometry import camera_files, path_shapes
 
 CameraPath = camera_files.CameraPath
 load_path = camera_files.load_path
+NAMES = tuple(path_shapes.SHAPES)
 
 
 def scene_centre(
   first_points: Float[np.ndarray, "H W 3"],
   valid: Bool[np.ndarray, "H W"] | None = None,
 ) -> Float[np.ndarray, "3"]:
-  """Mean of the first-frame points that are finite and before the camera.
+  """Median of the first-frame points that are finite and before the camera.
+
+  The median of each coordinate: a sky, a few points a kilometre away, does
+  not move it. Differs from the original, which takes the mean.
 
   Raises:
     ValueError: no such point.
@@ -36,8 +39,7 @@ def scene_centre(
       "a scene needs at least one finite point in front of the first camera; "
       "found none"
     )
-  centre = first_points[usable].astype(np.float64).mean(axis=0)
-  return centre.astype(np.float32)
+  return np.median(first_points[usable], axis=0).astype(np.float32)
 
 
 def named_path(
@@ -73,9 +75,9 @@ def named_path(
       raise ValueError(f"the path {name!r} has no reach: leave it out")
     options["reach"] = reach
   centre = np.asarray(centre, np.float64)
-  path = _PATHS[name]
+  path = path_shapes.SHAPES[name]
   if compat and name == "surrounding":
-    path = _original_surrounding
+    path = path_shapes.original_surrounding
   poses = [path(i, num_frames, centre, **options) for i in range(num_frames)]
   return np.stack(poses).astype(np.float32)
 
@@ -95,17 +97,56 @@ def check(name_or_file: str) -> None:
 
 
 def find(
-  name_or_file: str, num_frames: int, centre: Float[np.ndarray, "3"]
+  name_or_file: str,
+  num_frames: int,
+  centre: Float[np.ndarray, "3"],
+  intrinsics: Float[np.ndarray, "4"] | None = None,
+  *,
+  reach: float = 1.0,
 ) -> CameraPath:
   """A named path, or the one in a file; a single pose serves every frame.
+
+  Args:
+    name_or_file: what users write.
+    num_frames: T.
+    centre: of the scene; see `scene_centre`.
+    intrinsics: of the scene, in pixels; needed by `path_shapes.DOLLY` only.
+    reach: scales a named path's motion, see `scaled`; files stay as they are.
 
   Raises:
     UserError: unknown name, unreadable file, or a file with another number
       of poses than the scene has frames.
   """
-  if not _looks_like_file(name_or_file) or name_or_file in NAMES:
-    return CameraPath(named_path(name_or_file, num_frames, centre), None)
-  return load_path(name_or_file).for_frames(num_frames, name_or_file)
+  if _looks_like_file(name_or_file) and name_or_file not in NAMES:
+    return load_path(name_or_file).for_frames(num_frames, name_or_file)
+  poses = named_path(name_or_file, num_frames, centre)
+  if reach != 1.0:
+    poses = scaled(poses, reach)
+  if name_or_file != path_shapes.DOLLY:
+    return CameraPath(poses, None)
+  if intrinsics is None:
+    raise ValueError(f"{name_or_file} changes the lens: intrinsics are needed")
+  lens = np.tile(np.asarray(intrinsics, np.float32), (num_frames, 1))
+  lens[:, :2] *= path_shapes.dolly_zoom(poses, centre)[:, None]
+  return CameraPath(poses, lens)
+
+
+def scaled(
+  poses: Float[np.ndarray, "T 4 4"], reach: float
+) -> Float[np.ndarray, "T 4 4"]:
+  """A path whose every pose is a share of the way from the origin.
+
+  Each pose is a screw motion from the identity, of which this keeps the part
+  `reach`: a translation is shortened, an orbit keeps its axis and centre and
+  turns less far.
+
+  Args:
+    poses: rigid, turned by less than 180 degrees.
+    reach: 0 stays at the origin, 1 keeps the path.
+  """
+  screws = transform.RigidTransform.from_matrix(poses).as_exp_coords()
+  part = transform.RigidTransform.from_exp_coords(reach * screws)
+  return part.as_matrix().astype(np.float32)
 
 
 def resolve(
@@ -131,162 +172,3 @@ def _unknown(name: str) -> errors.UserError:
     f"unknown camera path {name!r}: choose one of {', '.join(NAMES)}, or give "
     "a .json or .npz camera file"
   )
-
-
-def _pose(rotation: np.ndarray, position: tuple | np.ndarray) -> np.ndarray:
-  pose = np.eye(4)
-  pose[:3, :3], pose[:3, 3] = rotation, position
-  return pose
-
-
-def _roll(angle: float) -> np.ndarray:
-  c, s = math.cos(angle), math.sin(angle)
-  return np.asarray([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
-
-
-def _look_at(position: np.ndarray, target: np.ndarray) -> np.ndarray:
-  """Rotation with z towards the target and x level.
-
-  Source: docs/method/rendering.md#camera-paths.
-  """
-  forward = target - position
-  forward = forward / np.linalg.norm(forward)
-  right = np.cross(forward, (0.0, 1.0, 0.0))
-  right = right / np.linalg.norm(right)
-  return np.stack([-right, np.cross(right, forward), forward], axis=-1)
-
-
-def _static(i, n, c):
-  del i, n, c
-  return np.eye(4)
-
-
-def _orbit_left_90(i, n, c):
-  """Ours: a quarter circle about the vertical axis through c, to the left.
-
-  The last frame has turned by exactly 90 degrees.
-  """
-  angle = math.pi / 2 * i / max(n - 1, 1)
-  cos, sin = math.cos(angle), math.sin(angle)
-  turn = np.asarray([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
-  return _pose(turn, c - turn @ c)
-
-
-def _forward(i, n, c):
-  """Ours: straight ahead, at even speed, by 0.3 d in the last frame."""
-  return _pose(np.eye(3), (0.0, 0.0, 0.3 * abs(c[2]) * i / max(n - 1, 1)))
-
-
-def _there_and_back(i, n, reach):
-  """The z of the original's `forward_backward`, peaking at reach / 4."""
-  phi = i / n
-  if i < n // 4:
-    return reach * phi
-  if i < 3 * n // 4:
-    return reach * (0.5 - phi)
-  return reach * (phi - 1)
-
-
-def _forward_backward(i, n, c, reach=None):
-  reach = 0.4 * abs(c[2]) if reach is None else reach
-  return _pose(np.eye(3), (0.0, 0.0, _there_and_back(i, n, reach)))
-
-
-def _circle_rotating(i, n, c, reach=None):
-  """Starts at (reach, 0, 0), as the original does: not the identity."""
-  radius = 0.05 * abs(c[2]) if reach is None else reach
-  phi = i / n
-  turn = 2 * math.pi * phi
-  position = radius * np.asarray([math.cos(turn), math.sin(turn), 3 * phi])
-  return _pose(_look_at(position, c), position)
-
-
-def _sweep(i, n, c, sign):
-  """45 degrees about c at the height of the first camera.
-
-  Differs from the original, which starts elsewhere unless c_x = 0.
-  """
-  radius = math.hypot(c[0], c[2])
-  angle = math.atan2(-c[2], -c[0]) + sign * math.pi / 4 * i / n
-  offset = (radius * math.cos(angle), 0.0, radius * math.sin(angle))
-  position = np.asarray([c[0], 0.0, c[2]]) + offset
-  if i == 0:
-    return np.eye(4)
-  turn = _look_at(position, c) @ _look_at(np.zeros(3), c).T
-  return _pose(turn, position)
-
-
-def _original_surrounding(i, n, c):
-  """Sweeps 45 degrees about c, from (2 c_x, 0, 0).
-
-  Source: docs/method/rendering.md#camera-paths.
-  """
-  angle = -math.pi / 4 * i / n - math.atan2(c[2], c[0])
-  radius = math.hypot(c[0], c[2])
-  offset = (radius * math.cos(angle), 0.0, radius * math.sin(angle))
-  position = np.asarray([c[0], 0.0, c[2]]) + offset
-  return _pose(_look_at(position, c), position)
-
-
-def _surrounding(i, n, c):
-  return _sweep(i, n, c, -1.0)
-
-
-def _anti_surrounding(i, n, c):
-  return _sweep(i, n, c, 1.0)
-
-
-def _camera_rotate(i, n, c):
-  del c
-  return _pose(
-    _roll(math.radians(30.0) * math.sin(math.pi * i / n)), np.zeros(3)
-  )
-
-
-def _circular(i, n, c):
-  """Ours: a closed circle in the image plane that starts at the origin."""
-  radius, turn = 0.05 * abs(c[2]), 2 * math.pi * i / n
-  position = radius * np.asarray([math.sin(turn), 1.0 - math.cos(turn), 0.0])
-  rotation = _look_at(position, c) @ _look_at(np.zeros(3), c).T
-  return _pose(np.eye(3) if i == 0 else rotation, position)
-
-
-def _swing(i, n, c):
-  return 0.1 * abs(c[2]) * math.sin(2 * math.pi * i / n)
-
-
-def _x_moving(i, n, c):
-  return _pose(np.eye(3), (_swing(i, n, c), 0.0, 0.0))
-
-
-def _y_moving(i, n, c):
-  return _pose(np.eye(3), (0.0, _swing(i, n, c), 0.0))
-
-
-def _mix1(i, n, c):
-  depth = _there_and_back(i, n, 0.2 * abs(c[2]))
-  return _pose(np.eye(3), (0.5 * _swing(i, n, c), 0.0, depth))
-
-
-def _mix2(i, n, c):
-  angle = math.radians(10.0) * math.sin(math.pi * i / n)
-  return _circular(i, n, c) @ _pose(_roll(angle), np.zeros(3))
-
-
-_PATHS = {
-  "static": _static,
-  "orbit_left_90": _orbit_left_90,
-  "forward": _forward,
-  "circular": _circular,
-  "x_moving": _x_moving,
-  "y_moving": _y_moving,
-  "forward_backward": _forward_backward,
-  "surrounding": _surrounding,
-  "anti-surrounding": _anti_surrounding,
-  "circle_rotating": _circle_rotating,
-  "camera_rotate": _camera_rotate,
-  "mix1": _mix1,
-  "mix2": _mix2,
-}
-
-NAMES = tuple(_PATHS)

@@ -273,3 +273,33 @@ def test_damaged_camera_files_are_refused(tmp_path, name):
   (tmp_path / "list.json").write_text("[1, 2]")
   with pytest.raises(errors.UserError, match="expected a JSON object"):
     camera_paths.load_path(tmp_path / "list.json")
+
+
+@pytest.mark.parametrize(
+  ("name", "direction"),
+  [
+    ("left", (-1, 0, 0)),
+    ("right", (1, 0, 0)),
+    ("up", (0, -1, 0)),
+    ("down", (0, 1, 0)),
+  ],
+)
+def test_sideways_moves_end_a_fifth_of_the_depth_away(name, direction):
+  poses = camera_paths.named_path(name, 9, _CENTRE)
+  expected = 0.2 * _CENTRE[2] * np.asarray(direction)
+  np.testing.assert_allclose(poses[-1, :3, 3], expected, atol=1e-6)
+  # The centre keeps its direction in every camera.
+  seen = np.einsum("tji,tj->ti", poses[:, :3, :3], _CENTRE - poses[:, :3, 3])
+  seen /= np.linalg.norm(seen, axis=-1, keepdims=True)
+  np.testing.assert_allclose(seen, np.repeat(seen[:1], 9, axis=0), atol=1e-5)
+
+
+def test_dolly_zoom_keeps_the_size_of_the_centre_plane():
+  intrinsics = np.asarray([50.0, 60.0, 32.0, 24.0], np.float32)
+  path = camera_paths.find("dolly_zoom", 5, _CENTRE, intrinsics)
+  distance = _CENTRE[2] - path.world_from_camera[:, 2, 3]
+  size = path.intrinsics[:, :2] / distance[:, None]
+  np.testing.assert_allclose(size, np.repeat(size[:1], 5, axis=0), rtol=1e-5)
+  assert path.intrinsics[-1, 0] < 40
+  with pytest.raises(ValueError, match="intrinsics are needed"):
+    camera_paths.find("dolly_zoom", 5, _CENTRE)
