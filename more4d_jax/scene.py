@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from more4d_jax import errors
-from more4d_jax.geometry import camera_paths
+from more4d_jax.geometry import camera_paths, timing
 
 if TYPE_CHECKING:
   from more4d_jax.rendering import render_video
@@ -57,7 +57,7 @@ class Scene:
 
   @property
   def centre(self) -> Float[np.ndarray, "3"]:
-    """Mean first-frame point, which camera paths turn about; metres."""
+    """Median first-frame point, which camera paths turn about; metres."""
     return camera_paths.scene_centre(self.tracks[0].astype(np.float32))
 
   def save(self, file: str | os.PathLike) -> None:
@@ -104,6 +104,38 @@ class Scene:
       metadata=_metadata(fields["metadata"], name),
     )
 
+  def at(self, when: Float[np.ndarray, "N"]) -> "Scene":
+    """The scene at other moments, its points moved evenly between frames.
+
+    Args:
+      when: times in frames, from 0 to T - 1; see `geometry.timing`.
+    """
+    tracks = timing.at_moments(self.tracks, when)
+    nearest = np.rint(when).astype(int)
+    return dataclasses.replace(
+      self, tracks=tracks, visible=self.visible[nearest]
+    )
+
+  def camera_path(
+    self, path: str | os.PathLike, reach: float = 1.0
+  ) -> camera_paths.CameraPath:
+    """A named path, or the one in a file, with a pose for each frame.
+
+    Args:
+      path: what users write.
+      reach: share of a named path's motion, see `camera_paths.scaled`.
+
+    Raises:
+      UserError: unknown path, unreadable file, wrong number of poses.
+    """
+    return camera_paths.find(
+      os.fspath(path),
+      self.num_frames,
+      self.centre,
+      self.intrinsics,
+      reach=reach,
+    )
+
   def render(
     self,
     path: str
@@ -132,8 +164,7 @@ class Scene:
     if isinstance(path, camera_paths.CameraPath):
       path = path.for_frames(self.num_frames, "the camera path")
     else:
-      name = os.fspath(path)
-      path = camera_paths.find(name, self.num_frames, self.centre)
+      path = self.camera_path(path)
     return render_video.render_video(
       self.tracks,
       self.colours,

@@ -13,8 +13,8 @@ import numpy as np
 
 from more4d_jax import depth_sources, errors, inputs, pipeline
 from more4d_jax import scene as scene_lib
+from more4d_jax.cli import film_flags, lists, sampling_flags
 from more4d_jax.cli import jobs as jobs_lib
-from more4d_jax.cli import lists, sampling_flags
 from more4d_jax.evaluation import scene_checks
 from more4d_jax.geometry import camera_paths
 from more4d_jax.lora import requests
@@ -37,6 +37,7 @@ def generate(
   fov: float | None = None,
   seed: int = 0,
   lora: lists.Words = (),
+  film: film_flags.FilmFlags = film_flags.DEFAULT,
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Makes a 4D scene and its videos of a picture.
@@ -65,10 +66,12 @@ def generate(
     lora: LoRA files that change the view completion, as FILE or FILE:WEIGHT
       (the weight is 1 when left out; the release runs its own at 0.55);
       strag=FILE changes the trajectory generator.
+    film: how the scene is filmed.
     sampling: how latents are drawn.
   """
   cameras = choose_cameras(camera)
   changes = sampling_flags.overrides(sampling)
+  film_flags.check(film)
   jobs = jobs_lib.find_jobs(image, prompt, depth)
   several = image.is_dir() or image.suffix.lower() in jobs_lib.MANIFESTS
   _check_out(out)
@@ -84,13 +87,13 @@ def generate(
   for kind in ("strag", "vism"):
     loaded.networks.sampler(kind)
   for name in cameras:  # A file may hold poses of another number of frames.
-    camera_paths.find(name, loaded.size[0], np.array([0.0, 0.0, 1.0]))
+    camera_paths.check(name, loaded.size[0])
   prepared = [inputs.prepare(*_read(job), loaded.size[1:], fov) for job in jobs]
   with _new_directory(out) as folder:
     for job, ready in zip(jobs, prepared):
       target = folder / job.name if several else folder
       target.mkdir(exist_ok=True)
-      _make(loaded, job, ready, (cameras, seed), target)
+      _make(loaded, job, ready, (cameras, film, seed), target)
     if several:
       names = [job.name for job in jobs]
       _write_json(folder / _SUMMARY, {"scenes": names})
@@ -101,11 +104,11 @@ def _make(
   loaded: pipeline.Pipeline,
   job: jobs_lib.Job,
   prepared: inputs.Prepared,
-  options: tuple[Sequence[str], int],
+  options: tuple[Sequence[str], film_flags.FilmFlags, int],
   target: pathlib.Path,
 ) -> None:
   """Makes all files of one scene."""
-  cameras, seed = options
+  cameras, film, seed = options
   started = time.monotonic()
   if prepared.invalid_depth:
     print(
@@ -120,9 +123,12 @@ def _make(
   scene.save(target / "scene.npz")
   export.export(scene, ["html"], target)
   _say("scene.npz and scene.html", started)
-  coverage = {}
+  coverage, reach = {}, {}
+  filmed = film_flags.timed(scene, film)
   for name in cameras:
-    coverage[name] = _film(loaded, scene, (name, seed), target)
+    path, reach[name] = film_flags.planned(filmed, name, film)
+    label = camera_paths.label(name)
+    coverage[name] = _film(loaded, filmed, (path, seed), target / label)
     _say(f"{camera_paths.label(name)}.mp4", started)
   summary = {
     **checks,
@@ -136,6 +142,7 @@ def _make(
     "size": list(scene.size),
     "fps": scene.fps,
     "coverage": coverage,
+    "reach": reach,
     "loras": loaded.networks.loras,
     **{name: scene.metadata[name] for name in _FROM_SCENE},
     "seconds": round(time.monotonic() - started, 2),
@@ -148,17 +155,26 @@ def _make(
 def _film(
   loaded: pipeline.Pipeline,
   scene: scene_lib.Scene,
-  path: tuple[str, int],
+  view: tuple[camera_paths.CameraPath, int],
   target: pathlib.Path,
 ) -> float:
-  """Writes both videos of a camera path; returns the share without holes."""
-  name, seed = path
-  label = camera_paths.label(name)
-  points, covered = scene.render(name)
+  """Writes both videos of a camera path; returns the share without holes.
+
+  Args:
+    loaded: completes the rendering.
+    scene: to film.
+    view: camera path, and seed of the noise.
+    target: the videos' path without `.mp4` and `_points.mp4`.
+  """
+  path, seed = view
+  points, covered = scene.render(path)
   completed = loaded.complete_rendering(scene, points, covered, seed)
   for frames, suffix in ((completed, ""), (points, "_points")):
     video.write_video(
-      target / f"{label}{suffix}.mp4", frames, scene.fps, min_side=_MIN_SIDE
+      target.with_name(f"{target.name}{suffix}.mp4"),
+      frames,
+      scene.fps,
+      min_side=_MIN_SIDE,
     )
   return float(covered.mean())
 

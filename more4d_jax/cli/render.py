@@ -4,8 +4,10 @@ import pathlib
 
 from more4d_jax import errors
 from more4d_jax import scene as scene_lib
+from more4d_jax.cli import film_flags
 from more4d_jax.geometry import camera_paths
 
+_MAX_FRAMES = 10_000
 _MAX_SIDE = 8_192  # Pixels, of what H.264 players show.
 
 
@@ -18,6 +20,8 @@ def render(
   width: int = 0,
   splat: float = 0.7,
   min_side: int = 256,
+  frames: int = 0,
+  film: film_flags.FilmFlags = film_flags.DEFAULT,
 ) -> None:
   """Renders a scene along a camera path; needs no model.
 
@@ -31,6 +35,8 @@ def render(
       pixels.
     min_side: pixels are repeated until the shorter side of the mp4 reaches
       this size; 0 keeps the rendered size.
+    frames: of the film; 0 takes the scene's.
+    film: how the scene is filmed.
   """
   if out.suffix.lower() != ".mp4":
     raise errors.UserError(f"{out}: expected an output file ending in .mp4")
@@ -40,17 +46,24 @@ def render(
       f"expected --height, --width and --min-side of 0 to {_MAX_SIDE} and "
       f"--splat of 0 to 100, found {height}, {width}, {min_side} and {splat:g}"
     )
+  if not 0 <= frames <= _MAX_FRAMES:
+    raise errors.UserError(
+      f"expected --frames of 0 to {_MAX_FRAMES}, found {frames}"
+    )
+  film_flags.check(film)
   camera_paths.check(camera)
-  loaded = scene_lib.Scene.load(scene)
+  loaded = film_flags.timed(scene_lib.Scene.load(scene), film, frames)
 
   from more4d_jax.rendering import render_video
   from more4d_jax.viewing import video
 
   options = render_video.RenderOptions(height, width, splat)
-  frames, coverage = loaded.render(camera, options)
+  path, _ = film_flags.planned(loaded, camera, film)
+  pictures, coverage = loaded.render(path, options)
   out.parent.mkdir(parents=True, exist_ok=True)
-  video.write_video(out, frames, loaded.fps, min_side=min_side)
+  video.write_video(out, pictures, loaded.fps, min_side=min_side)
+  count, rows, columns = coverage.shape
   print(
-    f"{out}: {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}, "
+    f"{out}: {count} frames of {columns}x{rows}, "
     f"{100 * coverage.mean():.1f} % of the pixels covered"
   )

@@ -87,13 +87,23 @@ def exists(name_or_file: str) -> bool:
   return name_or_file in NAMES or os.path.exists(name_or_file)
 
 
-def check(name_or_file: str) -> None:
-  """Raises UserError unless it is a known name or a readable camera file."""
+def check(name_or_file: str, num_frames: int | None = None) -> None:
+  """Makes sure that it is a known name or a readable camera file.
+
+  Args:
+    name_or_file: what users write.
+    num_frames: that a file must have poses for, where that is known.
+
+  Raises:
+    UserError: unless it is.
+  """
   if name_or_file in NAMES:
     return
   if not _looks_like_file(name_or_file):
     raise _unknown(name_or_file)
-  load_path(name_or_file)
+  path = load_path(name_or_file)
+  if num_frames is not None:
+    path.for_frames(num_frames, name_or_file)
 
 
 def find(

@@ -8,7 +8,8 @@ from more4d_jax.geometry import camera_paths
 # A film whose frames are covered less than this shows more holes than scene.
 ENOUGH = 0.7
 _ROWS = 48  # Of the grid that coverage is counted on.
-_POINTS = 4  # Points a side of a cell, so that a cell stays covered up close.
+_POINTS = 4  # Points a side of a cell, fewer of small scenes: more than one, so
+# that a cell stays covered up close.
 _FRAMES = 6  # Looked at, spread over the path.
 _HALVINGS = 7
 
@@ -20,7 +21,7 @@ def predicted_coverage(
 ) -> Float[np.ndarray, "T"]:
   """Share of each frame's cells that a point falls into.
 
-  A count on a coarse grid, without rendering: a cell is many pixels wide, so
+  A count on a coarse grid, without rendering: a cell is several pixels wide, so
   that cracks between points do not count and what lies beside or behind the
   scene does.
 
@@ -30,7 +31,7 @@ def predicted_coverage(
     path: one pose per frame.
   """
   _, height, width, _ = tracks.shape
-  rows = max(1, min(_ROWS, height // _POINTS))
+  rows = max(1, min(_ROWS, height // 2))
   columns = max(1, round(rows * width / height))
   step = max(1, height // (_POINTS * rows))
   lens = path.intrinsics

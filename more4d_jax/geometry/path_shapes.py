@@ -1,10 +1,10 @@
 """The shapes of named camera paths: one pose for each frame.
 
 Source: docs/method/rendering.md#camera-paths, where "ours" stands for paths
-that the original has not. A path's function takes (i, n, c): the frame, the number of frames and the
-scene's centre in metres, in the first camera's frame (x right, y down, z
-forward). It returns `world_from_camera` [4 4] in float64; the world is the
-first camera's frame. Let phi = i / n and d = |c_z|.
+that the original has not. A path's function takes (i, n, c): the frame, the
+number of frames and the scene's centre in metres, in the first camera's frame
+(x right, y down, z forward). It returns `world_from_camera` [4 4] in float64;
+the world is the first camera's frame. Let phi = i / n and d = |c_z|.
 """
 
 import math

@@ -122,3 +122,53 @@ def test_mistakes_give_one_line_and_no_file(
   assert error.count("\n") == 1
   assert message in error
   assert sorted(tmp_path.iterdir()) == before
+
+
+def _rendered(scene_file, out, *flags):
+  words = ["--scene", str(scene_file), "--out", str(out), *flags]
+  return main.main(["render", *words])
+
+
+def test_a_path_that_leaves_the_scene_is_shortened(
+  tmp_path, scene_file, capsys
+):
+  orbit = ("--camera", "orbit_left_90")
+  assert _rendered(scene_file, tmp_path / "some.mp4", *orbit) == 0
+  said = capsys.readouterr().out
+  assert "orbit_left_90: moves" in said and "--reach 1 films all" in said
+  whole = (*orbit, "--reach", "1")
+  assert _rendered(scene_file, tmp_path / "all.mp4", *whole) == 0
+  assert "moves" not in capsys.readouterr().out
+  some, whole = (
+    video.read_video(tmp_path / name)[0][-1].astype(int).mean()
+    for name in ("some.mp4", "all.mp4")
+  )
+  assert some > 1.5 * whole  # Uncovered pixels are black.
+
+
+def test_time_is_apart_from_the_camera(tmp_path, scene_file, capsys):
+  out = tmp_path / "v.mp4"
+  flags = ("--camera", "static", "--time", "ping-pong", "--frames", "5")
+  assert _rendered(scene_file, out, *flags) == 0, capsys.readouterr().err
+  frames = video.read_video(out)[0].astype(int)
+  assert len(frames) == 5
+  assert np.abs(frames[0] - frames[4]).mean() < 3  # Lossy.
+  assert np.abs(frames[0] - frames[2]).mean() > 10
+
+
+@pytest.mark.parametrize(
+  ("flags", "words"),
+  [
+    (("--reach", "-1"), "expected --reach of 0 to 2, found --reach -1"),
+    (("--frames", "100000"), "--frames of 0 to 10000, found 100000"),
+    (("--time", "bounce"), "bounce"),
+  ],
+)
+def test_wrong_film_flags_are_one_line(
+  tmp_path, scene_file, capsys, flags, words
+):
+  out = tmp_path / "v.mp4"
+  assert _rendered(scene_file, out, "--camera", "static", *flags) == 2
+  (line,) = capsys.readouterr().err.strip().splitlines()
+  assert words in line
+  assert not out.exists()

@@ -39,7 +39,7 @@ def test_prediction_is_near_what_is_rendered(name, reach):
   tracks = _tracks(_wall())
   rendered, path = _rendered(tracks, name, reach)
   found = path_reach.predicted_coverage(tracks, _INTRINSICS, path)
-  # Cells are four pixels wide: a border that cuts through one counts whole.
+  # Cells are two pixels wide: a border that cuts through one counts whole.
   np.testing.assert_allclose(found, rendered, atol=0.1)
 
 
