@@ -30,8 +30,10 @@ _CORE = [
 ]
 _DATA = [
   "array_record>=0.8",
+  "google-crc32c>=1.5",
   "grain>=0.2.15",
   "importlib_resources>=6",  # needed by tensorflow-datasets 4.9.10
+  "scipy>=1.14",
   "tensorflow-datasets>=4.9.9",
   "zstandard>=0.23",
 ]

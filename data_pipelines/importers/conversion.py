@@ -10,6 +10,10 @@ from data_pipelines.importers import scene as scene_lib
 from more4d_jax.data import schema
 
 LEAST_FRAMES = 5
+LARGEST_COORDINATE = 500.0
+"""Metres or units of the tracker; what lies farther is a failure of its depth
+network, or given in another unit."""
+_MOSTLY = 0.5  # Of the positions; if so many are too far, the unit is wrong.
 _ON_GRID = 1e-3  # Pixels; what float32 rounding leaves of an exact point.
 _NEAR_GRID = 1.0  # Pixels; further off a point is not the pixel's.
 _OFF_GRID_SHARE = 0.05
@@ -86,6 +90,7 @@ def _record(
   part = slice(span.start, span.stop)
   intrinsics = _one_camera(scene, part)
   tracks, poses, frame = _first_camera(scene, part)
+  tracks = _within_range(tracks, notes)
   own = _own_camera(tracks, poses, frame)
   visible = scene.visible[part].astype(bool)
   pixels = geometry.project(own, intrinsics)
@@ -166,6 +171,26 @@ def _first_camera(
   return moved, relative, "first_camera"
 
 
+def _within_range(tracks: np.ndarray, notes: list[str]) -> np.ndarray:
+  """Tracks [T N 3] with NaN for positions that are too far."""
+  known = np.isfinite(tracks).all(-1)
+  reach = np.abs(np.where(known[..., None], tracks, 0)).max(-1)
+  far = reach > LARGEST_COORDINATE
+  if not far.any():
+    return tracks
+  if far.sum() > _MOSTLY * known.sum():
+    low = np.median(reach[known])
+    raise scene_lib.Refused(
+      f"its coordinates reach {reach.max():.3g}, {low:.3g} at the median; "
+      f"above {LARGEST_COORDINATE:.0f} they are invalid (expected metres)"
+    )
+  notes.append(
+    f"{100 * far.sum() / known.sum():.2g} % of the positions reach up to "
+    f"{reach.max():.3g}, above {LARGEST_COORDINATE:.0f}: made unknown"
+  )
+  return np.where(far[..., None], np.nan, tracks)
+
+
 def _own_camera(
   tracks: np.ndarray, poses: np.ndarray, frame: str
 ) -> np.ndarray:
@@ -234,7 +259,7 @@ def _depth(scene: scene_lib.Scene, span: range, count: int) -> np.ndarray:
     return np.full((count, *scene.size), np.nan, np.float32)
   depth = np.asarray(scene.depth(span[:count]), np.float32)
   depth = media.nearest(depth, scene.size)
-  known = np.isfinite(depth) & (depth > 0)
+  known = np.isfinite(depth) & (depth > 0) & (depth <= LARGEST_COORDINATE)
   return np.where(known, depth, np.float32(np.nan))
 
 
@@ -250,6 +275,9 @@ def _dense(
   valid = begun & np.isfinite(tracks).all((0, 2))
   if not valid.any():
     raise scene_lib.Refused("no point has a finite track and positive depth")
+  if not begun.all():
+    share = 100 * (~begun).mean()
+    notes.append(f"{share:.2g} % of the points have no first position: invalid")
   lost = (begun & ~valid).sum() / len(begun)
   if lost:
     notes.append(f"{100 * lost:.2g} % of the tracks break off: made invalid")

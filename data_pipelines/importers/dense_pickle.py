@@ -21,6 +21,9 @@ from data_pipelines.importers import scene as scene_lib
 # Frames; of longer videos every second frame was tracked
 # (docs/method/data.md#dense-trackers).
 _LONG_VIDEO = 98
+# DELTA's threshold of a probability (docs/method/data.md#dense-trackers).
+_SEEN = 0.8
+_FEW_WRONG = 0.05  # Of the colours; more is another range, not rounding.
 _OTHER_PICTURE = 48.0  # Mean difference of 0..255 between video and colours.
 
 
@@ -51,10 +54,9 @@ def scene_of(content: Any, source: Source) -> scene_lib.Scene:
   Raises:
     Refused: another content, or one that contradicts itself or the video.
   """
-  coords, colours, visible = _arrays(content)
+  coords, colours, visible, notes = _arrays(content)
   grid, intrinsics = ray_grid.find(coords[0].astype(np.float64))
   picture = colours.reshape(*grid, 3)
-  notes = []
   if source.caption is None:
     notes.append("no caption: left empty")
   numbers = np.arange(len(coords))
@@ -94,8 +96,10 @@ def scene_of(content: Any, source: Source) -> scene_lib.Scene:
   )
 
 
-def _arrays(content: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Coords [T N 3] float32, colours [N 3] uint8, visible [T N] bool."""
+def _arrays(
+  content: Any,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[str]]:
+  """Coords [T N 3] float32, colours [N 3] uint8, visible [T N], and notes."""
   if not isinstance(content, Mapping):
     raise scene_lib.Refused(
       f"its pickle holds a {type(content).__name__}; expected a dict with "
@@ -126,16 +130,45 @@ def _arrays(content: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
       raise scene_lib.Refused(
         f"{name} is {arrays[name].shape}; expected {shape} beside coords"
       )
-  visible = arrays["vis"]
-  if visible.dtype.kind == "f":
-    # DELTA's threshold (docs/method/data.md#dense-trackers).
-    visible = visible > 0.8
-  colours = np.clip(np.round(np.nan_to_num(arrays["colors"])), 0, 255)
-  return (
-    arrays["coords"].astype(np.float32, copy=False),
-    colours.astype(np.uint8),
-    visible.astype(bool),
-  )
+  notes: list[str] = []
+  colours = colours_of(arrays["colors"], notes)
+  with np.errstate(over="ignore"):  # What overflows is out of range anyway.
+    coords = arrays["coords"].astype(np.float32, copy=False)
+  return coords, colours, _visible(arrays["vis"]), notes
+
+
+def _visible(values: np.ndarray) -> np.ndarray:
+  """Bools of bools, 0 and 1, or probabilities."""
+  low, high = (values.min(), values.max()) if values.size else (0, 1)
+  if not (low >= 0 and high <= 1):
+    raise scene_lib.Refused(
+      f"vis reaches from {low} to {high}; expected 0 to 1 or bools"
+    )
+  return values > _SEEN if values.dtype.kind == "f" else values.astype(bool)
+
+
+def colours_of(values: np.ndarray, notes: list[str]) -> np.ndarray:
+  """Colours [N 3] uint8; other ranges than 0..255 are noted."""
+  values = values.astype(np.float64)
+  known = np.isfinite(values)
+  values = np.where(known, values, 0)
+  if not known.all():
+    share = 100 * (~known).mean()
+    notes.append(f"{share:.2g} % of the colours are not finite: made black")
+  low, high = values.min(initial=0), values.max(initial=0)
+  if 0 < high <= 1 and low >= -1:
+    span = "0..1" if low >= 0 else "-1..1"
+    notes.append(f"colours reach from {low:.3g} to {high:.3g}: taken as {span}")
+    values = 255 * (values if low >= 0 else (values + 1) / 2)
+  wrong = (values < 0) | (values > 255)
+  if wrong.mean() > _FEW_WRONG:
+    raise scene_lib.Refused(
+      f"colours reach from {low:.3g} to {high:.3g}; expected 0..255 or 0..1"
+    )
+  if wrong.any():
+    share = 100 * wrong.mean()
+    notes.append(f"{share:.2g} % of the colours lie outside 0..255: clipped")
+  return np.clip(np.round(values), 0, 255).astype(np.uint8)
 
 
 def _compare(frame: np.ndarray, picture: np.ndarray) -> None:

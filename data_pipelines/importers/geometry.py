@@ -1,6 +1,7 @@
 """Conversions between the conventions of data sets, in NumPy and float64."""
 
 import numpy as np
+from scipy.spatial import transform as rotating
 
 BLENDER = np.diag([1.0, -1.0, -1.0, 1.0])
 """Blender and OpenGL look along -z with y up; this turns them to ours."""
@@ -46,15 +47,10 @@ def transform(points: np.ndarray, poses: np.ndarray) -> np.ndarray:
 
 def rotations(quaternions: np.ndarray) -> np.ndarray:
   """[... 4] (w, x, y, z) to [... 3 3]."""
-  w, x, y, z = np.moveaxis(
-    quaternions / np.linalg.norm(quaternions, axis=-1, keepdims=True), -1, 0
+  turns = rotating.Rotation.from_quat(
+    quaternions.reshape(-1, 4), scalar_first=True
   )
-  rows = [
-    [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-    [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-    [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-  ]
-  return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+  return turns.as_matrix().reshape(*quaternions.shape[:-1], 3, 3)
 
 
 def rigid(rotation: np.ndarray, position: np.ndarray) -> np.ndarray:
@@ -68,7 +64,7 @@ def project(points: np.ndarray, intrinsics: np.ndarray) -> np.ndarray:
   Not finite or mirrored where z <= 0.
   """
   intrinsics = np.broadcast_to(intrinsics, (len(points), 4))[:, None]
-  with np.errstate(divide="ignore", invalid="ignore"):
+  with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
     across = points[..., :2] / points[..., 2:]
     return across * intrinsics[..., :2] + intrinsics[..., 2:]
 

@@ -59,7 +59,11 @@ def found(
     payloads = tfrecord.entries(path, settings.max_member_bytes)
     for number, payload in enumerate(payloads):
       name = f"{label}-{number:05d}"
-      read = functools.partial(scene_of, payload, name)
+      read = functools.partial(
+        source_files.refuse, "its checksum differs: the entry is damaged"
+      )
+      if payload is not None:
+        read = functools.partial(scene_of, payload, name)
       yield scene_lib.Found(name, read)
   except tfrecord.DamagedError as error:
     reason = f"the file is damaged or cut off ({error})"

@@ -8,7 +8,10 @@ import io
 import math
 import os
 import pathlib
+import struct
+import warnings
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import IO, Any
 
@@ -18,7 +21,18 @@ from PIL import Image
 
 from data_pipelines.importers import scene as scene_lib
 
-_BROKEN = (av.FFmpegError, OSError, EOFError, ValueError, zipfile.BadZipFile)
+_BROKEN = (
+  av.FFmpegError,
+  OSError,
+  EOFError,
+  ValueError,
+  NotImplementedError,
+  SyntaxError,  # What Pillow makes of some broken pictures.
+  struct.error,
+  zlib.error,
+  zipfile.BadZipFile,
+)
+_MOST_PIXELS = 1 << 25  # Of one picture: somewhat more than 7680x4320.
 
 
 def read_video(
@@ -46,6 +60,7 @@ def read_video(
         raise scene_lib.Refused("the video file has no video in it")
       stream = container.streams.video[0]
       fps = float(stream.average_rate or 0)
+      _check_pixels(stream.width, stream.height, "the video")
       for frame in container.decode(stream):
         values += frame.width * frame.height
         if values > max_values:
@@ -81,11 +96,22 @@ def read_depth_png(file: str | os.PathLike[str] | bytes) -> np.ndarray:
 def _picture(file: Any, mode: str | None) -> np.ndarray:
   source = io.BytesIO(file) if isinstance(file, bytes) else file
   try:
-    with Image.open(source) as picture:
-      return np.asarray(picture if mode is None else picture.convert(mode))
-  except (OSError, ValueError, Image.DecompressionBombError) as error:
+    with warnings.catch_warnings():  # The limit below is lower than Pillow's.
+      warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+      with Image.open(source) as picture:
+        _check_pixels(*picture.size, "a picture")
+        return np.asarray(picture if mode is None else picture.convert(mode))
+  except (*_BROKEN, Image.DecompressionBombError) as error:
     name = "a picture" if isinstance(file, bytes) else str(file)
     raise scene_lib.Refused(f"{name} cannot be decoded ({error})") from error
+
+
+def _check_pixels(width: int, height: int, name: str) -> None:
+  if width * height > _MOST_PIXELS:
+    raise scene_lib.Refused(
+      f"{name} claims {width} x {height} pixels, more than the limit of "
+      f"{_MOST_PIXELS}"
+    )
 
 
 def pictures(paths: list[pathlib.Path]) -> scene_lib.Frames:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 _EXAMPLES = 5
-_NUMBER = re.compile(r"(?<!\w)\d+(?:\.\d+)?(?!\w)")
+_NUMBER = re.compile(r"(?<!\w)\d+(?:\.\d+)?(?:e[+-]\d+)?(?!\w)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Report:
     found: scenes, clips of long ones each counted.
     taken: records made; `mended` of them needed something.
     mended: see above.
-    mended_reasons: what was mended -> how often. Numbers are left out, so
-      that alike reasons stand together.
-    refused: why there is no record -> how often.
+    mended_reasons: what was mended -> how often. Reasons that differ in
+      their numbers only stand together, under the first one's words.
+    refused: why there is no record -> how often, likewise.
     scenes: name, whether it was taken, notes; only those with notes.
   """
 
@@ -48,7 +48,7 @@ class Report:
           scene["name"]
           for scene in self.scenes
           if scene["taken"] == taken
-          and reason in map(without_numbers, scene["notes"])
+          and without_numbers(reason) in map(without_numbers, scene["notes"])
         ]
         more = ", ..." if len(names) > _EXAMPLES else ""
         shown = ", ".join(names[:_EXAMPLES])
@@ -98,7 +98,9 @@ def without_numbers(note: str) -> str:
 
 
 def _count(entries: Iterable[Mapping[str, Any]]) -> dict[str, int]:
-  counted = collections.Counter(
-    without_numbers(note) for entry in entries for note in entry["notes"]
-  )
+  first: dict[str, str] = {}
+  counted: collections.Counter[str] = collections.Counter()
+  for entry in entries:
+    for note in entry["notes"]:
+      counted[first.setdefault(without_numbers(note), note)] += 1
   return dict(counted.most_common())

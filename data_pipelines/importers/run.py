@@ -8,13 +8,17 @@ are those of an undisturbed run. `report.json` lies beside the manifest.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import pathlib
-from collections.abc import Sequence
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from data_pipelines.importers import conversion, kinds, report
+from data_pipelines.importers import conversion, kinds, report, source_files
 from data_pipelines.importers import scene as scene_lib
 from data_pipelines.trajscene import progress, shards, workers
 from more4d_jax import errors
@@ -28,10 +32,17 @@ _SHARD_RECORDS = 256
 _UNREADABLE = (
   ArithmeticError,
   AttributeError,
+  EOFError,
   LookupError,
   MemoryError,
+  NotImplementedError,
+  RecursionError,
+  SyntaxError,
   TypeError,
   ValueError,
+  struct.error,
+  zlib.error,
+  zipfile.BadZipFile,
 )
 
 
@@ -156,13 +167,27 @@ def _read_unit(
 ) -> None:
   """Leaves parts and outcomes of every scene of a unit."""
   parts = pathlib.Path(folder)
-  scenes = kinds.module(options.kind).found(unit, options.settings)
-  for place, found in enumerate(scenes):
+  for place, found in enumerate(_scenes(unit, options)):
     outcome = parts / f"{number:06d}-{place:06d}.outcome"
     if not outcome.exists():
       entries = _take(parts, outcome.stem, found, options)
       shards.write_file(outcome, json.dumps(entries).encode())
   shards.write_file(parts / f"{number:06d}.unit", b"")
+
+
+def _scenes(
+  unit: tuple[str, ...], options: ImportOptions
+) -> Iterator[scene_lib.Found]:
+  """Yields the scenes of a unit; last, why the rest of it is unreadable."""
+  try:
+    yield from kinds.module(options.kind).found(unit, options.settings)
+  except _UNREADABLE as error:
+    refuse = functools.partial(source_files.refuse, _reason(error))
+    yield scene_lib.Found(pathlib.Path(unit[0]).name, refuse)
+
+
+def _reason(error: BaseException) -> str:
+  return " ".join(f"unreadable ({type(error).__name__}: {error})".split())
 
 
 def _take(
@@ -180,8 +205,7 @@ def _take(
   except scene_lib.Refused as reason:
     return [_entry(found.name, None, 0, [str(reason)])]
   except _UNREADABLE as error:
-    reason = f"unreadable ({type(error).__name__}: {error})"
-    return [_entry(found.name, None, 0, [" ".join(reason.split())])]
+    return [_entry(found.name, None, 0, [_reason(error)])]
   entries = []
   for number, (clip, content) in enumerate(clips):
     part = None
@@ -251,16 +275,16 @@ def _pack(
   entries = _outcomes(parts)
   layout = _layout(out, split, entries)
   made = report.of(entries)
+  text = json.dumps(dataclasses.asdict(made), indent=2)
+  shards.write_file(out / REPORT_FILE, text.encode())
   if not layout:
     raise errors.UserError(
       f"none of the {made.found} scenes could be taken: "
-      f"{made.reasons_line(made.refused)}"
+      f"{made.reasons_line(made.refused)}; {out / REPORT_FILE} names them"
     )
   for path, names in layout:
     if not path.exists():
       shards.pack(path, [parts / name for name in names])
-  text = json.dumps(dataclasses.asdict(made), indent=2)
-  shards.write_file(out / REPORT_FILE, text.encode())
   paths = [path for path, _ in layout]
   lengths = [len(names) for _, names in layout]
   shards.finish(out, split, paths, lengths, identity)

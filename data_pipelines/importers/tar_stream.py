@@ -1,18 +1,26 @@
 """Members of a tar stream, one after the other, never trusting a size.
 
-Python's `tarfile` reads extended headers into memory at whatever size they
-claim; this reader bounds them, needs no seeking and tells a cut-off archive
-from a finished one. It knows ustar, GNU long names and pax paths and sizes.
+Python's `tarfile` parses the headers, but reads extended ones into memory at
+whatever size they claim; this reader bounds them, needs no seeking and tells a
+cut-off archive from a finished one. It knows ustar, GNU long names and pax
+paths and sizes.
 """
 
 import dataclasses
+import tarfile
 from collections.abc import Iterator
 from typing import IO
 
 _BLOCK = 512
 _MAX_EXTENSION = 1 << 20  # Bytes of an extended header.
 _CHUNK = 1 << 20
-_FILES = (b"0", b"\0")
+_MOST_DIGITS = 20  # Of a size.
+_MOST_AFTER = 16 << 20  # Bytes after the end marker that are looked at.
+_LABELS = {
+  tarfile.REGTYPE: "file",
+  tarfile.AREGTYPE: "file",
+  tarfile.DIRTYPE: "folder",
+}
 
 
 class DamagedError(ValueError):
@@ -21,12 +29,12 @@ class DamagedError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Member:
-  """A regular file of the archive; anything else has `kind` set.
+  """What stands in the archive under a name.
 
   Attributes:
     name: as it stands in the archive; not to be used as a path.
     size: bytes.
-    kind: "file", or what else it is (a link, a device, ...).
+    kind: "file", "folder" or "no regular file" (a link, a device, ...).
   """
 
   name: str
@@ -45,24 +53,46 @@ def members(stream: IO[bytes]) -> Iterator[tuple[Member, "Content"]]:
     header = _exactly(stream, _BLOCK)
     if not header.strip(b"\0"):
       return
-    _check(header)
-    name, size, kind = _name(header), _size(header[124:136]), header[156:157]
-    if kind in b"xgL" and kind:
+    try:
+      info = tarfile.TarInfo.frombuf(header, "utf-8", "replace")
+    except (tarfile.HeaderError, ValueError) as error:
+      raise DamagedError(
+        "a header is damaged, or this is no tar archive"
+      ) from error
+    size, kind = info.size, info.type
+    if size < 0:
+      raise DamagedError("a header is damaged")
+    if kind in (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME):
       if size > _MAX_EXTENSION:
         raise DamagedError(f"an extended header claims {size} bytes")
       body = _exactly(stream, _padded(size))[:size]
-      if kind == b"x":
+      if kind == tarfile.XHDTYPE:
         extension |= _pax(body)
-      elif kind == b"L":
+      elif kind == tarfile.GNUTYPE_LONGNAME:
         extension["path"] = body.rstrip(b"\0").decode(errors="replace")
       continue
     if "size" in extension:
       size = int(extension["size"])
     content = Content(stream, size)
-    label = "file" if kind in _FILES else "no regular file"
-    yield Member(extension.get("path", name), size, label), content
+    label = _LABELS.get(kind, "no regular file")
+    yield Member(extension.get("path", info.name), size, label), content
     content.skip()
     extension = {}
+
+
+def after_end(stream: IO[bytes]) -> str | None:
+  """Reads what follows the end marker, so that a checksum at the end counts.
+
+  Returns: what is there but padding, in words; None if there is nothing.
+  """
+  total, last = 0, 0
+  while chunk := stream.read(_CHUNK):
+    filled = len(chunk.rstrip(b"\0"))
+    last = total + filled if filled else last
+    total += len(chunk)
+    if total > _MOST_AFTER:
+      return f"more than {_MOST_AFTER} bytes"
+  return f"{last} bytes" if last else None
 
 
 class Content:
@@ -106,30 +136,6 @@ def _padded(size: int) -> int:
   return -(-size // _BLOCK) * _BLOCK
 
 
-def _check(header: bytes) -> None:
-  """Compares the header with its checksum."""
-  counted = sum(header[:148]) + 8 * ord(" ") + sum(header[156:])
-  if counted != _size(header[148:156]):
-    raise DamagedError("a header is damaged, or this is no tar archive")
-
-
-def _name(header: bytes) -> str:
-  name = header[:100].split(b"\0")[0]
-  prefix = header[345:500].split(b"\0")[0]
-  if header[257:263] == b"ustar\0" and prefix:
-    name = prefix + b"/" + name
-  return name.decode(errors="replace")
-
-
-def _size(field: bytes) -> int:
-  if field[0] & 0x80:  # Base 256, for what octal digits cannot hold.
-    return int.from_bytes(field[1:], "big")
-  try:
-    return int(field.strip(b"\0 ") or b"0", 8)
-  except ValueError as error:
-    raise DamagedError("a header is damaged") from error
-
-
 def _pax(body: bytes) -> dict[str, str]:
   """Paths and sizes out of the lines, each `LENGTH KEY=VALUE`."""
   found = {}
@@ -139,8 +145,8 @@ def _pax(body: bytes) -> dict[str, str]:
       raise DamagedError("an extended header is damaged")
     line, body = body[len(digits) + 1 : int(digits) - 1], body[int(digits) :]
     key, _, value = line.partition(b"=")
+    if key == b"size" and not (value.isdigit() and len(value) < _MOST_DIGITS):
+      raise DamagedError("an extended header is damaged")
     if key in (b"path", b"size"):
       found[key.decode()] = value.decode(errors="replace")
-  if not found.get("size", "0").isdigit():
-    raise DamagedError("an extended header is damaged")
   return found

@@ -1,9 +1,11 @@
 """TFRecord files and their tf.train.Example entries, without tensorflow."""
 
+import os
 import pathlib
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
+import google_crc32c
 import numpy as np
 from google.protobuf import message
 from tensorflow_datasets.proto import tf_example_pb2
@@ -18,11 +20,8 @@ class DamagedError(ValueError):
   """The file ends early or is no TFRecord."""
 
 
-def entries(path: pathlib.Path, max_bytes: int) -> Iterator[bytes]:
-  """Yields the payloads of a TFRecord file.
-
-  The checksum of every length is verified; damage inside a payload shows when
-  its pictures are decoded.
+def entries(path: pathlib.Path, max_bytes: int) -> Iterator[bytes | None]:
+  """Yields the payloads of a TFRecord file, None for one that is damaged.
 
   Raises:
     DamagedError: cut off or damaged. What came before is good.
@@ -36,10 +35,11 @@ def entries(path: pathlib.Path, max_bytes: int) -> Iterator[bytes]:
         raise DamagedError("a header is damaged, or this is no TFRecord file")
       if size > max_bytes:
         raise DamagedError(f"an entry claims {size} bytes")
-      payload = file.read(size)
-      if len(payload) < size or len(file.read(4)) < 4:
+      if size + _CHECKSUM.size > os.path.getsize(path) - file.tell():
         raise DamagedError("the file ends inside an entry")
-      yield payload
+      payload = file.read(size)
+      (checksum,) = _CHECKSUM.unpack(file.read(_CHECKSUM.size))
+      yield payload if checksum == masked_crc(payload) else None
 
 
 def features(payload: bytes) -> dict[str, np.ndarray | list[bytes]]:
@@ -65,21 +65,5 @@ def features(payload: bytes) -> dict[str, np.ndarray | list[bytes]]:
 
 def masked_crc(data: bytes) -> int:
   """CRC-32C as TFRecord stores it: rotated by 15 bits, plus a constant."""
-  crc = 0xFFFFFFFF
-  for byte in data:
-    crc = _TABLE[(crc ^ byte) & 0xFF] ^ (crc >> 8)
-  crc ^= 0xFFFFFFFF
+  crc = google_crc32c.value(data)
   return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def _castagnoli() -> Mapping[int, int]:
-  table = {}
-  for byte in range(256):
-    crc = byte
-    for _ in range(8):
-      crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-    table[byte] = crc
-  return table
-
-
-_TABLE = _castagnoli()

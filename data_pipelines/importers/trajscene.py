@@ -55,7 +55,7 @@ def found(
   refused: dict[str, str] = {}
   try:
     with _opened(path) as stream:
-      for name, kind, file in _wanted(stream, settings, refused):
+      for name, kind, file in _wanted(stream, settings, refused, path.name):
         if (name, kind) in seen:
           file.close()
           continue
@@ -75,13 +75,22 @@ def found(
 
 
 def _opened(path: pathlib.Path) -> IO[bytes]:
-  return path.open("rb") if path.suffix == ".tar" else gzip.open(path, "rb")
+  """The archive, unpacked if its first bytes are those of gzip."""
+  with path.open("rb") as file:
+    packed = file.read(2) == b"\x1f\x8b"
+  return gzip.open(path, "rb") if packed else path.open("rb")
 
 
 def _wanted(
-  stream: IO[bytes], settings: scene_lib.Settings, refused: dict[str, str]
+  stream: IO[bytes],
+  settings: scene_lib.Settings,
+  refused: dict[str, str],
+  archive: str,
 ) -> Iterator[tuple[str, str, IO[bytes]]]:
-  """Yields scene, kind and content of the members that are used."""
+  """Yields scene, kind and content of the members that are used.
+
+  Reads to the end, where a gzip file has its checksum.
+  """
   total = 0
   for member, content in tar_stream.members(stream):
     total += member.size
@@ -90,7 +99,7 @@ def _wanted(
         f"its members claim more than {settings.max_archive_bytes} bytes"
       )
     match = _NAME.match(member.name)
-    if member.name.endswith("/"):
+    if member.kind == "folder":
       continue
     if match is None or ".." in member.name.split("/"):
       refused[member.name] = "a member whose name is none of a scene's files"
@@ -112,6 +121,11 @@ def _wanted(
       file.flush()
       file.seek(0)
       yield name, kind, file
+  rest = tar_stream.after_end(stream)
+  if rest is not None:
+    refused[f"{archive} after its end"] = (
+      f"{rest} follow the archive's end marker: not read"
+    )
 
 
 def _found(

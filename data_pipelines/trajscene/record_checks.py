@@ -14,6 +14,7 @@ _PIXELS = 1e-3  # Reprojection of frame 0 without loss; it is below 1e-4.
 _QUERY_PIXELS = 0.5  # Public sparse tracks start within half a pixel.
 _OUTSIDE_PIXELS = 1.0  # A visible point may be so far outside the picture.
 _RELATIVE_DEPTH = 1e-3  # Between depth map and tracks of frame 0.
+_FARTHEST = 505.0  # Metres; the importers' 500 and what codecs may add.
 _ROTATION = 1e-4  # Float32 rotations deviate by 1e-6 from orthonormal.
 
 
@@ -61,10 +62,23 @@ def problems(
   depth = record.depth[np.isfinite(record.depth)]
   if depth.size and depth.min() <= 0:
     yield f"depth goes down to {depth.min():.3g}; unknown depth is NaN"
+  yield from _range_problems(record)
   if record.sparse:
     yield from _sparse_problems(record, precision)
   else:
     yield from _dense_problems(record, precision)
+
+
+def _range_problems(record: records.Record) -> Iterator[str]:
+  """Positions and depths that only a failed tracker gives."""
+  tracks = record.points.tracks if record.sparse else record.tracks
+  for name, values in (("tracks", tracks), ("depth", record.depth)):
+    far = np.abs(values[np.isfinite(values)]).max(initial=0.0)
+    if far > _FARTHEST:
+      yield (
+        f"{name} reach {far:.3g}; above 500 they are failures of a tracker, or "
+        f"given in another unit than metres"
+      )
 
 
 def _time_problems(record: records.Record) -> Iterator[str]:

@@ -91,7 +91,7 @@ class Loader:
   ):
     self.damaged = 0
     self._max_damaged = max_damaged
-    self._elastic = elastic
+    self._elastic: grain.experimental.ElasticIterator | None = elastic
     self._iterator = iter(elastic)
 
   def __iter__(self) -> "Loader":
@@ -124,8 +124,14 @@ class Loader:
     self._iterator.set_state({POSITION: int(state[POSITION])})
 
   def close(self) -> None:
-    """Ends threads and workers."""
-    self._elastic.close()
+    """Ends threads and workers; nothing can be read afterwards.
+
+    Grain's iterators are let go: those that Python finds when it exits print
+    tracebacks from their destructors.
+    """
+    if self._elastic is not None:
+      self._elastic.close()
+    self._elastic, self._iterator = None, iter(())
 
 
 def make_loader(

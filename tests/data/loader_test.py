@@ -15,6 +15,7 @@ import pytest
 from more4d_jax import errors
 from more4d_jax.data import loader
 
+ROOT = pathlib.Path(__file__).parents[2]
 COUNT, BATCH, STEPS = 20, 6, 9
 
 
@@ -302,6 +303,37 @@ def test_when_all_is_damaged_no_example_is_made_up():
   made.close()
 
 
+_CLOSED = """
+from more4d_jax.data import loader
+from tests.data import loader_test
+
+if __name__ == "__main__":
+  made = loader.make_loader(
+    range(64), loader_test.Draw(), loader.LoaderConfig(4, workers=2)
+  )
+  next(made)
+  made.close()
+  made.close()
+  print(next(made, "nothing more"))
+  # `made` is a global that lives until Python has taken its modules apart.
+"""
+
+
+@pytest.mark.slow
+def test_a_closed_loader_is_silent_when_python_exits(tmp_path):
+  script = tmp_path / "closed.py"
+  script.write_text(_CLOSED)
+  done = subprocess.run(
+    [sys.executable, str(script)],
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert (done.returncode, done.stdout) == (0, "nothing more\n"), done.stderr
+  assert "Traceback" not in done.stderr
+
+
 _FAMILY = """
 import multiprocessing, sys, time
 from more4d_jax.data import loader
@@ -329,12 +361,11 @@ def _alive(process):
 def test_a_killed_process_leaves_no_workers(tmp_path):
   script = tmp_path / "family.py"
   script.write_text(_FAMILY)
-  root = pathlib.Path(__file__).parents[2]
   parent = subprocess.Popen(
     [sys.executable, str(script)],
     stdout=subprocess.PIPE,
     stderr=subprocess.DEVNULL,
-    env={**os.environ, "PYTHONPATH": str(root)},
+    env={**os.environ, "PYTHONPATH": str(ROOT)},
   )
   children = [int(word) for word in parent.stdout.readline().split()]
   assert len(children) == 2 and all(map(_alive, children))

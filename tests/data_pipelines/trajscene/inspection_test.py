@@ -124,6 +124,7 @@ def test_two_records_of_one_id_are_found(tmp_path):
     ("depth", lambda d: -d, "unknown depth is NaN"),
     ("fps", lambda f: -f, "fps is -8.0"),
     ("frame_indices", lambda i: i[::-1], "do not increase"),
+    ("tracks", lambda t: t * np.float32(1e30), "above 500"),
     ("visible", lambda v: v, ""),
   ],
 )
