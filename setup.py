@@ -44,6 +44,7 @@ _VIEW = [
   "trimesh>=4.5",
   "viser>=1.0",
 ]
+_EXR = ["openexr>=3.3"]
 _CONVERT = ["sentencepiece>=0.2", "tokenizers>=0.20"]
 _TEST = [
   "beartype>=0.19",
@@ -72,11 +73,12 @@ setuptools.setup(
   install_requires=_CORE + _DATA,
   extras_require={
     "view": _VIEW,
+    "exr": _EXR,
     "sim": ["mujoco>=3.2"],
     "demo": [*_VIEW, "scikit-image>=0.25"],
     "beam": ["apache-beam>=2.60"],
     "convert": _CONVERT,
-    "test": _TEST + _VIEW + _CONVERT,
+    "test": _TEST + _VIEW + _CONVERT + _EXR,
     "reference": _REFERENCE,
     "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
     "tpu": ["jax[tpu]>=0.10.2,<0.13"],

@@ -5,38 +5,59 @@ command can check all its inputs before it loads a model.
 """
 
 import dataclasses
+import logging
 import math
-import os
-import pathlib
+from typing import Literal
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
-from jaxtyping import Bool, Float, Shaped, UInt8
+from jaxtyping import Bool, Float, UInt8
 
-from more4d_jax import depth_sources, errors
+from more4d_jax import depth_sources, errors, pictures
 
-MIN_SIDE = 16
 DEFAULT_FOV = 60.0
-_EXIF_SUBDIRECTORY, _FOCAL_35MM = 0x8769, 0xA405
-_DIAGONAL_35MM = math.hypot(36.0, 24.0)
-
-PathLike = str | os.PathLike[str]
+Fit = Literal["crop", "letterbox"]
+_LOG = logging.getLogger(__name__)
+_SAID_LOSS = 0.005  # Share of a picture; less is rounding to pixels.
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
-  """A decoded picture.
+class Window:
+  """Rows and columns of a model's frame that show the picture.
 
   Attributes:
-    pixels: colours.
-    focal: focal length in its pixels if the file tells it.
-    name: for messages.
+    top: first row.
+    left: first column.
+    bottom: row after the last.
+    right: column after the last.
   """
 
-  pixels: UInt8[np.ndarray, "H W 3"]
-  focal: float | None = None
-  name: str = "image"
+  top: int
+  left: int
+  bottom: int
+  right: int
+
+  @classmethod
+  def centred(cls, inner: tuple[int, int], outer: tuple[int, int]) -> "Window":
+    """Where (H, W) of a picture lie in the middle of a larger frame."""
+    top, left = ((o - i) // 2 for o, i in zip(outer, inner))
+    return cls(top, left, top + inner[0], left + inner[1])
+
+  def beside(self, size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """Rows above and below, columns left and right, in a frame of (H, W)."""
+    return (
+      (self.top, size[0] - self.bottom),
+      (self.left, size[1] - self.right),
+    )
+
+  @property
+  def slices(self) -> tuple[slice, slice]:
+    """Of rows and columns."""
+    return slice(self.top, self.bottom), slice(self.left, self.right)
+
+  def intrinsics(self, whole: Float[np.ndarray, "4"]) -> Float[np.ndarray, "4"]:
+    """Intrinsics in pixels of the window, from those of the frame."""
+    return (whole - np.asarray([0, 0, self.left, self.top])).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,132 +67,45 @@ class Prepared:
   Attributes:
     image: colours.
     intrinsics: (fx, fy, cx, cy) in pixels of `image`.
+    window: where the picture is; the borders of a letterbox repeat its edge.
     depth: metres, finite and positive, or None.
     valid: True where the source knew the depth, elsewhere it is the median of
       the known ones; None without depth.
     invalid_depth: values of the source that were replaced by the median.
+    depth_estimated: whether a checkpoint's network gave the depth.
   """
 
   image: UInt8[np.ndarray, "H W 3"]
   intrinsics: Float[np.ndarray, "4"]
+  window: Window
   depth: Float[np.ndarray, "H W"] | None = None
   valid: Bool[np.ndarray, "H W"] | None = None
   invalid_depth: int = 0
+  depth_estimated: bool = False
 
 
-def load_picture(path: PathLike) -> Picture:
-  """Reads a picture file, turned upright by its EXIF orientation.
+@dataclasses.dataclass(frozen=True)
+class _Frame:
+  """How a frame of a model lies over a picture.
 
-  Grey pictures repeat their channel; 16-bit grey keeps its upper 8 bits;
-  transparent pixels are blended over white.
-
-  Raises:
-    UserError: if the file is missing, no picture, or too small.
+  Attributes:
+    box: left, top, right and bottom of the frame in pixels of the picture; of
+      a letterbox they lie outside it.
+    window: the picture in pixels of the frame.
   """
-  path = pathlib.Path(path)
-  if not path.is_file():
-    raise errors.UserError(
-      f"expected a picture at {path}, found no such file: check --image"
-    )
-  try:
-    with PIL.Image.open(path) as opened:
-      focal_35mm = opened.getexif().get_ifd(_EXIF_SUBDIRECTORY)
-      upright = PIL.ImageOps.exif_transpose(opened)
-      upright.load()
-  except PIL.Image.DecompressionBombError as error:
-    raise errors.UserError(
-      f"{path} is too large to open safely ({error}): scale it down first"
-    ) from error
-  except (OSError, SyntaxError, ValueError) as error:
-    raise errors.UserError(
-      f"expected a picture in {path}, found a file that Pillow cannot read: "
-      "give a JPEG, PNG or WebP file"
-    ) from error
-  if upright.mode == "F":
-    raise errors.UserError(
-      f"expected 8 or 16 bits a channel in {path}, found floating-point "
-      "pixels whose range is unknown: save it as PNG"
-    )
-  pixels = _to_rgb(upright)
-  focal = _focal_pixels(float(focal_35mm.get(_FOCAL_35MM) or 0), pixels)
-  return _checked(Picture(pixels, focal, str(path)))
 
-
-def picture_from_array(pixels: Shaped[np.ndarray, "..."]) -> Picture:
-  """Takes a picture as an array: [H W], [H W 1], [H W 3] or [H W 4].
-
-  Args:
-    pixels: uint8, or floating point in [0, 1].
-
-  Raises:
-    UserError: for another shape, type, range, or a picture too small.
-  """
-  pixels = np.asarray(pixels)
-  if pixels.ndim == 2:
-    pixels = pixels[..., None]
-  if pixels.ndim != 3 or pixels.shape[-1] not in (1, 3, 4):
-    raise errors.UserError(
-      "expected a picture of shape [H, W], [H, W, 3] or [H, W, 4], found "
-      f"{list(pixels.shape)}: give one picture, channels last"
-    )
-  if np.issubdtype(pixels.dtype, np.floating):
-    if not (
-      np.isfinite(pixels).all() and 0 <= pixels.min() <= pixels.max() <= 1
-    ):
-      raise errors.UserError(
-        "expected a floating-point picture with values in [0, 1], found "
-        "others: divide by 255 or give uint8"
-      )
-    pixels = np.round(pixels * 255).astype(np.uint8)
-  if pixels.dtype != np.uint8:
-    raise errors.UserError(
-      f"expected a uint8 or floating-point picture, found {pixels.dtype}"
-    )
-  squeezed = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-  return _checked(Picture(_to_rgb(PIL.Image.fromarray(squeezed))))
-
-
-def _checked(picture: Picture) -> Picture:
-  height, width, _ = picture.pixels.shape
-  if min(height, width) < MIN_SIDE:
-    raise errors.UserError(
-      f"expected a picture of at least {MIN_SIDE} x {MIN_SIDE} pixels, found "
-      f"{width} x {height} in {picture.name}: give a larger one"
-    )
-  return picture
-
-
-def _to_rgb(image: PIL.Image.Image) -> UInt8[np.ndarray, "H W 3"]:
-  if image.mode.startswith("I"):
-    values = np.asarray(image).astype(np.float64)
-    grey = np.clip(values // 256, 0, 255).astype(np.uint8)
-    image = PIL.Image.fromarray(grey)
-  if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or (
-    "transparency" in image.info
-  ):
-    image = image.convert("RGBA")
-    white = PIL.Image.new("RGBA", image.size, (255, 255, 255, 255))
-    image = PIL.Image.alpha_composite(white, image)
-  return np.array(image.convert("RGB"))
-
-
-def _focal_pixels(
-  focal_35mm: float, pixels: UInt8[np.ndarray, "H W 3"]
-) -> float | None:
-  """Focal length in pixels from the 35 mm equivalent, by the diagonal."""
-  if not focal_35mm > 0:
-    return None
-  diagonal = math.hypot(*pixels.shape[:2])
-  return focal_35mm * diagonal / _DIAGONAL_35MM
+  box: tuple[float, float, float, float]
+  window: Window
 
 
 def prepare(
-  picture: Picture,
+  picture: pictures.Picture,
   depth: depth_sources.DepthMap | None,
   size: tuple[int, int],
   fov: float | None = None,
+  fit: Fit = "crop",
 ) -> Prepared:
-  """Crops to the model's aspect around the centre, then resizes.
+  """Brings a picture to the model's aspect and size.
 
   Args:
     picture: any size.
@@ -182,35 +116,97 @@ def prepare(
     fov: horizontal angle of view of the whole picture in degrees; otherwise
       the camera is that of the depth map, if it knows one, otherwise from the
       picture's focal length, otherwise 60 degrees.
+    fit: "crop" cuts to the model's aspect around the centre, and warns of the
+      share that is lost; "letterbox" keeps the whole picture and repeats its
+      edge beside it.
 
   Raises:
     UserError: for a depth map of another aspect, or an impossible angle.
   """
   rows, cols = picture.pixels.shape[:2]
-  left, top, right, bottom = _centre_crop((rows, cols), size)
-  height, width = size
-  image = PIL.Image.fromarray(picture.pixels).resize(
-    (width, height),
-    PIL.Image.Resampling.LANCZOS,
-    box=(left, top, right, bottom),
-  )
-  sx, sy = width / (right - left), height / (bottom - top)
+  frame = _frame((rows, cols), size, fit)
+  left, top, right, bottom = frame.box
+  lost = max(0.0, 1 - (right - left) * (bottom - top) / (rows * cols))
+  if fit == "crop" and lost > _SAID_LOSS:
+    _LOG.warning(
+      "%s: %.0f %% of the picture is cut off to the model's aspect; --fit "
+      "letterbox keeps it",
+      picture.name,
+      100 * lost,
+    )
+  sx, sy = size[1] / (right - left), size[0] / (bottom - top)
   fx, fy, cx, cy = _camera(picture, depth, fov)
   intrinsics = (fx * sx, fy * sy, (cx - left) * sx, (cy - top) * sy)
-  prepared = Prepared(np.array(image), np.array(intrinsics, np.float32))
+  prepared = Prepared(
+    _resized(picture.pixels, frame, size),
+    np.array(intrinsics, np.float32),
+    frame.window,
+  )
   if depth is None:
     return prepared
-  places = _sample_places(depth.depth.shape, (rows, cols), size)
+  places = _sample_places(depth.depth.shape, (rows, cols), size, fit)
+  valid = np.zeros(size, bool)
+  valid[frame.window.slices] = depth.valid[places][frame.window.slices]
   return dataclasses.replace(
     prepared,
     depth=depth.filled()[places],
-    valid=depth.valid[places],
+    valid=valid,
     invalid_depth=depth.invalid_count,
+    depth_estimated=depth.estimated,
   )
 
 
+def check(
+  picture: pictures.Picture,
+  depth: depth_sources.DepthMap | None,
+  fov: float | None,
+) -> None:
+  """Finds every mistake that `prepare` would, before a model is known."""
+  focal_length(picture, fov)
+  if depth is not None:
+    _check_aspect(depth.depth.shape, picture.pixels.shape[:2])
+
+
+def whole_size(
+  source: tuple[int, int], size: tuple[int, int]
+) -> tuple[int, int]:
+  """(H, W) of about the model's pixels in a picture's own aspect.
+
+  Args:
+    source: (H, W) of the picture.
+    size: (H, W) of the model; returned where the aspects agree.
+  """
+  scale = math.sqrt(math.prod(size) / math.prod(source))
+  return tuple(max(1, round(side * scale)) for side in source)
+
+
+def resize(
+  pixels: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]
+) -> UInt8[np.ndarray, "h w 3"]:
+  """A picture in another resolution."""
+  image = PIL.Image.fromarray(pixels)
+  return np.array(image.resize(size[::-1], PIL.Image.Resampling.LANCZOS))
+
+
+def _resized(
+  pixels: UInt8[np.ndarray, "H W 3"], frame: _Frame, size: tuple[int, int]
+) -> UInt8[np.ndarray, "h w 3"]:
+  """What a frame shows of a picture, the edge repeated outside it."""
+  rows, cols = pixels.shape[:2]
+  window = frame.window
+  left, top, right, bottom = frame.box
+  image = PIL.Image.fromarray(pixels).resize(
+    (window.right - window.left, window.bottom - window.top),
+    PIL.Image.Resampling.LANCZOS,
+    box=(max(left, 0), max(top, 0), min(right, cols), min(bottom, rows)),
+  )
+  return np.pad(np.array(image), (*window.beside(size), (0, 0)), mode="edge")
+
+
 def _camera(
-  picture: Picture, depth: depth_sources.DepthMap | None, fov: float | None
+  picture: pictures.Picture,
+  depth: depth_sources.DepthMap | None,
+  fov: float | None,
 ) -> tuple[float, float, float, float]:
   """(fx, fy, cx, cy) in pixels of the whole picture."""
   rows, cols = picture.pixels.shape[:2]
@@ -222,7 +218,7 @@ def _camera(
   return focal, focal, cols / 2, rows / 2
 
 
-def focal_length(picture: Picture, fov: float | None) -> float:
+def focal_length(picture: pictures.Picture, fov: float | None) -> float:
   """Focal length in pixels of the whole picture.
 
   Raises:
@@ -239,35 +235,53 @@ def focal_length(picture: Picture, fov: float | None) -> float:
   return picture.pixels.shape[1] / (2 * math.tan(math.radians(angle) / 2))
 
 
-def _centre_crop(
-  source: tuple[int, int], size: tuple[int, int]
-) -> tuple[float, float, float, float]:
-  """The largest centred box (left, top, right, bottom) of a size's aspect."""
-  rows, cols = source
-  scale = min(rows / size[0], cols / size[1])
-  half_height, half_width = size[0] * scale / 2, size[1] * scale / 2
-  return (
-    cols / 2 - half_width,
-    rows / 2 - half_height,
-    cols / 2 + half_width,
-    rows / 2 + half_height,
-  )
+def _frame(source: tuple[int, int], size: tuple[int, int], fit: Fit) -> _Frame:
+  """Lays a frame of a size's aspect over a picture, their centres together."""
+  (rows, cols), (height, width) = source, size
+  if fit == "crop":
+    scale = min(rows / height, cols / width)
+    half_height, half_width = height * scale / 2, width * scale / 2
+    box = (
+      cols / 2 - half_width,
+      rows / 2 - half_height,
+      cols / 2 + half_width,
+      rows / 2 + half_height,
+    )
+    return _Frame(box, Window(0, 0, height, width))
+  scale = min(height / rows, width / cols)
+  high = min(height, max(1, round(rows * scale)))
+  wide = min(width, max(1, round(cols * scale)))
+  window = Window.centred((high, wide), size)
+  sy, sx = rows / high, cols / wide
+  left, top = -window.left * sx, -window.top * sy
+  return _Frame((left, top, left + width * sx, top + height * sy), window)
 
 
 def _sample_places(
-  shape: tuple[int, int], source: tuple[int, int], size: tuple[int, int]
+  shape: tuple[int, int],
+  source: tuple[int, int],
+  size: tuple[int, int],
+  fit: Fit,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Rows [H 1] and columns [1 W] of a depth map that the model's pixels see."""
+  _check_aspect(shape, source)
   rows, cols = shape
-  if abs(cols / rows * source[0] / source[1] - 1) > 0.02:
+  box = _frame(source, size, fit).box
+  left, right = (edge * cols / source[1] for edge in box[::2])
+  top, bottom = (edge * rows / source[0] for edge in box[1::2])
+  y = top + (np.arange(size[0]) + 0.5) * (bottom - top) / size[0]
+  x = left + (np.arange(size[1]) + 0.5) * (right - left) / size[1]
+  y = np.clip(np.floor(y).astype(np.int64), 0, rows - 1)
+  x = np.clip(np.floor(x).astype(np.int64), 0, cols - 1)
+  return y[:, None], x[None, :]
+
+
+def _check_aspect(shape: tuple[int, int], source: tuple[int, int]) -> None:
+  rows, cols = shape
+  off = abs(cols * source[0] - rows * source[1])
+  if off > max(0.02 * rows * source[1], *source):  # Or by one pixel.
     raise errors.UserError(
       f"expected a depth map of the picture's aspect "
       f"({source[1]} x {source[0]} pixels), found {cols} x {rows}: give the "
       "depth of the whole picture"
     )
-  left, top, right, bottom = _centre_crop((rows, cols), size)
-  y = top + (np.arange(size[0]) + 0.5) * (bottom - top) / size[0]
-  x = left + (np.arange(size[1]) + 0.5) * (right - left) / size[1]
-  y = np.clip(y.astype(np.int64), 0, rows - 1)
-  x = np.clip(x.astype(np.int64), 0, cols - 1)
-  return y[:, None], x[None, :]

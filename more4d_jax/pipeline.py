@@ -10,7 +10,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import PIL.Image
 from jaxtyping import Array, Bool, Float, UInt8
 
 from more4d_jax import (
@@ -19,6 +18,7 @@ from more4d_jax import (
   inputs,
   loaded,
   partitioning,
+  pictures,
   rng,
 )
 from more4d_jax import scene as scene_lib
@@ -26,8 +26,6 @@ from more4d_jax.checkpoints import store
 from more4d_jax.geometry import camera_paths, visibility
 from more4d_jax.lora import dialects, requests
 from more4d_jax.sampling import networks, sample_strag, sample_vism
-
-ImageLike = str | os.PathLike[str] | np.ndarray | PIL.Image.Image
 
 _sample_tracks = jax.jit(
   sample_strag.sample_tracks,
@@ -112,18 +110,18 @@ class Pipeline:
 
   def __call__(
     self,
-    image: ImageLike,
+    image: pictures.PictureLike,
     prompt: str,
     depth: depth_sources.DepthLike | None = None,
     seed: int = 0,
     *,
     fov: float | None = None,
+    fit: inputs.Fit = "crop",
   ) -> scene_lib.Scene:
     """Makes a 4D scene of a picture.
 
     Args:
-      image: a file, an array (uint8, or float in [0, 1]), or a Pillow image;
-        cropped to the model's aspect around its centre and resized.
+      image: a file, an array (uint8, or float in [0, 1]), or a Pillow image.
       prompt: what moves and how.
       depth: of the whole picture: a file or an array in metres, a
         `depth_sources.DepthMap`, or a function that is called with the
@@ -133,67 +131,84 @@ class Pipeline:
       fov: horizontal angle of view of the whole picture in degrees; when left
         out, the camera that comes with the depth, else from the file's focal
         length, else 60.
+      fit: "crop" cuts the picture to the model's aspect around its centre;
+        "letterbox" keeps all of it, and the scene has the picture's aspect.
 
     Raises:
       UserError: if the picture or its depth cannot be used.
     """
-    prepared = self.prepare(image, depth, fov)
+    prepared = self.prepare(image, depth, fov, fit)
     return self.scene(prepared, prompt, seed)
 
   def prepare(
     self,
-    image: ImageLike,
+    image: pictures.PictureLike,
     depth: depth_sources.DepthLike | None = None,
     fov: float | None = None,
+    fit: inputs.Fit = "crop",
   ) -> inputs.Prepared:
-    """Brings a picture and its depth to the model's size."""
-    if isinstance(image, PIL.Image.Image):
-      image = np.asarray(image.convert("RGB"))
-    if isinstance(image, np.ndarray):
-      picture = inputs.picture_from_array(image)
-    else:
-      picture = inputs.load_picture(image)
+    """Brings a picture and its depth to the model's size.
+
+    Depth that is not given is estimated on the whole picture.
+    """
+    picture = pictures.find(image)
     found = None
     if depth is not None:
       found = depth_sources.find(depth, picture.pixels)
-    return inputs.prepare(picture, found, self.size[1:], fov)
+    return self.prepare_picture(picture, found, fov, fit)
+
+  def prepare_picture(
+    self,
+    picture: pictures.Picture,
+    depth: depth_sources.DepthMap | None,
+    fov: float | None = None,
+    fit: inputs.Fit = "crop",
+  ) -> inputs.Prepared:
+    """`prepare` for a picture and a depth that were read."""
+    size = self.size[1:]
+    if depth is None:
+      whole = inputs.whole_size(picture.pixels.shape[:2], size)
+      depth = self.depth_map(inputs.resize(picture.pixels, whole))
+    return inputs.prepare(picture, depth, size, fov, fit)
 
   def scene(
     self, prepared: inputs.Prepared, prompt: str, seed: int = 0
   ) -> scene_lib.Scene:
-    """Makes a 4D scene of a picture that has the model's size.
+    """Makes a 4D scene of a picture that has the model's size and depth.
+
+    Returns: the scene of what the picture shows, without a letterbox.
 
     Raises:
       FloatingPointError: if the networks produce a number that is not finite.
     """
-    depths = (
-      self.estimate_depth(prepared.image[None])
-      if prepared.depth is None
-      else prepared.depth[None]
-    )
     batch = PictureBatch(
-      prepared.image[None], depths, prepared.intrinsics[None], [prompt]
+      prepared.image[None],
+      prepared.depth[None],
+      prepared.intrinsics[None],
+      [prompt],
     )
     drawn, computed = self._draw_tracks(batch, seed)
-    tracks = drawn[0]
+    rows, columns = prepared.window.slices
+    tracks = drawn[0][:, rows, columns]
+    intrinsics = prepared.window.intrinsics(prepared.intrinsics)
     if not np.isfinite(tracks).all():
       raise FloatingPointError(
         f"{self.networks.name} produced trajectories that are not finite: its "
         "training diverged, or the depth is extreme"
       )
-    seen = _visible_points(jnp.asarray(tracks), prepared.intrinsics)
+    seen = _visible_points(jnp.asarray(tracks), intrinsics)
     sampler = self.networks.sampler("strag")
     return scene_lib.Scene(
       tracks=tracks,
       visible=np.asarray(seen),
-      colours=prepared.image,
-      intrinsics=prepared.intrinsics,
+      colours=prepared.image[rows, columns],
+      intrinsics=intrinsics,
       fps=float(self.networks.network("strag").metadata.get("fps", 8.0)),
       metadata={
         "prompt": prompt,
         "seed": seed,
         "checkpoint": self.networks.name,
-        "depth": "estimated" if prepared.depth is None else "given",
+        "depth": "estimated" if prepared.depth_estimated else "given",
         "sampler": dataclasses.asdict(sampler),
         "computed_steps": np.flatnonzero(computed).tolist(),
         "normalisation": dataclasses.asdict(self.networks.normalisation),
@@ -227,7 +242,8 @@ class Pipeline:
     """
     depth = self.estimate_depth(pixels[None])[0]
     name = f"what the depth network of {self.networks.name} gave"
-    return depth_sources.from_array(depth, name=name)
+    found = depth_sources.from_array(depth, name=name)
+    return dataclasses.replace(found, estimated=True)
 
   def tracks(
     self, batch: PictureBatch, seed: int = 0, first: int = 0
@@ -290,21 +306,31 @@ class Pipeline:
   ) -> UInt8[np.ndarray, "T H W 3"]:
     """Fills the holes of a scene's rendering.
 
+    One that is smaller than the networks' frame, as of a letterboxed picture,
+    lies in the middle of it; what is beside it is a hole, and cut off again.
+
     Raises:
-      UserError: if the rendering has another size than the networks.
+      UserError: if the rendering has another size than the scene, or does not
+        fit the networks.
     """
-    if coverage.shape != self.size:
+    frames, *size = self.size
+    if coverage.shape != (frames, *scene.size) or not all(
+      inner <= outer for inner, outer in zip(scene.size, size)
+    ):
       raise errors.UserError(
         f"expected a rendering of {self.size} frames, rows and columns, found "
         f"{coverage.shape}: use a scene made with this checkpoint"
       )
+    window = inputs.Window.centred(scene.size, tuple(size))
+    beside = window.beside(tuple(size))
     batch = RenderingBatch(
-      rendering[None],
-      coverage[None],
-      scene.colours[None],
+      np.pad(rendering, ((0, 0), *beside, (0, 0)))[None],
+      np.pad(coverage, ((0, 0), *beside))[None],
+      np.pad(scene.colours, (*beside, (0, 0)), mode="edge")[None],
       [str(scene.metadata.get("prompt", ""))],
     )
-    return self.complete_renderings(batch, seed)[0]
+    completed = self.complete_renderings(batch, seed)[0]
+    return completed[:, *window.slices]
 
   def complete_renderings(
     self, batch: RenderingBatch, seed: int = 0, first: int = 0

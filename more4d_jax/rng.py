@@ -9,7 +9,7 @@ import zlib
 import jax
 from jaxtyping import Array, Int, Key
 
-from more4d_jax import errors
+from more4d_jax import plausibility
 
 
 def key(
@@ -23,12 +23,11 @@ def key(
     step: training step or sample number, a Python or traced integer.
 
   Raises:
-    UserError: if the seed has more than 32 bits; jax would drop the others.
+    UserError: unless the seed has at most 63 bits.
   """
-  if not -(2**31) <= seed < 2**31:
-    raise errors.UserError(
-      f"expected a seed of {-(2**31)} to {2**31 - 1}, found {seed}: choose a "
-      "smaller one"
-    )
-  named = jax.random.fold_in(jax.random.key(seed), zlib.crc32(purpose.encode()))
+  upper, lower = divmod(plausibility.seed(seed), 2**31)
+  root = jax.random.key(lower)  # Of more bits jax would drop the upper ones.
+  if upper:
+    root = jax.random.fold_in(root, upper)
+  named = jax.random.fold_in(root, zlib.crc32(purpose.encode()))
   return jax.random.fold_in(named, step)

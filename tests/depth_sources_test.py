@@ -111,7 +111,7 @@ _BAD = {
   "skew": (lambda: _from_array(_METRES, intrinsics=_MATRIX + 1), "skew"),
   "not finite": (
     lambda: _from_array(_METRES, intrinsics=_CAMERA * np.nan),
-    "fx",
+    "NaN",
   ),
   "a function's mapping": (
     lambda: depth_sources.find(_estimate, _PIXELS),
@@ -136,6 +136,16 @@ def test_bad_depth(name):
   assert "\n" not in str(caught.value)
 
 
+_MILLIMETRES = np.round(_METRES * 1000).astype(np.uint16)
+
+
+def _save_a_header(path):
+  """Says that it holds 8 TB."""
+  with path.open("wb") as stream:
+    header = {"shape": (10**6, 10**6), "fortran_order": False, "descr": "<f8"}
+    np.lib.format.write_array_header_1_0(stream, header)
+
+
 def _save_objects(path):
   np.save(path, np.array([{}], object), allow_pickle=True)
 
@@ -148,6 +158,13 @@ def _save_objects(path):
     ("cut.npy", lambda p: p.write_bytes(b"\x93NUMPY"), "cannot be read"),
     ("zip.npz", lambda p: p.write_bytes(b"PK not a zip"), "cannot be read"),
     ("two.npz", lambda p: np.savez(p, a=_METRES, b=_METRES), "found a, b"),
+    ("disp.npz", lambda p: np.savez(p, disparity=_METRES), "disparity, which"),
+    ("other.npz", lambda p: np.savez(p, invdepth=_METRES), "inverse depth"),
+    ("mm.npy", lambda p: np.save(p, _MILLIMETRES), "--depth-unit"),
+    ("mm.npz", lambda p: np.savez(p, depth=_MILLIMETRES), "uint16"),
+    ("mm.tif", lambda p: _png(p, _MILLIMETRES), "--depth-unit"),
+    ("floats.npy", lambda p: np.save(p, _METRES * 1000), "found 1750"),
+    ("bomb.npy", _save_a_header, "cannot be read"),
     ("empty.npz", lambda p: np.savez(p), "found none"),
     ("rgb.png", lambda p: _png(p, _PIXELS), "16-bit"),
     ("text.png", lambda p: p.write_text("words"), "cannot be read"),
@@ -159,3 +176,87 @@ def test_bad_files(tmp_path, name, make, words):
   with pytest.raises(errors.UserError, match=words) as caught:
     depth_sources.from_file(path)
   assert "\n" not in str(caught.value)
+
+
+def _float_tiff(path, array):
+  PIL.Image.fromarray(array.astype(np.float32)).save(path)
+
+
+def _exr(path, **channels):
+  import OpenEXR
+
+  OpenEXR.File({"type": OpenEXR.scanlineimage}, channels).write(str(path))
+
+
+_FILES = {
+  "u.npy": lambda p: np.save(p, _MILLIMETRES),
+  "f.npy": lambda p: np.save(p, np.float64(_METRES * 1000)),
+  "u.npz": lambda p: np.savez(p, depth=_MILLIMETRES),
+  "u.png": lambda p: _png(p, _MILLIMETRES),
+  "u.tif": lambda p: _png(p, _MILLIMETRES),
+  "f.tiff": lambda p: _float_tiff(p, _METRES * 1000),
+  "z.exr": lambda p: _exr(p, Z=_METRES * 1000),
+  "blender.exr": lambda p: _exr(
+    p, R=_METRES, G=_METRES, B=_METRES, **{"ViewLayer.Depth.Z": _METRES * 1000}
+  ),
+}
+
+
+@pytest.mark.parametrize("name", _FILES)
+@pytest.mark.parametrize("unit", ["mm", "0.001", "Millimetres"])
+def test_a_named_unit_holds_for_every_kind_of_file(tmp_path, name, unit):
+  _FILES[name](tmp_path / name)
+  found = depth_sources.from_file(tmp_path / name, unit)
+  np.testing.assert_allclose(found.depth, _METRES, atol=5.1e-4)
+
+
+def test_files_of_metres(tmp_path):
+  np.savez(tmp_path / "d.npz", depth=_MILLIMETRES, unit="mm")
+  _float_tiff(tmp_path / "d.tif", _METRES)
+  _exr(tmp_path / "d.exr", Z=_METRES)
+  for name, tolerance in (("d.npz", 5.1e-4), ("d.tif", 0), ("d.exr", 0)):
+    found = depth_sources.from_file(tmp_path / name)
+    np.testing.assert_allclose(found.depth, _METRES, atol=tolerance)
+
+
+def test_an_exr_of_colours_is_no_depth(tmp_path):
+  _exr(tmp_path / "c.exr", R=_METRES, G=_METRES, B=_METRES)
+  with pytest.raises(errors.UserError, match="found B, G, R"):
+    depth_sources.from_file(tmp_path / "c.exr")
+  (tmp_path / "d.exr").write_bytes((tmp_path / "c.exr").read_bytes()[:200])
+  with pytest.raises(errors.UserError, match="cannot be read"):
+    depth_sources.from_file(tmp_path / "d.exr")
+
+
+@pytest.mark.parametrize("unit", ["feet", "0", "-1", "inf", ""])
+def test_other_units_are_refused(unit):
+  with pytest.raises(errors.UserError, match="m, cm, mm, or metres per"):
+    depth_sources.from_array(_METRES, unit=unit)
+
+
+def test_shares_of_the_size_are_intrinsics_too():
+  matrix = np.array([[0.8, 0, 0.5], [0, 1.07, 0.5], [0, 0, 1]], np.float32)
+  found = depth_sources.from_array(np.ones((96, 128)), intrinsics=matrix)
+  np.testing.assert_allclose(
+    found.intrinsics, [102.4, 102.72, 64, 48], rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize(
+  ("depth", "line"),
+  [
+    (1 / _METRES, None),
+    (_METRES[::-1], None),
+    (_METRES, "as in disparity"),
+    (np.where(np.arange(400).reshape(20, 20) % 3, 0, 2.0), "66 % of the"),
+  ],
+)
+def test_what_is_hardly_depth_is_said(caplog, depth, line):
+  depth_sources.from_array(depth)
+  assert (line in caplog.text) if line else not caplog.text
+
+
+def test_fields_that_nobody_reads_are_said(caplog, tmp_path):
+  np.savez(tmp_path / "d.npz", depth=np.ones((9, 9)), K=np.eye(3), extra=1)
+  depth_sources.from_file(tmp_path / "d.npz")
+  assert "these fields are not read: K, extra" in caplog.text

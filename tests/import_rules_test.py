@@ -14,10 +14,12 @@ LIBRARY = ROOT / "more4d_jax"
 RULES = {
   "errors": (),
   "pickles": (),
-  "rng": (),
+  "rng": ("plausibility",),
   "partitioning": (),
   "kernels": (),
-  "geometry": (),
+  "array_files": (),
+  "plausibility": (),
+  "geometry": ("array_files", "plausibility"),
   "data": (),
   "viewing": (),
   "models": ("partitioning", "kernels", "geometry"),
@@ -36,9 +38,10 @@ RULES = {
   "sampling": ("rng", "partitioning", "geometry", "models"),
   "rendering": ("kernels", "geometry"),
   "evaluation": ("geometry",),
-  "depth_sources": (),
-  "inputs": ("depth_sources",),
-  "scene": ("geometry", "rendering"),
+  "depth_sources": ("array_files", "plausibility"),
+  "pictures": ("plausibility",),
+  "inputs": ("depth_sources", "pictures"),
+  "scene": ("array_files", "geometry", "plausibility", "rendering"),
 }
 # These join rooms and may import any of them; no room imports them.
 JOINERS = {"experiment", "pipeline", "loaded", "evaluate_bundle", "cli"}
@@ -48,7 +51,10 @@ WITHOUT_JAX = (
   "data",
   "viewing",
   "inputs",
+  "pictures",
   "depth_sources",
+  "array_files",
+  "plausibility",
   "errors",
   "pickles",
 )

@@ -1,17 +1,11 @@
-"""Pictures and depth maps of every kind, and each mistake's one line."""
+"""Pictures and depth brought to a model's size."""
 
-import math
+import logging
 
 import numpy as np
-import PIL.Image
 import pytest
 
-from more4d_jax import depth_sources, errors, inputs
-
-
-def _save(path, array, **kwargs):
-  PIL.Image.fromarray(array).save(path, **kwargs)
-  return path
+from more4d_jax import depth_sources, errors, inputs, pictures
 
 
 def _gradient(height, width):
@@ -19,68 +13,8 @@ def _gradient(height, width):
   return np.repeat(np.tile(row, (height, 1))[..., None], 3, axis=-1)
 
 
-def test_grey_repeats_its_channel(tmp_path):
-  grey = _gradient(20, 30)[..., 0]
-  picture = inputs.load_picture(_save(tmp_path / "g.png", grey))
-  np.testing.assert_array_equal(picture.pixels, np.stack([grey] * 3, -1))
-
-
-def test_sixteen_bit_grey_keeps_upper_bits(tmp_path):
-  grey = _gradient(20, 30)[..., 0]
-  path = _save(tmp_path / "g.png", grey.astype(np.uint16) * 256 + 7)
-  np.testing.assert_array_equal(inputs.load_picture(path).pixels[..., 1], grey)
-
-
-def test_transparent_is_blended_over_white(tmp_path):
-  rgba = np.zeros((20, 20, 4), np.uint8)
-  rgba[:10, :, 3] = 255
-  pixels = inputs.load_picture(_save(tmp_path / "a.png", rgba)).pixels
-  assert (pixels[:10] == 0).all() and (pixels[10:] == 255).all()
-
-
-def test_focal_length_from_exif(tmp_path):
-  exif = PIL.Image.Exif()
-  exif.get_ifd(0x8769)[0xA405] = 43
-  path = _save(tmp_path / "p.jpg", _gradient(240, 320), exif=exif)
-  focal = inputs.load_picture(path).focal
-  assert focal == pytest.approx(43 / math.hypot(36, 24) * 400)
-
-
-@pytest.mark.parametrize(
-  ("make", "words"),
-  [
-    (lambda p: p, "no such file"),
-    (lambda p: p.write_text("words"), "cannot read"),
-    (lambda p: _save(p, np.zeros((1, 1, 3), np.uint8)), "1 x 1"),
-    (
-      lambda p: _save(p, np.ones((20, 20), np.float32), format="tiff"),
-      "floating",
-    ),
-  ],
-)
-def test_bad_pictures(tmp_path, make, words):
-  path = tmp_path / "p.png"
-  make(path)
-  with pytest.raises(errors.UserError, match=words) as caught:
-    inputs.load_picture(path)
-  assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-  "array",
-  [
-    np.zeros((20, 20, 2), np.uint8),
-    np.full((20, 20, 3), 2.0),
-    np.zeros((20, 20, 3), np.int64),
-  ],
-)
-def test_bad_arrays(array):
-  with pytest.raises(errors.UserError):
-    inputs.picture_from_array(array)
-
-
 def test_crop_keeps_the_centre_and_the_rays():
-  picture = inputs.picture_from_array(_gradient(100, 400))
+  picture = pictures.from_array(_gradient(100, 400))
   prepared = inputs.prepare(picture, None, (32, 48), fov=90.0)
   fx, fy, cx, cy = prepared.intrinsics
   assert prepared.image.shape == (32, 48, 3)
@@ -94,7 +28,7 @@ def test_depth_is_sampled_where_the_picture_is():
   columns = np.tile(np.arange(1, 41, dtype=np.float32), (20, 1))
   columns[:, 12] = np.nan
   depth = depth_sources.from_array(columns)
-  picture = inputs.picture_from_array(_gradient(200, 400))
+  picture = pictures.from_array(_gradient(200, 400))
   prepared = inputs.prepare(picture, depth, (20, 20))
   expected = np.arange(11.0, 31.0)
   expected[2] = 21  # The median of the other 39 columns.
@@ -108,7 +42,7 @@ def test_the_camera_of_the_depth_is_used_and_fov_goes_before_it():
   depth = depth_sources.from_array(
     np.ones((50, 100)), intrinsics=np.array([60.0, 50.0, 45.0, 30.0])
   )
-  picture = inputs.picture_from_array(_gradient(100, 200))
+  picture = pictures.from_array(_gradient(100, 200))
   found = inputs.prepare(picture, depth, (50, 50)).intrinsics
   np.testing.assert_allclose(found, [60, 50, 45 - 25, 30])
   found = inputs.prepare(picture, depth, (50, 50), fov=90.0).intrinsics
@@ -116,9 +50,67 @@ def test_the_camera_of_the_depth_is_used_and_fov_goes_before_it():
 
 
 def test_bad_preparation():
-  picture = inputs.picture_from_array(_gradient(100, 100))
+  picture = pictures.from_array(_gradient(100, 100))
   depth = depth_sources.from_array(np.ones((50, 80)))
   with pytest.raises(errors.UserError, match="aspect"):
     inputs.prepare(picture, depth, (32, 48))
   with pytest.raises(errors.UserError, match="--fov"):
     inputs.prepare(picture, None, (32, 48), fov=0.0)
+
+
+def test_a_letterbox_keeps_all_of_the_picture(caplog):
+  # A portrait of 30 x 20 in a frame of 32 x 48: twice 13 columns beside it.
+  picture = pictures.from_array(
+    np.random.default_rng(0).integers(0, 256, (300, 200, 3), np.uint8)
+  )
+  depth = depth_sources.from_array(
+    np.tile(np.linspace(2, 4, 100)[:, None], (1, 66)),
+    intrinsics=[60.0, 60.0, 30.0, 52.0],
+  )
+  found = inputs.prepare(picture, depth, (32, 48), fit="letterbox")
+  assert not caplog.records
+  window = found.window
+  rows, columns = window.slices
+  assert (window.top, window.left, window.bottom, window.right) == (
+    0,
+    13,
+    32,
+    34,
+  )
+  # What is inside is the picture resized, what is beside repeats its edge.
+  expected = inputs.resize(picture.pixels, (32, 21))
+  np.testing.assert_array_equal(found.image[rows, columns], expected)
+  np.testing.assert_array_equal(found.image[:, 5], expected[:, 0])
+  np.testing.assert_array_equal(found.image[:, 40], expected[:, -1])
+  assert found.valid[rows, columns].all() and found.valid.sum() == 32 * 21
+  np.testing.assert_array_equal(found.depth[:, 0], found.depth[:, 20])
+  assert (np.diff(found.depth[:, 20]) > 0).all()
+  # The camera in the window sees the same rays as that of the map.
+  inside = window.intrinsics(found.intrinsics)
+  sx, sy = 21 / 66, 32 / 100
+  np.testing.assert_allclose(
+    inside, [60 * sx, 60 * sy, 30 * sx, 52 * sy], rtol=1e-5
+  )
+
+
+def test_a_crop_says_what_it_loses(caplog):
+  picture = pictures.from_array(_gradient(120, 40))
+  with caplog.at_level(logging.WARNING):
+    found = inputs.prepare(picture, None, (48, 64))
+  # Of 120 rows 30 stay.
+  assert "75 % of the picture is cut off" in caplog.text
+  assert found.window == inputs.Window(0, 0, 48, 64)
+  caplog.clear()
+  inputs.prepare(pictures.from_array(_gradient(96, 128)), None, (48, 64))
+  assert not caplog.text
+
+
+@pytest.mark.parametrize(
+  ("source", "found"),
+  [((480, 640), (48, 64)), ((120, 40), (96, 32)), ((50, 500), (18, 175))],
+)
+def test_the_whole_picture_at_the_models_resolution(source, found):
+  assert inputs.whole_size(source, (48, 64)) == found
+  # Its depth map is taken for that of the picture, however it was rounded.
+  picture = pictures.from_array(_gradient(*source))
+  inputs.check(picture, depth_sources.from_array(np.ones(found)), None)

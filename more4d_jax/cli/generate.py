@@ -11,7 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from more4d_jax import depth_sources, errors, inputs, pipeline
+from more4d_jax import (
+  depth_sources,
+  errors,
+  inputs,
+  pictures,
+  pipeline,
+  plausibility,
+)
 from more4d_jax import scene as scene_lib
 from more4d_jax.cli import film_flags, lists, sampling_flags
 from more4d_jax.cli import jobs as jobs_lib
@@ -34,7 +41,9 @@ def generate(
   prompt: str | None = None,
   depth: pathlib.Path | None = None,
   camera: lists.Words = (),
+  depth_unit: str | None = None,
   fov: float | None = None,
+  fit: inputs.Fit = "crop",
   seed: int = 0,
   lora: lists.Words = (),
   film: film_flags.FilmFlags = film_flags.DEFAULT,
@@ -45,8 +54,7 @@ def generate(
   Writes scene.npz, scene.html, for each camera path <camera>.mp4 (completed
   by 4D-ViSM) and <camera>_points.mp4 (the bare rendering), and summary.json.
   With several pictures each gets a folder of its name. Grey pictures repeat
-  their channel, transparent ones are blended over white, and every picture is
-  cropped around its centre to the model's aspect.
+  their channel, transparent ones are blended over white.
 
   Args:
     image: a picture, a folder of them, or a manifest (one JSON object with
@@ -54,15 +62,19 @@ def generate(
     checkpoint: directory made by `more4d bundle`.
     out: directory for the results; it appears when all of them are there.
     prompt: what moves and how.
-    depth: depth of the whole picture: .npy or .npz in metres (an .npz may
-      hold `intrinsics` and a mask `valid` beside `depth`), 16-bit .png in
-      millimetres; a folder of them if --image is one. The checkpoint's depth
-      network estimates it when left out.
+    depth: depth of the whole picture: .npy, .npz, .exr or floating-point .tif
+      in metres (an .npz may hold `intrinsics`, a mask `valid` and `unit`
+      beside `depth`), 16-bit .png in millimetres; a folder of them if --image
+      is one. The checkpoint's depth network estimates it when left out.
+    depth_unit: of the depth file's values: m, cm, mm, or metres per value;
+      files of whole numbers need it.
     camera: names of camera paths or camera files; static, orbit_left_90,
       forward, circular and x_moving when left out.
     fov: horizontal angle of view of the whole picture in degrees; when left
       out, the camera in the depth file, else from EXIF data, else 60.
-    seed: of the noise.
+    fit: crop cuts the picture to the model's aspect around its centre;
+      letterbox keeps all of it, and results have the picture's aspect.
+    seed: of the noise, 0 to 2^63 - 1.
     lora: LoRA files that change the view completion, as FILE or FILE:WEIGHT
       (the weight is 1 when left out; the release runs its own at 0.55);
       strag=FILE changes the trajectory generator.
@@ -75,8 +87,9 @@ def generate(
   jobs = jobs_lib.find_jobs(image, prompt, depth)
   several = image.is_dir() or image.suffix.lower() in jobs_lib.MANIFESTS
   _check_out(out)
+  plausibility.seed(seed)
   for job in jobs:  # Every mistake is found before a network is read.
-    _read(job)
+    inputs.check(*_read(job, depth_unit), fov)
   loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
   for request in loras:
     print(requests.describe(request), flush=True)
@@ -88,7 +101,9 @@ def generate(
     loaded.networks.sampler(kind)
   for name in cameras:  # A file may hold poses of another number of frames.
     camera_paths.check(name, loaded.size[0])
-  prepared = [inputs.prepare(*_read(job), loaded.size[1:], fov) for job in jobs]
+  prepared = [
+    loaded.prepare_picture(*_read(job, depth_unit), fov, fit) for job in jobs
+  ]
   with _new_directory(out) as folder:
     for job, ready in zip(jobs, prepared):
       target = folder / job.name if several else folder
@@ -180,10 +195,12 @@ def _film(
 
 
 def _read(
-  job: jobs_lib.Job,
-) -> tuple[inputs.Picture, depth_sources.DepthMap | None]:
-  depth = None if job.depth is None else depth_sources.from_file(job.depth)
-  return inputs.load_picture(job.image), depth
+  job: jobs_lib.Job, unit: str | None
+) -> tuple[pictures.Picture, depth_sources.DepthMap | None]:
+  depth = None
+  if job.depth is not None:
+    depth = depth_sources.from_file(job.depth, unit)
+  return pictures.from_file(job.image), depth
 
 
 def choose_cameras(words: lists.Words) -> tuple[str, ...]:

@@ -4,11 +4,10 @@ import dataclasses
 import json
 import pathlib
 
-from more4d_jax import errors
+from more4d_jax import depth_sources, errors
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MANIFESTS = (".json", ".jsonl")
-_DEPTHS = (".npy", ".npz", ".png")
 _KEYS = {"image", "prompt", "depth"}
 
 
@@ -94,7 +93,7 @@ def _folder(
 def _depth_of(picture: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
   found = [
     folder / (picture.stem + suffix)
-    for suffix in _DEPTHS
+    for suffix in depth_sources.SUFFIXES
     if (folder / (picture.stem + suffix)).is_file()
   ]
   if len(found) != 1:

@@ -9,9 +9,10 @@ import dataclasses
 import functools
 import importlib
 import io
+import logging
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from more4d_jax import errors
@@ -81,7 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(more4d_jax.__version__)
     return 0
   try:
-    _dispatch(arguments)
+    with _notes_on_stdout():
+      _dispatch(arguments)
   except (errors.UserError, FloatingPointError, OSError) as error:
     return _fail(error)
   except ModuleNotFoundError as error:
@@ -95,6 +97,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("interrupted", file=sys.stderr)
     return 130
   return 0
+
+
+class _Notes(logging.Handler):
+  """Prints what the library warns of, each line once."""
+
+  def __init__(self):
+    super().__init__(logging.WARNING)
+    self._said: set[str] = set()
+
+  def emit(self, record: logging.LogRecord) -> None:
+    """Prints one line."""
+    line = " ".join(record.getMessage().split())
+    if line not in self._said:
+      self._said.add(line)
+      print(f"{record.levelname.lower()}: {line}", flush=True)
+
+
+@contextlib.contextmanager
+def _notes_on_stdout() -> Iterator[None]:
+  """Prints the library's warnings to standard output: mistakes stand alone."""
+  log, notes = logging.getLogger("more4d_jax"), _Notes()
+  log.addHandler(notes)
+  try:
+    yield
+  finally:
+    log.removeHandler(notes)
 
 
 def _dispatch(arguments: Sequence[str]) -> None:

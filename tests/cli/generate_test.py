@@ -155,7 +155,7 @@ _BAD = {
     lambda t: (None, _bad_depth(t, np.full((60, 80), np.nan))), "found none"
   ),
   "camera of two frames": (lambda t: (None, _two_poses(t)), "expected 5"),
-  "seed": (lambda t: (None, ("--seed", str(2**40))), "expected a seed"),
+  "seed": (lambda t: (None, ("--seed", str(2**63))), "expected a seed"),
   "out in a file": (
     lambda t: (None, ("--out", str(t / "photo.png" / "out"))), "cannot use"
   ),
