@@ -1,4 +1,4 @@
-"""Trajectories seen along a camera path: video and coverage."""
+"""Trajectories seen along a camera path: video, depth and coverage."""
 
 import dataclasses
 import functools
@@ -6,10 +6,11 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Shaped, UInt8
+from jaxtyping import Array, Bool, Float, Int, Shaped, UInt8
 
 from more4d_jax.geometry import cameras
-from more4d_jax.rendering import zbuffer
+from more4d_jax.rendering import edges, zbuffer
+from more4d_jax.rendering import surfels as surfels_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,20 +20,23 @@ class RenderOptions:
   Attributes:
     height: H of the video; 0 takes the height of the scene's grid.
     width: W of the video; 0 takes the width of the scene's grid.
-    splat: half size of a point in pixels of the first camera; a point keeps
-      the metric size that this gives it in frame 0. 0.5 to 1 leaves the view
-      of the first camera exactly as it was; 0.7 also closes the cracks of
-      surfaces turned by up to 45 degrees. 0 draws single pixels.
-    max_radius: bound on a point's reach, in pixels of the video.
+    splat: half size of a point in steps to its neighbours on the same
+      surface, as the camera sees them, so that a surface has no cracks from
+      near by or at any size of the video. 0.5 to 1 leaves the view of the
+      first camera exactly as it was. 0 draws single pixels.
+    edge_threshold: relative change of depth at which one surface ends and
+      another begins. Points on the ramp between two surfaces go to one of
+      them. 0 leaves every point where it is.
   """
 
   height: int = 0
   width: int = 0
   splat: float = 0.7
-  max_radius: int = 2
+  edge_threshold: float = 0.05
 
   def __post_init__(self):
-    if self.height < 0 or self.width < 0 or self.splat < 0:
+    numbers = (self.height, self.width, self.splat, self.edge_threshold)
+    if not min(numbers) >= 0:
       raise ValueError(f"sizes must not be negative: {self}")
 
 
@@ -67,7 +71,7 @@ def render_video(
     camera = jnp.broadcast_to(source, (len(tracks), 4))
   else:
     camera = jnp.asarray(camera_intrinsics, jnp.float32)
-  colour, _, coverage = render_frames(
+  video, coverage = _render_bytes(
     jnp.asarray(tracks, jnp.float32),
     as_float(colours),
     jnp.asarray(poses, jnp.float32),
@@ -75,8 +79,7 @@ def render_video(
     source,
     dataclasses.replace(options, height=size[0], width=size[1]),
   )
-  video = np.rint(np.asarray(colour) * 255.0).astype(np.uint8)
-  return video, np.asarray(coverage)
+  return np.asarray(video), np.asarray(coverage)
 
 
 @functools.partial(jax.jit, static_argnames=("options",))
@@ -100,35 +103,109 @@ def render_frames(
     source: intrinsics of the first camera, in pixels of the grid.
     options: with a positive height and width.
   """
-  flat = colours.reshape(-1, 3)
-  footprint = None
-  if options.splat > 0:
-    footprint = point_footprint(tracks[0], source, options.splat)
-    footprint = footprint.reshape(-1, 2)
+  surfaces = edges.find(tracks[0], options.edge_threshold)
+  frame = functools.partial(_frame, surfaces, colours, source, options)
+  return jax.lax.map(frame, (tracks, poses, camera))
+
+
+@functools.partial(jax.jit, static_argnames=("options",))
+def _render_bytes(tracks, colours, poses, camera, source, options):
+  """`render_frames` with bytes, without depth, so that little is held."""
+  surfaces = edges.find(tracks[0], options.edge_threshold)
 
   def frame(inputs):
-    points, pose, intrinsics = inputs
-    return zbuffer.render_points(
-      points.reshape(-1, 3),
-      flat,
-      pose,
-      intrinsics,
-      options.height,
-      options.width,
-      footprint=footprint,
-      max_radius=options.max_radius,
-    )
+    colour, _, coverage = _frame(surfaces, colours, source, options, inputs)
+    return jnp.rint(colour * 255.0).astype(jnp.uint8), coverage
 
   return jax.lax.map(frame, (tracks, poses, camera))
 
 
-def point_footprint(
-  first_points: Float[Array, "h w 3"],
-  intrinsics: Float[Array, "4"],
-  splat: float,
-) -> Float[Array, "h w 2"]:
-  """Half size in metres that spans `splat` pixels of the first camera."""
-  return splat * first_points[..., 2:] / intrinsics[:2]
+def _frame(
+  surfaces: edges.Surfaces,
+  colours: Float[Array, "h w 3"],
+  source: Float[Array, "4"],
+  options: RenderOptions,
+  inputs: tuple[Float[Array, "h w 3"], Float[Array, "4 4"], Float[Array, "4"]],
+) -> tuple[Float[Array, "H W 3"], Float[Array, "H W"], Bool[Array, "H W"]]:
+  points, pose, camera = inputs
+  points = surfaces.move(points)
+  x, y, depth = surfels_lib.project(points, pose, camera)
+  size = surfaces.first[..., 2:] / source[:2]
+  alone = surfels_lib.facing(x, y, depth, size, camera)
+  right, down = surfaces.links(points)
+  tiles = surfels_lib.on_grid(x, y, depth, right, down, alone)
+
+  def draw(tiles, right, down):
+    index = zbuffer.front_points(
+      tiles, options.height, options.width, options.splat
+    )
+    depth = tiles.depth.at[index].get(mode="fill", fill_value=jnp.inf)
+    if options.splat > 0:
+      colour = _textured(tiles, index, colours, right, down)
+    else:
+      colour = colours.reshape(-1, 3).at[index].get(mode="clip")
+    covered = index < tiles.x.size
+    return jnp.where(covered[..., None], colour, 0.0), depth, covered
+
+  def nothing(*_):
+    shape = options.height, options.width
+    depth = jnp.full(shape, jnp.inf, jnp.float32)
+    return jnp.zeros((*shape, 3)), depth, jnp.zeros(shape, bool)
+
+  # Beside saving work, a branch makes compilers keep the tiles, which they
+  # would otherwise compute again wherever one is read.
+  return jax.lax.cond(
+    jnp.any(jnp.isfinite(depth)),
+    draw,
+    nothing,
+    jax.tree.map(jnp.ravel, tiles),
+    right,
+    down,
+  )
+
+
+def _textured(
+  tiles: surfels_lib.Surfels,
+  index: Int[Array, "H W"],
+  colours: Float[Array, "h w 3"],
+  right: Bool[Array, "h w"],
+  down: Bool[Array, "h w"],
+) -> Float[Array, "H W 3"]:
+  """Colours of the picture between the points that the pixels show.
+
+  A pixel's place on its tile is a place in the picture; colours are
+  interpolated there, but not with those of another surface.
+  """
+  width = colours.shape[1]
+
+  def take(values):
+    return values.ravel().at[index].get(mode="clip")
+
+  height_out, width_out = index.shape
+  column = jnp.arange(width_out, dtype=jnp.float32) + 0.5
+  row = jnp.arange(height_out, dtype=jnp.float32)[:, None] + 0.5
+  u, v = jax.tree.map(take, tiles).local(column, row)
+  left, up = jnp.roll(right, 1, axis=1), jnp.roll(down, 1, axis=0)
+  index = jnp.minimum(index, tiles.x.size - 1)
+  step_x, u = _beside(u, take(left), take(right))
+  step_y, v = _beside(v, take(up), take(down))
+  flat = colours.reshape(-1, 3)
+  u, v = u[..., None], v[..., None]
+  above = flat[index] * (1 - u) + flat[index + step_x] * u
+  index = index + step_y * width
+  below = flat[index] * (1 - u) + flat[index + step_x] * u
+  return above * (1 - v) + below * v
+
+
+def _beside(
+  place: Float[Array, "H W"],
+  before: Bool[Array, "H W"],
+  after: Bool[Array, "H W"],
+) -> tuple[Int[Array, "H W"], Float[Array, "H W"]]:
+  """Step to the neighbour on that side, and its weight."""
+  allowed = jnp.where(place < 0, before, after)
+  step = jnp.where(allowed, jnp.where(place < 0, -1, 1), 0)
+  return step, jnp.minimum(jnp.abs(place), 1.0)
 
 
 def as_float(

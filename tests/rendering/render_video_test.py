@@ -1,6 +1,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from more4d_jax.geometry import camera_paths, cameras
 from more4d_jax.rendering import render_video
@@ -57,10 +58,8 @@ def test_a_moving_scene_uncovers_and_covers():
   assert (video[~coverage] == 0).all()
 
 
-@pytest.mark.parametrize(
-  ("scale", "options"), [(2, {}), (3, {"max_radius": 3})]
-)
-def test_larger_videos_are_complete_enlargements(scale, options):
+@pytest.mark.parametrize("scale", [2, 3, 11])
+def test_larger_videos_are_complete_enlargements(scale):
   tracks, colours, intrinsics = _scene(frames=1)
   tracks = tracks * 0 + np.asarray(
     cameras.unproject(jnp.full((1, *_SIZE), 2.0), jnp.asarray(intrinsics)[None])
@@ -70,14 +69,23 @@ def test_larger_videos_are_complete_enlargements(scale, options):
     colours,
     _poses("static", tracks),
     intrinsics,
-    render_video.RenderOptions(_SIZE[0] * scale, _SIZE[1] * scale, **options),
+    render_video.RenderOptions(_SIZE[0] * scale, _SIZE[1] * scale),
   )
   assert coverage.all()
-  if scale == 3:
-    # The middle of every 3x3 block is where the point itself falls; equal
-    # depths mix at the seams only.
-    middle = video[0, 1::3, 1::3].astype(int)
-    assert np.abs(middle - colours).max() <= 1
+  # Colours are interpolated between the points, as resizing a picture does.
+  y, x = (np.arange(n * scale) for n in _SIZE)
+  y, x = ((v + 0.5) / scale - 0.5 for v in (y, x))
+  expected = [
+    scipy.ndimage.map_coordinates(
+      colours[..., i].astype(np.float32),
+      np.meshgrid(y, x, indexing="ij"),
+      order=1,
+      mode="nearest",
+    )
+    for i in range(3)
+  ]
+  # Rounded to whole numbers.
+  np.testing.assert_allclose(video[0], np.stack(expected, -1), atol=0.51)
 
 
 def test_smaller_videos_have_no_holes():
@@ -115,7 +123,7 @@ def test_footprints_close_cracks(name):
 
 def test_intrinsics_of_the_path_zoom():
   tracks, colours, intrinsics = _scene(frames=2)
-  zoomed = np.stack([intrinsics, intrinsics * [2, 2, 1, 1]])
+  zoomed = np.stack([intrinsics, intrinsics * [3, 3, 1, 1]])
   video, _ = render_video.render_video(
     np.repeat(tracks[:1], 2, axis=0),
     colours,
@@ -124,11 +132,33 @@ def test_intrinsics_of_the_path_zoom():
     camera_intrinsics=zoomed.astype(np.float32),
   )
   np.testing.assert_array_equal(video[0], colours)
-  # Twice the focal length shows the middle half: rows 3 to 8 of 12.
-  rows = np.arange(12) // 2 + 3
-  columns = np.arange(16) // 2 + 4
-  flat = colours[rows][:, columns]
-  assert (video[1] == flat).all(-1).mean() > 0.5
+  # Every third pixel is the middle of a point of the picture's middle third.
+  np.testing.assert_array_equal(video[1][1::3, 0::3], colours[4:8, 5:11])
+
+
+def test_nothing_in_front_of_the_camera_is_a_picture_of_holes():
+  tracks, colours, intrinsics = _scene(frames=1)
+  away = np.diag([-1.0, 1.0, -1.0, 1.0]).astype(np.float32)[None]
+  video, coverage = render_video.render_video(tracks, colours, away, intrinsics)
+  assert not coverage.any() and not video.any()
+
+
+def test_surfaces_that_move_apart_are_not_joined():
+  depth = jnp.full((1, *_SIZE), 2.0)
+  intrinsics = cameras.default_intrinsics(*_SIZE)
+  first = np.asarray(cameras.unproject(depth, intrinsics[None]))[0]
+  second = first.copy()
+  second[:, 8:, 0] += 4 * 2.0 / float(intrinsics[0])  # Four pixels.
+  _, coverage = render_video.render_video(
+    np.stack([first, second]),
+    np.full((*_SIZE, 3), 200, np.uint8),
+    np.repeat(np.eye(4, dtype=np.float32)[None], 2, axis=0),
+    np.asarray(intrinsics),
+  )
+  assert coverage[0].all()
+  expected = np.ones(_SIZE, bool)
+  expected[:, 8:12] = False
+  np.testing.assert_array_equal(coverage[1], expected)
 
 
 def test_float_colours_equal_bytes():
