@@ -6,6 +6,7 @@
 #                    make test compares the networks with theirs too
 #   make test-aot    compiles the kernels for real TPUs and a GPU, without one
 #   make test-long, make test-aot-long   the exhaustive ones of each
+#   make docs        the guides as a site, in build/site/
 PYTHON ?= python3
 VENV ?= .venv
 RUNS ?= runs
@@ -15,11 +16,12 @@ AOT_VENV ?= .venv-aot
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 REFERENCE := $(VENV)/.reference
+DOCS := $(VENV)/.docs
 # One process for each of two cores; the tests of a file stay together.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: install reference demo train-tiny test test-fast test-long test-aot \
-  test-aot-long lint format clean
+  test-aot-long docs lint format clean
 
 install: $(STAMP)
 
@@ -76,6 +78,14 @@ $(AOT_VENV)/.installed: Makefile
 	$(AOT_VENV)/bin/pip install --quiet --no-deps \
 	  jax-cuda13-plugin==0.11.2 jax-cuda13-pjrt==0.11.2
 	touch $@
+
+$(DOCS): $(STAMP)
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	touch $@
+
+docs: $(DOCS)
+	$(BIN)/python docs/make_configuration.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .

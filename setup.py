@@ -80,6 +80,7 @@ setuptools.setup(
     "convert": _CONVERT,
     "test": _TEST + _VIEW + _CONVERT + _EXR,
     "reference": _REFERENCE,
+    "docs": ["mkdocs-material>=9.5"],
     "gpu": ["jax[cuda13]>=0.10.2,<0.13"],
     "tpu": ["jax[tpu]>=0.10.2,<0.13"],
   },

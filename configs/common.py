@@ -42,20 +42,20 @@ def by_size(size: str, small: object, large: object) -> object:
 def base(task: str, size: str) -> ml_collections.ConfigDict:
   """Returns the sections that every task reads; the values are for `task`."""
   config = ml_collections.ConfigDict()
-  config.task = task
-  config.size = size  # A name of models/variants.py.
-  config.seed = 0
-  config.batch_size = by_size(size, 8, 64)  # All devices together.
-  config.num_steps = 1000  # In all; the same command goes on from where it is.
-  config.log_every = 10
-  config.skip_limit = 100  # So many skipped steps in a row end the run.
-  config.dtype = by_size(size, "float32", "bfloat16")  # Matrix products.
+  config.task = task  # Which network is trained.
+  config.size = size  # A name in models/variants.py.
+  config.seed = 0  # Of initial values, noise and the order of records.
+  config.batch_size = by_size(size, 8, 64)  # On all devices together.
+  config.num_steps = 1000  # In all; a resumed run does those that are left.
+  config.log_every = 10  # Steps between two lines of metrics.
+  config.skip_limit = 100  # Skipped steps in a row that end the run.
+  config.dtype = by_size(size, "float32", "bfloat16")  # Of matrix products.
   config.data = data()
   config.optimizer = optimizer()
   config.mesh = mesh()
   config.checkpoint = checkpoint(size)
   config.evaluation = evaluation(size)
-  config.init_from = ml_collections.ConfigDict()  # Workdirs, or networks.
+  config.init_from = ml_collections.ConfigDict()  # Workdirs or networks.
   return config
 
 
@@ -63,15 +63,19 @@ def data() -> ml_collections.ConfigDict:
   """Where records come from and how they are read."""
   section = ml_collections.ConfigDict()
   section.records = ""  # Directories of records, separated by commas.
-  section.held_out = ""  # Directories for evaluation; empty: the last records
-  section.num_held_out = 0  # of `records`, this many, which are not trained on.
-  section.limit = 0  # Train on the first so many records; 0 means all.
-  section.weights = ""  # Shares of the directories in `records`, as "3,1";
-  # empty: all their records alike.
-  section.max_damaged = 0  # Unreadable records that others may stand in for.
-  section.shuffle = True
-  section.workers = 0  # Processes that read; 0 reads in this one.
-  section.threads = 4
+  # Directories of records for evaluation; when empty, the last records of
+  # `records` are held out.
+  section.held_out = ""
+  # How many records of `records` are held out and not trained on.
+  section.num_held_out = 0
+  section.limit = 0  # Number of records, the first ones, to train on; 0: all.
+  # Shares of the directories in `records`, as "3,1"; when empty, every record
+  # is as likely as any other.
+  section.weights = ""
+  section.max_damaged = 0  # Unreadable records that others may replace.
+  section.shuffle = True  # Whether each epoch has an order of its own.
+  section.workers = 0  # Processes that read; 0 reads in this process.
+  section.threads = 4  # Threads that read, in each process.
   return section
 
 
@@ -103,27 +107,28 @@ def optimizer() -> ml_collections.ConfigDict:
 def mesh() -> ml_collections.ConfigDict:
   """Devices along each axis; -1 takes the rest."""
   section = ml_collections.ConfigDict()
-  section.data = 1
-  section.fsdp = -1
-  section.context = 1
-  section.tensor = 1
+  section.data = 1  # Devices that divide the samples.
+  section.fsdp = -1  # Devices that divide samples and parameters.
+  section.context = 1  # Devices that divide the tokens.
+  section.tensor = 1  # Devices that divide heads and widths.
   return section
 
 
 def checkpoint(size: str) -> ml_collections.ConfigDict:
   """How often the state is written, and how many states stay."""
   section = ml_collections.ConfigDict()
-  section.every = by_size(size, 200, 50)
-  section.keep = by_size(size, 1, 5)
+  section.every = by_size(size, 200, 50)  # Steps between two checkpoints.
+  section.keep = by_size(size, 1, 5)  # Newest checkpoints that stay.
   return section
 
 
 def evaluation(size: str) -> ml_collections.ConfigDict:
   """Figures and videos on held-out records."""
   section = ml_collections.ConfigDict()
-  section.every = by_size(size, 500, 1000)  # 0: only at the end.
-  section.records = 16  # At most so many held-out records.
-  section.videos = 4  # How many of them are saved as videos.
+  # Steps between two evaluations; 0: only at the end.
+  section.every = by_size(size, 500, 1000)
+  section.records = 16  # Held-out records that are evaluated, at most.
+  section.videos = 4  # Of these, how many are saved as videos.
   return section
 
 
@@ -133,16 +138,18 @@ def motion() -> ml_collections.ConfigDict:
   Source: docs/method/trajectories.md#normalisation.
   """
   section = ml_collections.ConfigDict()
-  section.normalisation = "depth"  # first_frame_range global_max displacement
-  section.alpha = "intrinsics"  # Of each record; or a fixed pair "ax,ay".
+  # Or "first_frame_range", "global_max", "displacement".
+  section.normalisation = "depth"
+  # Camera factors: those of each record's intrinsics, or a fixed pair "ax,ay".
+  section.alpha = "intrinsics"
   return section
 
 
 def augment() -> ml_collections.ConfigDict:
-  """Random choices of data.transforms.ExampleOptions."""
+  """Random choices when an example is made of a record."""
   section = ml_collections.ConfigDict()
-  section.random_crop = True
-  section.mirror_rate = 0.0
+  section.random_crop = True  # Cut at a random place, not in the middle.
+  section.mirror_rate = 0.0  # Share of examples that are mirrored.
   return section
 
 
@@ -151,9 +158,12 @@ def transformer(size: str) -> ml_collections.ConfigDict:
   section = ml_collections.ConfigDict()
   section.attention = "auto"  # Implementation of kernels.attention.
   section.norm_rotary = "auto"  # Implementation of kernels.norm_rotary.
-  section.context_attention = "ring"  # ulysses; where mesh.context divides.
+  # How attention crosses mesh.context: "ring" or "ulysses".
+  section.context_attention = "ring"
   section.remat = True  # Recompute layers in the backward pass.
+  # Whether the text encoder is trained too, or frozen.
   section.train_text_encoder = by_size(size, True, False)
+  # Whether the image encoder is trained too, or frozen.
   section.train_image_encoder = by_size(size, True, False)
   return section
 
@@ -166,7 +176,7 @@ def sampling(network: str) -> ml_collections.ConfigDict:
   section = ml_collections.ConfigDict(sampler_options.section(network))
   section.num_steps = 20
   section.guidance_scale = 2.0
-  section.shift = 0.0  # 0: as in training, flow.shift.
+  section.shift = 0.0  # Of the noise levels; 0: as in training, flow.shift.
   return section
 
 
@@ -176,9 +186,10 @@ def flow() -> ml_collections.ConfigDict:
   Source: docs/method/flow_matching.md#objective.
   """
   section = ml_collections.ConfigDict()
-  section.shift = 5.0
+  section.shift = 5.0  # Of the noise levels; above 1 favours noise.
+  # Or "stratified", "none", "logit_normal", "mode".
   section.sampling = "uniform"
-  section.weighting = "none"
-  section.error_limit = 50.0  # Larger errors of single elements do not count.
+  section.weighting = "none"  # Or "sigma_sqrt", "cosmap".
+  section.error_limit = 50.0  # Elements with a larger error do not count.
   section.motion_ratio = 0.0  # Share of the loss on differences along time.
   return section

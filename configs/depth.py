@@ -16,9 +16,10 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.batch_size = 16
   config.num_steps = 2000
   config.optimizer.learning_rate = 1e-3
-  config.init_from.depth = ""  # Optional: weights to go on from.
+  config.init_from.depth = ""  # Optional: weights to continue from.
   config.augment = common.augment()
   config.augment.mirror_rate = 0.5
   config.loss = ml_collections.ConfigDict()
-  config.loss.gradient = 0.5  # Of the error's differences between neighbours.
+  # Weight of the error's differences between neighbouring pixels.
+  config.loss.gradient = 0.5
   return config

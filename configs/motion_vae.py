@@ -17,25 +17,31 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config = common.base("motion_vae", size)
   config.batch_size = common.by_size(size, 8, 16)
   config.num_steps = 2500
-  config.init_from.video_vae = ""  # Needed.
-  config.init_from.motion_vae = ""  # Optional: weights to go on from.
+  config.init_from.video_vae = ""  # Needed: the video autoencoder.
+  config.init_from.motion_vae = ""  # Optional: weights to continue from.
   config.motion = common.motion()
   config.augment = common.augment()
   # Side in pixels of the windows that are trained on; 0: whole pictures.
   config.window = {"tiny": 32, "small": 64}.get(size, 0)
   config.loss = ml_collections.ConfigDict()
-  config.loss.kl = 1e-6  # Of the divergence summed over a sample's latents.
-  config.loss.l2 = common.by_size(size, 30.0, 0.0)  # Beside the absolute error.
-  config.loss.moving = common.by_size(
-    size, 0.5, 0.0
-  )  # Share for moving pixels.
-  config.loss.jerk = common.by_size(size, 0.2, 0.0)  # Of trembling in time.
+  # Weight of the divergence, summed over a sample's latents.
+  config.loss.kl = 1e-6
+  # Weight of the squared error beside the absolute one.
+  config.loss.l2 = common.by_size(size, 30.0, 0.0)
+  # Share of the loss that moving pixels have to themselves.
+  config.loss.moving = common.by_size(size, 0.5, 0.0)
+  # Weight of the error of third differences in time, against trembling.
+  config.loss.jerk = common.by_size(size, 0.2, 0.0)
+  # Whether errors are averaged over valid pixels, "mean", or added, "sum".
   config.loss.scale = common.by_size(size, "mean", "sum")
-  config.loss.train_encoder = True  # False reproduces the original.
-  # Motion is small beside a video's range; see models.motion_vae.
+  # Whether the trajectory encoder is trained; False reproduces the original.
+  config.loss.train_encoder = True
+  # Factor before encoding: motion is small beside a video's range.
   config.gain = common.by_size(size, 8.0, 1.0)
-  config.decoder_rate = common.by_size(size, 1.0, 0.1)  # VAE decoder's rate.
-  config.statistics_records = 256  # Latents of so many make the statistics.
+  # Learning rate of the video decoder over that of the trajectory networks.
+  config.decoder_rate = common.by_size(size, 1.0, 0.1)
+  # Records whose latents give mean and deviation.
+  config.statistics_records = 256
   if common.published(size):
     config.optimizer.learning_rate = 5e-6
     config.optimizer.b2 = 0.999

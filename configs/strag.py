@@ -16,23 +16,26 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config = common.base("strag", size)
   config.batch_size = common.by_size(size, 16, 32)
   config.num_steps = 3000
-  config.init_from.motion_vae = ""  # Needed; it carries the video VAE.
-  config.init_from.strag = ""  # Optional: weights to go on from.
-  config.data.cache = ""  # Directory for latents; empty: in the workdir.
+  config.init_from.motion_vae = ""  # Needed; it holds the video VAE too.
+  config.init_from.strag = ""  # Optional: weights to continue from.
+  config.data.cache = ""  # Directory of latents; empty: in the workdir.
   config.motion = common.motion()  # As the motion VAE was trained.
   config.flow = common.flow()
   config.model = common.transformer(size)
+  # Whether there is a Motion Perception Module.
   config.model.use_motion_perception = True
   config.model.motion_feature = "patches"  # Or "global": one for all tokens.
+  # Whether depth latents are concatenated to the others.
   config.model.use_depth_latents = True
+  # Whether the motion encoder is trained too, or frozen.
   config.model.train_motion_encoder = common.by_size(size, True, False)
-  config.dropout = ml_collections.ConfigDict()  # Shares of samples.
-  config.dropout.text = 0.1
-  config.dropout.control = 0.02
-  config.dropout.reference = 0.02
-  config.dropout.depth = 0.0
-  config.dropout.image = 0.02
-  config.dropout.motion = 0.0
+  config.dropout = ml_collections.ConfigDict()
+  config.dropout.text = 0.1  # Share of samples without caption.
+  config.dropout.control = 0.02  # Share without the picture's latent video.
+  config.dropout.reference = 0.02  # Share without the reference latent.
+  config.dropout.depth = 0.0  # Share without depth latents.
+  config.dropout.image = 0.02  # Share without image features.
+  config.dropout.motion = 0.0  # Share without motion features.
   config.sampling = common.sampling("strag")
   # Small motion VAEs let points tremble; see geometry.smoothing.
   config.sampling.smoothing = common.by_size(size, 4.0, 0.0)

@@ -16,17 +16,18 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config = common.base("vism", size)
   config.batch_size = common.by_size(size, 16, 32)
   config.num_steps = 1000
-  config.init_from.video_vae = ""  # Needed.
-  config.init_from.vism = ""  # Weights to go on from; a LoRA needs them.
-  config.data.cache = ""  # Directory for latents; empty: in the workdir.
+  config.init_from.video_vae = ""  # Needed: the video autoencoder.
+  config.init_from.vism = ""  # Weights to continue from; a LoRA needs them.
+  config.data.cache = ""  # Directory of latents; empty: in the workdir.
   config.flow = common.flow()
   config.model = common.transformer(size)
   # Above 0 a LoRA of this rank is trained instead of the network.
   config.model.lora_rank = common.by_size(size, 0, 128)
-  config.model.lora_alpha = 64.0
-  config.dropout = ml_collections.ConfigDict()  # Shares of samples.
-  config.dropout.text = 0.1
-  config.dropout.image = 0.1
+  config.model.lora_alpha = 64.0  # The LoRA's factor is alpha over rank.
+  config.dropout = ml_collections.ConfigDict()
+  config.dropout.text = 0.1  # Share of samples without caption.
+  config.dropout.image = 0.1  # Share without image features.
+  # Share without mask and rendering, of samples that are one hole.
   config.dropout.all_hole = 0.9
   config.sampling = common.sampling("vism")
   # Small autoencoders blur what the renderer already shows well.

@@ -1,6 +1,7 @@
 """Every citation of docs/ and every relative link leads somewhere."""
 
 import functools
+import importlib.util
 import pathlib
 import re
 import unicodedata
@@ -112,3 +113,55 @@ def test_nothing_cites_what_is_not_here():
     for match in pattern.finditer(path.read_text())
   ]
   assert not found
+
+
+def _generator():
+  path = ROOT / "docs" / "make_configuration.py"
+  spec = importlib.util.spec_from_file_location("make_configuration", path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def test_the_configuration_reference_is_current():
+  page = ROOT / "docs" / "configuration.md"
+  assert page.read_text() == _generator().text(), (
+    "run: python docs/make_configuration.py"
+  )
+
+
+def test_a_field_without_a_comment_is_an_error(monkeypatch):
+  generator = _generator()
+  monkeypatch.setattr(generator, "comments", lambda path: iter(()))
+  with pytest.raises(KeyError, match="no comment beside"):
+    generator.table("depth", ("nano",))
+
+
+def test_comments_are_those_behind_and_before(tmp_path):
+  file = tmp_path / "file.py"
+  file.write_text(
+    "def data():\n"
+    "  section.a = 1  # Behind.\n"
+    "  # Before,\n"
+    "  # on two lines.\n"
+    "  section.b = f(\n"
+    "    2\n"
+    "  )\n"
+    "def get_config():\n"
+    "  config.x.y = 3  # Deep.\n"
+    "  config.z = 4\n"
+  )
+  assert dict(_generator().comments(file)) == {
+    "data.a": "Behind.",
+    "data.b": "Before, on two lines.",
+    "x.y": "Deep.",
+  }
+
+
+def test_every_page_is_in_the_navigation():
+  listed = re.findall(
+    r"- ([\w/]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M
+  )
+  docs = ROOT / "docs"
+  pages = {str(path.relative_to(docs)) for path in docs.rglob("*.md")}
+  assert set(listed) == pages

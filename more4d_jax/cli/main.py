@@ -28,38 +28,64 @@ class Command:
   Attributes:
     module: file in cli/ that holds it.
     function: its name there, or of the dict of its own subcommands.
+    group: heading that it stands under in `more4d --help`.
     help: one line for `more4d --help`.
   """
 
   module: str
   function: str
+  group: str
   help: str
 
 
+_SCENES = "pictures and scenes"
+_TRAINING = "records and training"
+_CHECKPOINTS = "checkpoints"
+_MACHINE = "this machine"
+
 COMMANDS: Mapping[str, Command] = {
   "generate": Command(
-    "generate", "generate", "a picture and a sentence to a 4D scene and videos"
+    "generate",
+    "generate",
+    _SCENES,
+    "a picture and a sentence to a 4D scene and videos",
   ),
-  "render": Command("render", "render", "a scene along a camera path to mp4"),
-  "view": Command("view", "view", "look at a scene in the browser"),
-  "export": Command("export", "export", "a scene to files of other programs"),
+  "render": Command(
+    "render", "render", _SCENES, "a scene along a camera path to mp4"
+  ),
+  "view": Command("view", "view", _SCENES, "a scene in the browser"),
+  "export": Command(
+    "export", "export", _SCENES, "a scene to files of other programs"
+  ),
   "data": Command(
     "data",
     "commands",
+    _TRAINING,
     "records: make, import, curate, ask, validate, stats, show",
   ),
   "train-all": Command(
-    "train_all", "train_all", "records, five trainings, a bundle and a scene"
+    "train_all",
+    "train_all",
+    _TRAINING,
+    "records, five trainings, a bundle and a scene",
   ),
   "bundle": Command(
-    "bundle", "bundle", "trained networks to one checkpoint directory"
+    "bundle",
+    "bundle",
+    _CHECKPOINTS,
+    "trained networks to one checkpoint directory",
   ),
   "convert": Command(
-    "convert", "convert", "published weights to a checkpoint, and back"
+    "convert",
+    "convert",
+    _CHECKPOINTS,
+    "published weights to a checkpoint, and back",
   ),
-  "evaluate": Command("evaluate", "evaluate", "metrics against ground truth"),
+  "evaluate": Command(
+    "evaluate", "evaluate", _CHECKPOINTS, "metrics against ground truth"
+  ),
   "doctor": Command(
-    "doctor", "doctor", "what this machine has, and what is missing"
+    "doctor", "doctor", _MACHINE, "what there is, and what is missing"
   ),
 }
 
@@ -74,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   """
   arguments = list(sys.argv[1:] if arguments is None else arguments)
   if not arguments or arguments[0] in ("-h", "--help"):
-    print(_help("more4d", {n: c.help for n, c in COMMANDS.items()}))
+    print(_help("more4d", _grouped(COMMANDS)))
     return 0
   if arguments[0] == "--version":
     import more4d_jax
@@ -83,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
   try:
     with _notes_on_stdout():
-      _dispatch(arguments)
+      parse(arguments)()
   except (errors.UserError, FloatingPointError, OSError) as error:
     return _fail(error)
   except ModuleNotFoundError as error:
@@ -125,29 +151,35 @@ def _notes_on_stdout() -> Iterator[None]:
     log.removeHandler(notes)
 
 
-def _dispatch(arguments: Sequence[str]) -> None:
+def parse(arguments: Sequence[str]) -> Callable[[], None]:
+  """Checks a command line, and returns what it asks for without doing it.
+
+  Args:
+    arguments: what follows `more4d`; at least the subcommand's name.
+
+  Raises:
+    UserError: unknown subcommand, unknown flag or a value of another type.
+  """
   name, *rest = arguments
   command = _lookup("more4d", COMMANDS, name)
   module = importlib.import_module(f"{_ROOM}.{command.module}")
   found = getattr(module, command.function)
   if isinstance(found, Mapping):
-    _group(f"more4d {name}", found, rest)
-  else:
-    _call(f"more4d {name}", found, rest)
+    return _subcommand(f"more4d {name}", found, rest)
+  return _bind(f"more4d {name}", found, rest)
 
 
-def _group(
+def _subcommand(
   program: str, commands: Mapping[str, Callable], arguments: Sequence[str]
-) -> None:
+) -> Callable[[], None]:
   if not arguments or arguments[0] in ("-h", "--help"):
     lines = {
       name: (function.__doc__ or "").partition("\n")[0]
       for name, function in commands.items()
     }
-    print(_help(program, lines))
-    return
+    return functools.partial(print, _help(program, {"commands": lines}))
   function = _lookup(program, commands, arguments[0])
-  _call(f"{program} {arguments[0]}", function, arguments[1:])
+  return _bind(f"{program} {arguments[0]}", function, arguments[1:])
 
 
 def _lookup(program: str, commands: Mapping[str, Any], name: str) -> Any:
@@ -159,8 +191,10 @@ def _lookup(program: str, commands: Mapping[str, Any], name: str) -> Any:
   return commands[name]
 
 
-def _call(program: str, function: Callable, arguments: Sequence[str]) -> None:
-  """Parses first, then runs, so that a mistake in a flag is one line."""
+def _bind(
+  program: str, function: Callable, arguments: Sequence[str]
+) -> Callable[[], None]:
+  """The function with its parsed flags; a mistake in a flag is one line."""
   import tyro
 
   @functools.wraps(function)
@@ -170,7 +204,7 @@ def _call(program: str, function: Callable, arguments: Sequence[str]) -> None:
   complaint = io.StringIO()
   try:
     with contextlib.redirect_stderr(complaint):
-      run = tyro.cli(
+      return tyro.cli(
         parsed,
         args=list(arguments),
         prog=program,
@@ -178,17 +212,27 @@ def _call(program: str, function: Callable, arguments: Sequence[str]) -> None:
       )
   except SystemExit as stop:
     if not stop.code:
-      return  # --help has been printed.
+      return lambda: None  # --help has been printed.
     words = re.sub(r"[^\x20-\x7e]+|-{2,}(?!\w)", " ", complaint.getvalue())
     raise errors.UserError(" ".join(words.split())) from stop
-  run()
 
 
-def _help(program: str, lines: Mapping[str, str]) -> str:
-  width = max(map(len, lines))
-  rows = [f"  {name:<{width}}  {line}" for name, line in lines.items()]
-  head = f"usage: {program} COMMAND [--help] [options]\n\ncommands:"
-  return "\n".join([head, *rows])
+def _grouped(commands: Mapping[str, Command]) -> dict[str, dict[str, str]]:
+  """Group -> name -> help, in the order in which they are declared."""
+  groups: dict[str, dict[str, str]] = {}
+  for name, command in commands.items():
+    groups.setdefault(command.group, {})[name] = command.help
+  return groups
+
+
+def _help(program: str, groups: Mapping[str, Mapping[str, str]]) -> str:
+  """The list of commands; the help of all groups begins in one column."""
+  width = max(len(name) for lines in groups.values() for name in lines)
+  text = [f"usage: {program} COMMAND [--help] [options]"]
+  for group, lines in groups.items():
+    rows = [f"  {name:<{width}}  {line}" for name, line in lines.items()]
+    text.append("\n".join([f"{group}:", *rows]))
+  return "\n\n".join(text)
 
 
 def _fail(message: Exception | str) -> int:

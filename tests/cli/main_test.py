@@ -24,6 +24,28 @@ def test_help_names_every_command(capsys):
   assert _run(capsys)[1] == out
 
 
+def test_help_groups_commands(capsys):
+  out = _run(capsys, "--help")[1]
+  headings = [line[:-1] for line in out.splitlines() if line.endswith(":")]
+  assert len(headings) > 2
+  assert headings == list(
+    dict.fromkeys(command.group for command in main.COMMANDS.values())
+  )
+
+
+def test_parse_checks_and_does_nothing(monkeypatch):
+  done = []
+
+  def function(*, number: int) -> None:
+    done.append(number)
+
+  _module(monkeypatch, function)
+  call = main.parse(["fake", "--number", "3"])
+  assert not done
+  call()
+  assert done == [3]
+
+
 def test_version(capsys):
   assert _run(capsys, "--version")[1].strip() == "0.1.0"
 
@@ -44,7 +66,7 @@ def _module(monkeypatch, function):
   fake = types.ModuleType("more4d_jax.cli.fake")
   fake.function = function
   monkeypatch.setitem(sys.modules, "more4d_jax.cli.fake", fake)
-  command = main.Command("fake", "function", "help")
+  command = main.Command("fake", "function", "group", "help")
   monkeypatch.setattr(main, "COMMANDS", {"fake": command})
 
 
