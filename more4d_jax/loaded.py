@@ -16,6 +16,7 @@ from more4d_jax.sampling import (
   caching,
   denoising,
   networks,
+  original_conditions,
   sample_strag,
   sample_vism,
   sampler_options,
@@ -29,6 +30,7 @@ MODULES = {
   "vism": vism.ViSM,
 }
 
+CONDITIONS = ("trained", "original")
 CHOICES = {
   "strag": sample_strag.STraGChoices,
   "vism": sample_vism.ViSMChoices,
@@ -43,6 +45,7 @@ class Networks:
     found: Mapping[str, store.Network],
     name: str = "checkpoint",
     overrides: Mapping[str, Any] | None = None,
+    conditions: str = "trained",
   ):
     """Keeps the networks.
 
@@ -51,10 +54,14 @@ class Networks:
       name: of the checkpoint, for messages and the metadata of scenes.
       overrides: sampler settings that differ from the checkpoint's: name of a
         field of `sampler_options.SamplerConfig` -> value.
+      conditions: "trained" as the checkpoint says, or "original", see
+        `original_conditions.PRESET`.
     """
     self.name = name
     self._found = dict(found)
     self._overrides = dict(overrides or {})
+    networks.check_choice("conditions", conditions, CONDITIONS)
+    self._original = conditions == "original"
     self._bound: dict[str, networks.Bound] = {}
     # By identity; the host's array is kept so that this stays its own.
     self._on_device: dict[int, tuple[Any, jax.Array]] = {}
@@ -141,7 +148,9 @@ class Networks:
     The metadata of a network names what differs from the defaults under
     "conditions".
     """
-    found = self.network(kind).metadata.get("conditions", {})
+    found = dict(self.network(kind).metadata.get("conditions", {}))
+    if self._original:
+      found |= original_conditions.PRESET[kind]
     return CHOICES[kind](**found)
 
   def tokens(self, kind: str, prompts: Sequence[str]) -> dict[str, Array]:

@@ -25,7 +25,12 @@ from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import store
 from more4d_jax.geometry import camera_paths, visibility
 from more4d_jax.lora import dialects, requests
-from more4d_jax.sampling import networks, sample_strag, sample_vism
+from more4d_jax.sampling import (
+  networks,
+  original_conditions,
+  sample_strag,
+  sample_vism,
+)
 
 _sample_tracks = jax.jit(
   sample_strag.sample_tracks,
@@ -93,6 +98,7 @@ class Pipeline:
     found: Mapping[str, store.Network],
     name: str = "checkpoint",
     overrides: Mapping[str, Any] | None = None,
+    conditions: str = "trained",
   ):
     """Keeps networks by kind; `load` reads them from a checkpoint.
 
@@ -100,8 +106,9 @@ class Pipeline:
       found: those that will be used; a missing one is an error then.
       name: of the checkpoint, for messages and the metadata of scenes.
       overrides: sampler settings that differ from the checkpoint's.
+      conditions: see `loaded.Networks`.
     """
-    self.networks = loaded.Networks(found, name, overrides)
+    self.networks = loaded.Networks(found, name, overrides, conditions)
 
   @property
   def size(self) -> tuple[int, int, int]:
@@ -181,6 +188,10 @@ class Pipeline:
     Raises:
       FloatingPointError: if the networks produce a number that is not finite.
     """
+    choices = self.networks.choices("strag")
+    if choices.camera == "original":
+      camera = original_conditions.camera(self.size[1:])
+      prepared = dataclasses.replace(prepared, intrinsics=camera)
     batch = PictureBatch(
       prepared.image[None],
       prepared.depth[None],
@@ -210,6 +221,7 @@ class Pipeline:
         "checkpoint": self.networks.name,
         "depth": "estimated" if prepared.depth_estimated else "given",
         "sampler": dataclasses.asdict(sampler),
+        "conditions": dataclasses.asdict(choices),
         "computed_steps": np.flatnonzero(computed).tolist(),
         "normalisation": dataclasses.asdict(self.networks.normalisation),
       },
@@ -358,6 +370,7 @@ def load(
   checkpoint: str | os.PathLike[str],
   overrides: Mapping[str, Any] | None = None,
   loras: Sequence[requests.Request] = (),
+  conditions: str = "trained",
 ) -> Pipeline:
   """Reads a checkpoint directory made by `more4d bundle`.
 
@@ -365,6 +378,8 @@ def load(
     checkpoint: the directory with `model.json`.
     overrides: sampler settings that differ from the checkpoint's.
     loras: merged into its transformers; `requests.parse` reads them.
+    conditions: "trained" shows the networks what they were trained on,
+      "original" what the original's scripts show them.
 
   Raises:
     UserError: if it is no bundle, or a damaged one, or a LoRA does not fit.
@@ -374,7 +389,7 @@ def load(
     for kind, path in store.loras_of(checkpoint).items()
   ]
   found = requests.apply(store.load_bundle(checkpoint), [*own, *loras])
-  return Pipeline(found, pathlib.Path(checkpoint).name, overrides)
+  return Pipeline(found, pathlib.Path(checkpoint).name, overrides, conditions)
 
 
 def noise(

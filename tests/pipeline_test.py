@@ -14,6 +14,7 @@ from more4d_jax.checkpoints import store
 from more4d_jax.evaluation import scene_checks
 from more4d_jax.kernels.attention import dispatch
 from more4d_jax.models.encoders import depth as depth_network
+from more4d_jax.sampling import original_conditions
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,24 @@ def test_seed_prompt_and_given_depth_matter(loaded_pipeline, picture):
   np.testing.assert_array_equal(one, tracks("left", 0))
   assert np.abs(one - tracks("left", 1)).max() > 1e-3
   assert np.abs(one - tracks("right", 0)).max() > 1e-6
+
+
+@pytest.mark.slow
+def test_the_originals_conditions_by_name(nano_checkpoint, picture):
+  loaded_pipeline = more4d_jax.load(
+    nano_checkpoint, {"num_steps": 1}, conditions="original"
+  )
+  assert loaded_pipeline.networks.choices("vism").image_context == "zeros"
+  depth = np.full((70, 90), 2.0, np.float32)
+  scene = loaded_pipeline(picture, "left", depth)
+  expected = original_conditions.camera((32, 48))
+  np.testing.assert_array_equal(scene.intrinsics, expected)
+  assert scene.metadata["conditions"]["reference"] == "zeros"
+  # The first pixel lies on the picture's border: x / z = -0.5 / ax.
+  ax = expected[0] / 47
+  np.testing.assert_allclose(scene.tracks[0, 0, 0, 0] / 2, -0.5 / ax, rtol=1e-5)
+  with pytest.raises(ValueError, match="one of trained, original"):
+    more4d_jax.load(nano_checkpoint, conditions="published")
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import math
 import os
 import pathlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -62,6 +62,7 @@ def evaluate(
   batch: int = 16,
   seed: int = 0,
   lora: lists.Words = (),
+  conditions: Literal["trained", "original"] = "trained",
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Prints the figures of a checkpoint on procedural scenes.
@@ -79,6 +80,8 @@ def evaluate(
     batch: samples drawn at once.
     seed: of the noise.
     lora: LoRA files, as `more4d generate` takes them.
+    conditions: what the networks are shown: what they were trained on, or
+      what the original's scripts show them (its camera, colours, depth).
     sampling: how latents are drawn.
   """
   if split not in ("all", "motion64", "unseen"):
@@ -100,7 +103,9 @@ def evaluate(
   loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
   for request in loras:
     print(requests.describe(request), flush=True)
-  pipe = pipeline.load(checkpoint, sampling_flags.overrides(sampling), loras)
+  pipe = pipeline.load(
+    checkpoint, sampling_flags.overrides(sampling), loras, conditions
+  )
   options = evaluate_bundle.Options(seed, batch)
   run = _Run(pipe, options, videos)
   if training_scenes is None:

@@ -7,7 +7,7 @@ import pathlib
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -46,6 +46,7 @@ def generate(
   fit: inputs.Fit = "crop",
   seed: int = 0,
   lora: lists.Words = (),
+  conditions: Literal["trained", "original"] = "trained",
   film: film_flags.FilmFlags = film_flags.DEFAULT,
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
@@ -79,6 +80,8 @@ def generate(
       (the weight is 1 when left out; the release runs its own at 0.55);
       strag=FILE changes the trajectory generator.
     film: how the scene is filmed.
+    conditions: what the networks are shown: what they were trained on, or
+      what the original's scripts show them (its camera, colours, depth).
     sampling: how latents are drawn.
   """
   cameras = choose_cameras(camera)
@@ -93,7 +96,7 @@ def generate(
   loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
   for request in loras:
     print(requests.describe(request), flush=True)
-  loaded = pipeline.load(checkpoint, changes, loras)
+  loaded = pipeline.load(checkpoint, changes, loras, conditions)
   kinds = ["video_vae", "motion_vae", "strag", "vism"]
   for kind in [*kinds, *(["depth"] if any(not j.depth for j in jobs) else [])]:
     loaded.networks.network(kind)

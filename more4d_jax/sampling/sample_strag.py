@@ -16,10 +16,16 @@ from more4d_jax.models import strag
 from more4d_jax.sampling import (
   denoising,
   networks,
+  original_conditions,
   sampler_options,
 )
 
-REFERENCES = ("picture", "zeros")
+_CHOICES = {
+  "reference": ("picture", "zeros"),
+  "colours": ("exact", "truncated"),
+  "depth_cleaning": ("median", "clip"),
+  "camera": ("picture", "original"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,16 +38,25 @@ class STraGChoices:
     reference: latent before the video's: the picture's, or "zeros" as the
       original's weights were trained. Source:
       docs/method/conditioning.md#latent-conditions.
+    colours: "truncated" cuts the picture's colours as the original does.
+    depth_cleaning: "clip" cleans depth by the original's rule; see
+      `depth.clean_depth`.
+    camera: "original" puts the points where the original's one camera for all
+      pictures has them, see `original_conditions.camera`.
   """
 
   image_context: str = "picture"
   reference: str = "picture"
+  colours: str = "exact"
+  depth_cleaning: str = "median"
+  camera: str = "picture"
 
   def __post_init__(self) -> None:
     networks.check_choice(
       "image_context", self.image_context, networks.IMAGE_CONTEXTS
     )
-    networks.check_choice("reference", self.reference, REFERENCES)
+    for name, allowed in _CHOICES.items():
+      networks.check_choice(name, getattr(self, name), allowed)
 
 
 DEFAULT = STraGChoices()
@@ -93,10 +108,13 @@ def encode_conditions(
   because the autoencoder is causal.
   """
   config = nets.strag.module.config
-  picture = inputs.image * 2 - 1
-  stills = [picture]
+  picture = inputs.image
+  if choices.colours == "truncated":
+    picture = original_conditions.truncated(picture)
+  stills = [picture * 2 - 1]
   if config.use_depth_latents:
-    stills.append(depth.depth_image(inputs.depth))
+    compat = choices.depth_cleaning == "clip"
+    stills.append(depth.depth_image(inputs.depth, compat=compat))
   control, *others = networks.encode_stills(nets.video_vae, stills, frames)
   reference = None
   if config.dit.reference:

@@ -5,8 +5,8 @@ import pathlib
 import jax.numpy as jnp
 import numpy as np
 
-from more4d_jax.geometry import motion
-from more4d_jax.sampling import strag_compat
+from more4d_jax.geometry import cameras_compat, depth, motion
+from more4d_jax.sampling import networks, original_conditions
 from tests.parity.adapters import wan_weights
 
 _first, _last = wan_weights.channels_first, wan_weights.channels_last
@@ -18,20 +18,27 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   # The original rounds down to whole groups of four behind the first frame.
   frames = (info["video_num_frames"] - 1) // 4 * 4 + 1
   image = jnp.asarray(_last(io["in.image"]))
-  prepared = strag_compat.prepare(image, jnp.asarray(io["in.depth"][:, 0]))
-  control = jnp.repeat(prepared.picture[:, None], frames, axis=1)
+  size = image.shape[1:3]
+  picture = original_conditions.truncated(image / 2 + 0.5)
+  control = jnp.repeat(picture[:, None], frames, axis=1)
+  alpha = cameras_compat.aspect_alpha(cameras_compat.INFERENCE_SOURCE, size)
+  points = cameras_compat.unproject(
+    jnp.asarray(io["in.depth"][:, 0]), size, alpha
+  )
+  depth_picture = depth.depth_image(points[..., 2], compat=True)
   moved = jnp.asarray(_last(io["in.recon"]))
   mode = "first_frame_range"
-  scale = motion.scale_of(moved, prepared.first_points, mode)
-  tracks = motion.denormalise(
-    moved, prepared.first_points, jnp.ones((len(image), 2)), mode, scale
-  )
+  scale = motion.scale_of(moved, points, mode)
+  ones = jnp.ones((len(image), 2))
+  tracks = motion.denormalise(moved, points, ones, mode, scale)
+  colours = np.rint(np.asarray(picture) * 255).astype(np.uint8)
+  grey = np.full(colours.shape[1:], np.rint(networks.GREY * 255), np.uint8)
   return {
     "out.control_video": _first(control),
-    "out.ref_image": _first(prepared.picture[:, None]),
-    "out.depth_image": _first(prepared.depth_picture[:, None]),
-    "out.clip_image": np.asarray(prepared.image_encoder_picture[0]),
-    "out.colors": np.asarray(prepared.colours).reshape(len(image), -1, 3),
+    "out.ref_image": _first(picture[:, None]),
+    "out.depth_image": _first(depth_picture[:, None]),
+    "out.clip_image": grey,
+    "out.colors": colours.reshape(len(image), -1, 3),
     "out.coords.first_frame": _first(tracks),
     "out.num_frames": np.asarray(control.shape[1]),
   }

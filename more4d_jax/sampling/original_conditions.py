@@ -1,0 +1,56 @@
+"""What the original shows its networks, for weights that were trained on it.
+
+`PRESET` names the original's choices, by which converted weights are sampled
+with `--conditions original`; this module holds what they compute. Source:
+docs/method/conditioning.md, docs/differences.md.
+"""
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from more4d_jax.geometry import cameras_compat
+
+# Kind of network -> fields of `STraGChoices` or `ViSMChoices`.
+PRESET: Mapping[str, Mapping[str, str]] = {
+  "strag": {
+    "image_context": "grey",
+    "reference": "zeros",
+    "colours": "truncated",
+    "depth_cleaning": "clip",
+    "camera": "original",
+  },
+  "vism": {"image_context": "zeros"},
+}
+
+
+def truncated(picture: Float[Array, "B H W 3"]) -> Float[Array, "B H W 3"]:
+  """Colours in [0, 1] cut to 8 bits, not rounded.
+
+  A colour that went through [-1, 1] in float32 may come out one level darker.
+  """
+  return jnp.floor(jnp.clip(picture, 0.0, 1.0) * 255) / 255
+
+
+def camera(
+  size: tuple[int, int],
+  source: tuple[int, int] = cameras_compat.INFERENCE_SOURCE,
+) -> Float[np.ndarray, "4"]:
+  """The one camera that stands for every picture's.
+
+  Its first and last pixels lie on the borders of the picture; in pixels whose
+  centres lie half a pixel inside, that is a camera with a slightly shorter
+  focal length.
+
+  Args:
+    size: (H, W) that the networks work at.
+    source: (H, W) of the pictures that it was made for.
+
+  Returns: (fx, fy, cx, cy) in pixels.
+  """
+  height, width = size
+  ax, ay = cameras_compat.aspect_alpha(source, size)
+  values = ax * (width - 1), ay * (height - 1), width / 2, height / 2
+  return np.asarray(values, np.float32)

@@ -1,0 +1,36 @@
+"""The original's conditions by name: each against its definition."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from more4d_jax.geometry import cameras, cameras_compat
+from more4d_jax.sampling import original_conditions, sample_strag, sample_vism
+
+
+def test_colours_are_cut_and_not_rounded():
+  picture = np.linspace(-0.1, 1.1, 4 * 6 * 3, dtype=np.float32)
+  picture = picture.reshape(1, 4, 6, 3)
+  cut = np.floor(np.clip(picture, 0, 1) * 255) / 255
+  found = original_conditions.truncated(jnp.asarray(picture))
+  np.testing.assert_allclose(found, cut, rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (368, 512)])
+def test_the_camera_gives_the_originals_points(size):
+  depth = np.random.default_rng(0).uniform(1, 5, (1, *size)).astype(np.float32)
+  alpha = cameras_compat.aspect_alpha(cameras_compat.INFERENCE_SOURCE, size)
+  expected = cameras_compat.unproject(jnp.asarray(depth), size, alpha)
+  intrinsics = jnp.asarray(original_conditions.camera(size)[None])
+  found = cameras.unproject(jnp.asarray(depth), intrinsics)
+  # Up to the rounding of float32 at coordinates of a few metres.
+  np.testing.assert_allclose(found, expected, atol=4e-6)
+
+
+def test_the_preset_names_choices_that_exist():
+  preset = original_conditions.PRESET
+  strag = sample_strag.STraGChoices(**preset["strag"])
+  assert strag.camera == "original" and strag.reference == "zeros"
+  assert sample_vism.ViSMChoices(**preset["vism"]).image_context == "zeros"
+  with pytest.raises(ValueError, match="colours to be one of exact, truncated"):
+    sample_strag.STraGChoices(colours="rounded")
