@@ -1,7 +1,6 @@
 """The whole chain: one picture to a 4D scene and its novel-view videos."""
 
 import dataclasses
-import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +18,6 @@ from more4d_jax import (
   loaded,
   partitioning,
   pictures,
-  rng,
 )
 from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import store
@@ -27,6 +25,7 @@ from more4d_jax.geometry import camera_paths, visibility
 from more4d_jax.lora import dialects, requests
 from more4d_jax.sampling import (
   networks,
+  noise,
   original_conditions,
   sample_strag,
   sample_vism,
@@ -288,7 +287,7 @@ class Pipeline:
         intrinsics=jnp.asarray(batch.intrinsics, jnp.float32),
         **self.networks.tokens("strag", batch.prompts),
       ),
-      noise(seed, "strag", first, (count, frames, height, width)),
+      noise.latents(seed, "strag", first, (count, frames, height, width)),
       normalisation=self.networks.normalisation,
       sampler=self.networks.sampler("strag"),
       choices=self.networks.choices("strag"),
@@ -359,7 +358,7 @@ class Pipeline:
         image=jnp.asarray(batch.images, jnp.float32) / 255.0,
         **self.networks.tokens("vism", batch.prompts),
       ),
-      noise(seed, "vism", first, batch.videos.shape[:4]),
+      noise.latents(seed, "vism", first, batch.videos.shape[:4]),
       sampler=self.networks.sampler("vism"),
       choices=self.networks.choices("vism"),
     )
@@ -390,20 +389,3 @@ def load(
   ]
   found = requests.apply(store.load_bundle(checkpoint), [*own, *loras])
   return Pipeline(found, pathlib.Path(checkpoint).name, overrides, conditions)
-
-
-def noise(
-  seed: int, purpose: str, first: int, size: tuple[int, int, int, int]
-) -> Float[Array, "B t h w C"]:
-  """Standard normal latents; each depends on seed and number alone.
-
-  Args:
-    seed: of the run.
-    purpose: "strag" or "vism".
-    first: number of the first sample.
-    size: samples, frames, height and width in pixels.
-  """
-  count, *shape = sample_strag.latent_shape(*size)
-  draw = functools.partial(jax.random.normal, shape=tuple(shape))
-  keys = [rng.key(seed, f"{purpose}_noise", first + i) for i in range(count)]
-  return jnp.stack([draw(key) for key in keys])

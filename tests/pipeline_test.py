@@ -105,16 +105,6 @@ def test_relative_depth_is_no_depth_in_metres(nano_checkpoint):
     found.estimate_depth(np.zeros((1, 32, 48, 3), np.uint8))
 
 
-def test_noise_depends_on_seed_and_number_alone():
-  together = pipeline.noise(5, "strag", 0, (3, 5, 32, 48))
-  alone = pipeline.noise(5, "strag", 2, (1, 5, 32, 48))
-  np.testing.assert_array_equal(alone[0], together[2])
-  assert together.shape == (3, 2, 4, 6, 16)
-  assert np.abs(together[0] - together[1]).max() > 1
-  assert abs(float(together.mean())) < 0.1  # 4 sigma of 4608 values.
-  assert np.abs(pipeline.noise(5, "vism", 2, (1, 5, 32, 48)) - alone).max() > 1
-
-
 def test_overrides_and_missing_networks(nano_checkpoint):
   stored = store.load_bundle(nano_checkpoint)
   changes = {"num_steps": 7}
