@@ -1,7 +1,7 @@
-"""TrajScene for tensorflow-datasets: its features, builder and metadata.
+"""TrajScene for tensorflow-datasets: its builder and metadata.
 
 Tensorflow is not needed: shards are ArrayRecord, every field is one byte
-string that `more4d_jax.data` decodes.
+string that `features` decodes.
 
   builder = builder.TrajScene(config=TrajSceneConfig(...), data_dir=DIR)
   builder.download_and_prepare(file_format="array_record")
@@ -13,41 +13,18 @@ adds the metadata through `write_metadata`; both are opened alike.
 import dataclasses
 import os
 import pathlib
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
-import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipelines.trajscene import generation
+from data_pipelines.trajscene import features, generation
+from more4d_jax import errors
 from more4d_jax.data import record_directory, records
 
-FEATURES_FILE = "features.json"
-_VERSION = f"{records.SCHEMA_VERSION}.0.0"
-_TEXTS = ("header", "id", "caption", "source", "licence")
 _DESCRIPTION = (
   "Scenes with the path of every pixel of the first frame, exact or tracked."
 )
-
-
-def features() -> tfds.features.FeaturesDict:
-  """One byte string per name in `records.ENCODED`."""
-  return tfds.features.FeaturesDict(
-    {
-      name: tfds.features.Text()
-      if name in _TEXTS
-      else tfds.features.Tensor(shape=(), dtype=np.object_)
-      for name in records.ENCODED
-    }
-  )
-
-
-def features_text() -> str:
-  """What `FEATURES_FILE` says in data sets of this version."""
-  with tempfile.TemporaryDirectory() as directory:
-    features().save_config(directory)
-    return pathlib.Path(directory, FEATURES_FILE).read_text()
 
 
 @dataclasses.dataclass
@@ -62,7 +39,7 @@ class TrajSceneConfig(tfds.core.BuilderConfig):
 class TrajScene(tfds.core.GeneratorBasedBuilder):
   """Builds the splits of its config one record after the other."""
 
-  VERSION = tfds.core.Version(_VERSION)
+  VERSION = tfds.core.Version(record_directory.DATA_VERSION)
   BUILDER_CONFIGS: ClassVar = [
     TrajSceneConfig(
       name="procedural_tiny",
@@ -92,9 +69,27 @@ class TrajScene(tfds.core.GeneratorBasedBuilder):
     ),
   ]
 
+  def __init__(self, *, config: str | TrajSceneConfig | None = None, **more):
+    """Takes the arguments of tensorflow-datasets' builders.
+
+    Args:
+      config: a name of `BUILDER_CONFIGS`, or a config; there is no default.
+      **more: see `tfds.core.DatasetBuilder`.
+
+    Raises:
+      UserError: no config is named.
+    """
+    if config is None:
+      names = ", ".join(f"{self.name}/{name}" for name in self.builder_configs)
+      raise errors.UserError(
+        f"which data set? expected {self.name}/CONFIG, where records lie in "
+        f"data_dir/{self.name}/CONFIG, or one that can be generated: {names}"
+      )
+    super().__init__(config=config, **more)
+
   def _info(self) -> tfds.core.DatasetInfo:
     return self.dataset_info_from_configs(
-      features=features(), description=_DESCRIPTION
+      features=features.description(), description=_DESCRIPTION
     )
 
   def _split_generators(
@@ -130,6 +125,8 @@ def write_metadata(
     num_bytes: size of all records.
     out: where the files go; beside the shards unless given.
   """
+  path = pathlib.Path(directory).absolute()
+  named = path.parents[1].name == record_directory.DATASET_NAME
   template = tfds.core.ShardedFileTemplate(
     data_dir=directory,
     dataset_name=record_directory.DATASET_NAME,
@@ -139,11 +136,12 @@ def write_metadata(
   info = tfds.core.DatasetInfo(
     builder=tfds.core.DatasetIdentity(
       name=record_directory.DATASET_NAME,
-      version=tfds.core.Version(_VERSION),
+      version=tfds.core.Version(record_directory.DATA_VERSION),
+      config_name=path.parent.name if named else None,
       data_dir=os.fspath(directory),
       module_name="",
     ),
-    features=features(),
+    features=features.description(),
     description=_DESCRIPTION,
   )
   info.set_file_format("array_record")

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from data_pipelines.trajscene import builder
+from data_pipelines.trajscene import builder, features
 from more4d_jax import errors
 from more4d_jax.data import record_directory, records
 from more4d_jax.data.codec import array_codec
@@ -141,7 +141,7 @@ def finish(
     suffix=".incomplete", prefix="metadata.", dir=out
   ) as staged:
     builder.write_metadata(out, split, lengths, sum(sizes), staged)
-    for name in (builder.FEATURES_FILE, record_directory.INFO_FILE):
+    for name in (features.FILE, record_directory.INFO_FILE):
       os.replace(pathlib.Path(staged, name), out / name)
   manifest = {
     **identity,

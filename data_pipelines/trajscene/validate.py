@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterator
 
 from data_pipelines.trajscene import (
-  builder,
+  features,
   progress,
   record_checks,
 )
@@ -124,7 +124,7 @@ def _file_problems(
     )
     if path.name not in listed and not path.name.endswith(".incomplete")
   ]
-  problems += _feature_problems(root / builder.FEATURES_FILE)
+  problems += _feature_problems(root / features.FILE)
   manifest = root / files.MANIFEST_FILE
   if not manifest.is_file():
     return problems, [f"{root} has no {manifest.name}: checksums not compared"]
@@ -138,8 +138,8 @@ def _feature_problems(path: pathlib.Path) -> Iterator[str]:
   except (OSError, ValueError) as error:
     yield f"{path}: unreadable ({error}), tensorflow-datasets needs it"
     return
-  expected = json.loads(builder.features_text())
-  if found == expected:
+  expected = json.loads(features.text())
+  if found in (expected, json.loads(features.earlier_text())):
     return
   names = [
     set(each.get("featuresDict", {}).get("features", {}))

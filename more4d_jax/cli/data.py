@@ -15,6 +15,7 @@ def make(
   frames: int,
   height: int,
   width: int,
+  config: str | None = None,
   seed: int = 0,
   kind: Literal["procedural"] = "procedural",
   scenes: str = "all",
@@ -28,11 +29,13 @@ def make(
   """Makes records in parallel; the same command again continues.
 
   Args:
-    out: directory of the data set.
+    out: folder of data sets; the records lie in `traj_scene/CONFIG/VERSION`
+      of it, where tfds.data_source('traj_scene/CONFIG', data_dir=OUT) looks.
     count: number of records.
     frames: frames of each, 4k + 1.
     height: rows of the grid.
     width: columns of the grid.
+    config: name of the data set; the kind unless given.
     seed: record i is made from seed + i.
     kind: where records come from.
     scenes: which procedural scenes: all, motion, rigid, walker, flag, ...;
@@ -50,11 +53,12 @@ def make(
   """
   from data_pipelines.trajscene import generation
   from data_pipelines.trajscene import make as making
+  from more4d_jax.data import record_directory
 
   if processes is not None and processes < 1:
     raise errors.UserError(f"processes is {processes}; expected at least 1")
   options = making.MakeOptions(
-    out=out,
+    out=str(record_directory.named(out, config or kind)),
     scenes=generation.SceneOptions(
       count=count,
       frames=frames,
@@ -80,6 +84,7 @@ def import_records(
   kind: str,
   source: tuple[str, ...],
   out: str,
+  config: str | None = None,
   frames: int = 49,
   split: str = "train",
   videos: str | None = None,
@@ -96,8 +101,9 @@ def import_records(
   Args:
     kind: what the source is.
     source: its files or folders.
-    out: directory of the data set; `report.json` there says what was taken,
-      mended and refused, and why.
+    out: folder of data sets; the records lie in `traj_scene/CONFIG/VERSION`
+      of it, and `report.json` there says what was taken, mended and refused.
+    config: name of the data set; the kind unless given.
     frames: longest clip, 4k + 1.
     split: name in the data set.
     videos: folder of the videos, where they do not lie beside the tracks.
@@ -106,16 +112,18 @@ def import_records(
   """
   from data_pipelines.importers import run
   from data_pipelines.importers import scene as importing
+  from more4d_jax.data import record_directory
 
   if processes is not None and processes < 1:
     raise errors.UserError(f"processes is {processes}; expected at least 1")
   if not fps > 0:
     raise errors.UserError(f"fps is {fps}; expected more than 0")
+  directory = record_directory.named(out, config or kind)
   report = run.import_records(
     run.ImportOptions(
       kind=kind,
       sources=source,
-      out=out,
+      out=str(directory),
       frames=frames,
       split=split,
       settings=importing.Settings(videos=videos, fps=fps),
@@ -123,18 +131,39 @@ def import_records(
     )
   )
   print(report.as_text())
-  print(f"{report.taken} records in {out}")
+  print(f"{report.taken} records in {directory}")
 
 
-def validate(*, records: str, split: str | None = None) -> None:
+def _one_directory(
+  command: str, directory: str | None, records: str | None
+) -> str:
+  """The directory that was given, as an argument or as --records."""
+  given = [path for path in (directory, records) if path is not None]
+  if len(given) != 1:
+    raise errors.UserError(
+      f"expected one directory of records, found "
+      f"{' and '.join(given) or 'none'}: more4d data {command} DIR"
+    )
+  return given[0]
+
+
+def validate(
+  directory: str | None = None,
+  /,
+  *,
+  records: str | None = None,
+  split: str | None = None,
+) -> None:
   """Checks every record and the manifest; fails if anything is wrong.
 
   Args:
-    records: directory of the data set.
+    directory: the data set, or a folder above it.
+    records: the same, as a flag.
     split: one of its splits; all of them unless given.
   """
   from data_pipelines.trajscene import validate as validating
 
+  records = _one_directory("validate", directory, records)
   report = validating.validate(records, split, show_progress=True)
   for line in (*report.problems, *report.notes):
     print(line)
@@ -147,8 +176,10 @@ def validate(*, records: str, split: str | None = None) -> None:
 
 
 def stats(
+  directory: str | None = None,
+  /,
   *,
-  records: str,
+  records: str | None = None,
   split: str | None = None,
   limit: int | None = None,
   out: str | None = None,
@@ -157,7 +188,8 @@ def stats(
   """Counts: sizes, motion, depth, captions.
 
   Args:
-    records: directory of the data set.
+    directory: the data set, or a folder above it.
+    records: the same, as a flag.
     split: its split, where there are several.
     limit: look at no more than so many records, evenly spread.
     out: also write it as JSON to this file.
@@ -165,6 +197,7 @@ def stats(
   """
   from data_pipelines.trajscene import stats as counting
 
+  records = _one_directory("stats", directory, records)
   found = counting.stats(
     records, split, limit=limit, plots=plots, show_progress=True
   )

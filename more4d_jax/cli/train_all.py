@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 from more4d_jax import errors
 from more4d_jax.cli import recipes
+from more4d_jax.data import record_directory
 from more4d_jax.models import variants
 
 _PROMPT = "a red ball slides slowly to the left"
@@ -88,7 +89,7 @@ def making(
         *(("--light",) if records.light else ("--views", "1")),
         *(() if version is None else ("--version", str(version))),
       ),
-      target / "manifest.json",
+      record_directory.named(target, "procedural") / "manifest.json",
     )  # fmt: skip
 
 

@@ -1,8 +1,10 @@
 """Directories of records: ArrayRecord shards that tfds also reads.
 
-A directory holds `traj_scene-SPLIT.array_record-00000-of-00010` and so on,
-`dataset_info.json` and `features.json`, as tensorflow-datasets writes them:
-`tfds.builder_from_directory(directory).as_data_source(SPLIT)` opens it as
+A directory, best DATA_DIR/traj_scene/CONFIG/VERSION, holds
+`traj_scene-SPLIT.array_record-00000-of-00010` and so on, `dataset_info.json`
+and `features.json`, as tensorflow-datasets writes them:
+`tfds.data_source("traj_scene/CONFIG", data_dir=DATA_DIR)`, or
+`tfds.builder_from_directory(directory).as_data_source(SPLIT)`, opens it as
 well. Each entry is a serialised `tf.train.Example` whose features are the byte
 strings of `records.ENCODED`.
 """
@@ -12,6 +14,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,6 +27,7 @@ from more4d_jax.data import records
 from more4d_jax.data.codec import array_codec
 
 DATASET_NAME = "traj_scene"
+DATA_VERSION = f"{records.SCHEMA_VERSION}.0.0"
 INFO_FILE = "dataset_info.json"
 _READ_ERRORS = (ValueError, RuntimeError, IndexError, OSError)
 
@@ -114,6 +118,29 @@ def open_records(
   if not sum(lengths[split]):
     raise errors.UserError(f"{root} holds no records in split {split}")
   return RecordSource(paths, lengths[split], info)
+
+
+def named(out: str | os.PathLike[str], config: str) -> pathlib.Path:
+  """Where records belong below `out` so that tensorflow-datasets finds them.
+
+  Args:
+    out: folder of data sets, `data_dir` of tensorflow-datasets.
+    config: name of the data set.
+
+  Returns: `out/traj_scene/CONFIG/VERSION`; or `out` itself if records lie
+    there, finished or not, as they did before they had names.
+
+  Raises:
+    UserError: the name cannot be one.
+  """
+  if not re.fullmatch(r"[A-Za-z][\w-]*", config):
+    raise errors.UserError(
+      f"config is {config!r}; expected a name of letters, digits, _ and -"
+    )
+  out = pathlib.Path(out)
+  if any((out / name).exists() for name in (INFO_FILE, "parts")):
+    return out
+  return out / DATASET_NAME / config / DATA_VERSION
 
 
 def split_lengths(directory: str | os.PathLike[str]) -> dict[str, list[int]]:

@@ -131,7 +131,9 @@ def test_the_command(archives, tmp_path, capsys):
   assert main.main(arguments) == 0
   said = capsys.readouterr().out
   assert "6 scenes: 6 taken, 0 of them mended, 0 refused" in said
-  assert json.loads((out / run.REPORT_FILE).read_text())["taken"] == 6
+  directory = record_directory.named(out, "trajscene")
+  written = json.loads((directory / run.REPORT_FILE).read_text())
+  assert written["taken"] == 6
   assert main.main([*arguments[:3], "unheard", *arguments[4:]]) == 2
   assert (
     "no importer 'unheard'; there are trajscene," in capsys.readouterr().err

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data_pipelines.procedural import splits
-from data_pipelines.trajscene import builder, generation
+from data_pipelines.trajscene import builder, features, generation
 from more4d_jax.data import record_directory, records
 from tests.data_pipelines.trajscene import toy
 
@@ -41,8 +41,12 @@ def test_built_records_are_read_back(built, tmp_path):
     error = np.abs(record.tracks - original.tracks).max(axis=-1)
     assert (error <= 5e-4 * original.tracks[0, :, :, 2]).all()
     np.testing.assert_array_equal(record.visible, original.visible)
-    fields = tfds_source[index]
-    assert records.decode(fields, ("id",))["id"] == record.id
+    decoded = tfds_source[index]
+    assert decoded["id"].decode() == record.id
+    for name in ("video", "tracks", "visible", "depth"):
+      found, wanted = decoded[name], getattr(record, name)
+      assert found.dtype == wanted.dtype
+      np.testing.assert_array_equal(found, wanted)
   assert not expected
 
 
@@ -51,13 +55,13 @@ def options():
 
 
 def test_features_are_the_encoded_fields():
-  assert sorted(builder.features()) == sorted(records.ENCODED)
+  assert sorted(features.description()) == sorted(records.ENCODED)
 
 
 WITHOUT_TENSORFLOW = """
 import sys
 import tensorflow_datasets as tfds
-from data_pipelines.trajscene import builder, generation
+from data_pipelines.trajscene import builder, features, generation
 from more4d_jax.data import records
 
 config = builder.TrajSceneConfig(
@@ -67,15 +71,24 @@ config = builder.TrajSceneConfig(
     "unseen": generation.SceneOptions(2, 5, 24, 32, seeds_of="unseen2_door"),
   },
 )
-data = tfds.data_source(
-  "traj_scene",
-  data_dir=sys.argv[1],
-  builder_kwargs={"config": config},
-  download=True,
-  download_and_prepare_kwargs={"file_format": "array_record"},
-)
+def data_of(split=None, **more):
+  return tfds.data_source(
+    "traj_scene",
+    split=split,
+    data_dir=sys.argv[1],
+    builder_kwargs={"config": config},
+    download=True,
+    download_and_prepare_kwargs={"file_format": "array_record"},
+    **more,
+  )
+
+data = data_of()
 for split, found in sorted(data.items()):
-  for fields in found:
+  for example in found:
+    assert example["video"].dtype == "uint8"
+    assert example["tracks"].dtype == "float32"
+  raw = {name: tfds.decode.SkipDecoding() for name in records.ENCODED}
+  for fields in data_of(split, decoders=raw):
     record = records.decode(fields)
     records.check(record)
     print(split, record.id, len(record.views), record.shape)
