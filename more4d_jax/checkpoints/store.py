@@ -27,7 +27,7 @@ from more4d_jax.checkpoints import (
   configurations,
   headers,
   older_formats,
-  weight_files,
+  safetensors_files,
 )
 from more4d_jax.name_maps import matching
 
@@ -159,7 +159,7 @@ def save_carried(
   directory: pathlib.Path, tensors: Mapping[str, array_trees.LazyArray]
 ) -> None:
   """Keeps published tensors as they are, to be given back."""
-  weight_files.write_safetensors(directory / CARRIED, tensors)
+  safetensors_files.write(directory / CARRIED, tensors)
 
 
 def save_network(

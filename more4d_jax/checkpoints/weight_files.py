@@ -1,49 +1,33 @@
 """Files of published weights: safetensors and PyTorch's, whole or in shards.
 
-Tensors are read one by one. A safetensors file is not mapped into memory,
-because mapped pages count as memory in use; nor written by the library, which
-wants all tensors at once.
+Tensors are read one by one.
 """
 
 import dataclasses
 import json
-import math
 import os
 import pathlib
-import struct
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import array_trees
+from more4d_jax.checkpoints import (
+  array_trees,
+  safetensors_files,
+  scaled_weights,
+)
 from more4d_jax.pickles import files as pickled
 from more4d_jax.pickles import stored_tensors
 
 _SUFFIXES = (".safetensors", ".pth", ".bin", ".torch", ".pt")
 _INDEX = ".index.json"
-_DTYPES: Mapping[str, np.dtype] = {
-  name: np.dtype(dtype)
-  for name, dtype in {
-    "F64": np.float64,
-    "F32": np.float32,
-    "F16": np.float16,
-    "BF16": ml_dtypes.bfloat16,
-    "F8_E4M3": ml_dtypes.float8_e4m3fn,
-    "F8_E5M2": ml_dtypes.float8_e5m2,
-    "I64": np.int64,
-    "I32": np.int32,
-    "I16": np.int16,
-    "I8": np.int8,
-    "U8": np.uint8,
-    "BOOL": np.bool_,
-  }.items()
-}
-_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_SHARD = re.compile(r".+-(\d{5})-of-(\d{5})\.\w+")
 # Where a training script keeps the weights among other things.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "params")
+_SHOWN = 5  # Names in a message; more of them say nothing new.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +38,16 @@ class Weights:
     path: of the file, or of the index of its shards.
     tensors: by name, unread.
     config: of the config.json beside it, empty without one.
+    header: the file's own strings, empty for shards.
+    notes: lines on tensors that are read in another way than they are stored,
+      or not at all.
   """
 
   path: pathlib.Path
   tensors: Mapping[str, array_trees.LazyArray]
   config: Mapping[str, Any]
+  header: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  notes: tuple[str, ...] = ()
 
   @property
   def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -70,10 +59,11 @@ def find(source: str | os.PathLike[str]) -> list[pathlib.Path]:
   """Weight files in a folder and below it, shards as their index.
 
   Raises:
-    UserError: if there are none.
+    UserError: if there are none, or shards without their index.
   """
   source = pathlib.Path(source)
   if source.is_file():
+    _check_whole([source])
     return [source]
   if not source.is_dir():
     raise errors.UserError(
@@ -84,6 +74,7 @@ def find(source: str | os.PathLike[str]) -> list[pathlib.Path]:
   indices = [p for p in files if p.name.endswith(_INDEX)]
   sharded = {p.parent / n for p in indices for n in _shards(p).values()}
   single = [p for p in files if p.suffix in _SUFFIXES and p not in sharded]
+  _check_whole(single)
   if not indices and not single:
     raise errors.UserError(
       f"expected weights ({', '.join(_SUFFIXES)}) in {source}, found "
@@ -92,19 +83,47 @@ def find(source: str | os.PathLike[str]) -> list[pathlib.Path]:
   return sorted([*indices, *single])
 
 
+def _check_whole(files: Iterable[pathlib.Path]) -> None:
+  """Refuses shards that no index joins."""
+  for path in files:
+    shard = _SHARD.fullmatch(path.name)
+    if shard:
+      raise errors.UserError(
+        f"{path} is shard {int(shard[1])} of {int(shard[2])}: name the folder "
+        f"that holds them all and their {_INDEX[1:]}"
+      )
+
+
 def _shards(index: pathlib.Path) -> dict[str, str]:
-  found = _read_object(index).get("weight_map")
+  """Name of a tensor -> that of the file beside the index that holds it."""
+  found = read_object(index).get("weight_map")
   if not isinstance(found, dict):
     raise errors.UserError(f"{index} holds no weight_map: download it again")
+  for name in found.values():
+    beside = isinstance(name, str) and name not in ("", ".", "..")
+    if not beside or re.search(r"[/\\\0]", name):
+      raise errors.UserError(
+        f"{index} names {str(name)[:80]!r}, expected the name of a file beside "
+        "it: download it again"
+      )
   return found
 
 
-def _read_object(path: pathlib.Path) -> dict[str, Any]:
+def read_object(path: pathlib.Path) -> dict[str, Any]:
+  """Reads a JSON file that holds an object.
+
+  Raises:
+    UserError: if it does not, or names something twice.
+  """
   try:
-    found = json.loads(path.read_text())
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    found = json.loads(
+      path.read_text("utf-8-sig"),
+      object_pairs_hook=safetensors_files.without_repeats,
+    )
+  except (ValueError, RecursionError) as error:
+    line = str(error).partition("\n")[0]
     raise errors.UserError(
-      f"{path} is damaged ({error}): download it again"
+      f"{path} is damaged ({line}): download it again"
     ) from error
   if not isinstance(found, dict):
     raise errors.UserError(f"{path} holds no JSON object: download it again")
@@ -112,89 +131,75 @@ def _read_object(path: pathlib.Path) -> dict[str, Any]:
 
 
 def open_weights(path: pathlib.Path) -> Weights:
-  """Opens a file, or the shards that an index names.
+  """Opens a file, or the shards that an index names, and the config.json.
 
   Raises:
     UserError: if a file is absent, damaged, or holds no tensors.
   """
   beside = path.parent / "config.json"
-  config = _read_object(beside) if beside.is_file() else {}
+  config = read_object(beside) if beside.is_file() else {}
+  return dataclasses.replace(open_file(path), config=config)
+
+
+def open_file(path: pathlib.Path) -> Weights:
+  """As `open_weights`, whatever lies beside the file."""
+  header: dict[str, str] = {}
   if path.name.endswith(_INDEX):
     tensors = _open_shards(path)
-  elif path.suffix == ".safetensors":
-    tensors = _open_safetensors(path)
   else:
-    tensors = _open_torch(path)
+    tensors, header = _open_one(path)
+  tensors, notes = scaled_weights.read(tensors, str(path))
   if not tensors:
     raise errors.UserError(f"{path} holds no tensors: name a file of weights")
-  return Weights(path, tensors, config)
+  return Weights(path, tensors, {}, header, tuple(notes))
+
+
+def _open_one(
+  path: pathlib.Path,
+) -> tuple[dict[str, array_trees.LazyArray], dict[str, str]]:
+  if path.suffix == ".safetensors":
+    return safetensors_files.open_file(path)
+  return _open_torch(path), {}
 
 
 def _open_shards(index: pathlib.Path) -> dict[str, array_trees.LazyArray]:
   places = _shards(index)
-  tensors: dict[str, array_trees.LazyArray] = {}
-  for name in sorted(set(places.values())):
-    file = index.parent / name
-    if not file.is_file():
-      raise errors.UserError(
-        f"{index} names {name}, which is not beside it: download all shards"
-      )
-    tensors.update(open_weights(file).tensors)
-  differing = sorted(set(places) ^ set(tensors))
-  if differing:
+  files = sorted(set(places.values()))
+  missing = [name for name in files if not (index.parent / name).is_file()]
+  if missing:
     raise errors.UserError(
-      f"{index} and its shards disagree about {', '.join(differing)}: download "
-      "all of them again"
+      f"{index} names {_some(missing)}, which is not beside it: download all "
+      f"{len(files)} shards"
+    )
+  tensors: dict[str, array_trees.LazyArray] = {}
+  held: dict[str, str] = {}
+  for file in files:
+    for name, tensor in _open_one(index.parent / file)[0].items():
+      if name in held:
+        raise errors.UserError(
+          f"{index.parent / file} holds {name}, and so does {held[name]}: "
+          "download all shards again"
+        )
+      tensors[name], held[name] = tensor, file
+  lacking = [name for name, file in places.items() if held.get(name) != file]
+  unnamed = [name for name in held if name not in places]
+  if lacking or unnamed:
+    parts = []
+    if lacking:
+      parts.append(f"{places[lacking[0]]} lacks {_some(lacking)}")
+    if unnamed:
+      parts.append(f"the index does not name {_some(unnamed)}")
+    raise errors.UserError(
+      f"{index} and its shards disagree: {'; '.join(parts)}; download all of "
+      "them again"
     )
   return tensors
 
 
-def _open_safetensors(path: pathlib.Path) -> dict[str, array_trees.LazyArray]:
-  with path.open("rb") as file:
-    start = file.read(8)
-    length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-    total = path.stat().st_size
-    if not 2 <= length <= total - 8:
-      raise errors.UserError(
-        f"{path} is truncated or no safetensors file: it has {total} bytes; "
-        "download it again"
-      )
-    try:
-      header = json.loads(file.read(length))
-      entries = {k: v for k, v in header.items() if k != "__metadata__"}
-      found = {
-        name: _facts(facts, path, 8 + length) for name, facts in entries.items()
-      }
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-      raise errors.UserError(
-        f"the header of {path} is damaged ({error!r}): download it again"
-      ) from error
-  end = max((stop for _, stop in found.values()), default=8 + length)
-  if end != total:
-    raise errors.UserError(
-      f"{path} is truncated: its header announces {end} bytes, the file has "
-      f"{total}; download it again"
-    )
-  return {name: tensor for name, (tensor, _) in found.items()}
-
-
-def _facts(
-  facts: Mapping[str, Any], path: pathlib.Path, base: int
-) -> tuple[array_trees.LazyArray, int]:
-  """A tensor and where it ends in the file."""
-  dtype = _DTYPES[facts["dtype"]]
-  shape = tuple(int(n) for n in facts["shape"])
-  start, stop = facts["data_offsets"]
-  if start < 0 or stop - start != math.prod(shape) * dtype.itemsize:
-    raise ValueError(f"{shape} {dtype} in bytes {start} to {stop}")
-
-  def read() -> np.ndarray:
-    data = np.fromfile(path, np.uint8, stop - start, offset=base + start)
-    if data.size != stop - start:
-      raise errors.UserError(f"{path} became shorter while it was read")
-    return data.view(dtype).reshape(shape)
-
-  return array_trees.LazyArray(shape, dtype, read), base + stop
+def _some(names: list[str]) -> str:
+  more = len(names) - _SHOWN
+  text = ", ".join(names[:_SHOWN])
+  return f"{text} and {more} more" if more > 0 else text
 
 
 def _open_torch(path: pathlib.Path) -> dict[str, array_trees.LazyArray]:
@@ -215,37 +220,6 @@ def _open_torch(path: pathlib.Path) -> dict[str, array_trees.LazyArray]:
     str(name): array_trees.LazyArray(value.shape, value.dtype, value.read)
     for name, value in found.items()
   }
-
-
-def write_safetensors(
-  path: pathlib.Path, tensors: Mapping[str, array_trees.LazyArray]
-) -> None:
-  """Writes a safetensors file, one tensor in memory at a time.
-
-  Args:
-    path: new; its folder is made.
-    tensors: by name.
-  """
-  header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-  start = 0
-  for name, tensor in tensors.items():
-    stop = start + math.prod(tensor.shape) * tensor.dtype.itemsize
-    header[name] = {
-      "dtype": _NAMES[np.dtype(tensor.dtype)],
-      "shape": list(tensor.shape),
-      "data_offsets": [start, stop],
-    }
-    start = stop
-  text = json.dumps(header, separators=(",", ":")).encode()
-  text += b" " * (-len(text) % 8)  # Tensors start at a multiple of eight.
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with path.open("wb") as file:
-    file.write(struct.pack("<Q", len(text)) + text)
-    for name, tensor in tensors.items():
-      value = np.ascontiguousarray(tensor.read(), tensor.dtype)
-      if value.shape != tensor.shape:
-        raise ValueError(f"{name} is {value.shape}, announced {tensor.shape}")
-      file.write(value.reshape(-1).view(np.uint8).data)
 
 
 def remembering_last(

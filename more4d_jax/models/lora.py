@@ -2,11 +2,13 @@
 
 A LoRA changes linear maps by W + weight * alpha / rank * down @ up. Its
 modules are named by our parameter paths, without the leaf, and by the layer
-where layers are stacked. Source: docs/method/view_completion.md#lora.
+where layers are stacked. Distilled ones hold full differences of some
+parameters too, which are added times the weight. Source:
+docs/method/view_completion.md#lora.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -21,6 +23,7 @@ from more4d_jax.models import rotary_order
 COLLECTION = "lora"
 # Modules whose kernels have a layers axis before input and output.
 STACKS = ("blocks",)
+_SHOWN = 12  # Faults in a message; more of them say nothing new.
 
 # (path such as "blocks/self_attn/q", layer or None outside a stack)
 Place = tuple[str, int | None]
@@ -62,10 +65,20 @@ class LoRA:
   Attributes:
     name: for messages.
     modules: by place.
+    differences: parameter, such as ("blocks/ffn/fc1/bias", 2) -> what is added
+      to it.
   """
 
   name: str
   modules: Mapping[Place, LowRank]
+  differences: Mapping[Place, np.ndarray] = dataclasses.field(
+    default_factory=dict
+  )
+
+  @property
+  def size(self) -> int:
+    """Number of changes."""
+    return len(self.modules) + len(self.differences)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,30 +135,35 @@ def linear_maps(params: Mapping[str, Any]) -> dict[str, Any]:
 def check(params: Mapping[str, Any], lora: LoRA) -> None:
   """Compares a LoRA with a transformer.
 
+  Args:
+    params: a transformer's parameters or their shapes, without boxes.
+    lora: to be applied to them.
+
   Raises:
-    UserError: if modules are unknown or of another shape; it lists them all.
+    UserError: if changes are of unknown parameters or of another shape.
   """
-  kernels = linear_maps(params)
-  faults = [*_faults(kernels, lora)]
+  faults = [*_pair_faults(params, lora), *_difference_faults(params, lora)]
   if faults:
+    shown, more = faults[:_SHOWN], len(faults) - _SHOWN
+    text = "; ".join(shown) + (f"; and {more} more" if more > 0 else "")
     raise errors.UserError(
       f"{lora.name} is a LoRA for another network, {len(faults)} of its "
-      f"{len(lora.modules)} modules do not fit: {'; '.join(faults)}. Use a "
+      f"{lora.size} modules do not fit: {text}. Use a "
       "LoRA that was trained on this checkpoint's base"
     )
 
 
-def _faults(kernels: Mapping[str, Any], lora: LoRA) -> Iterator[str]:
+def _pair_faults(params: Mapping[str, Any], lora: LoRA) -> Iterator[str]:
+  kernels = linear_maps(params)
   for (path, layer), pair in lora.modules.items():
     where = describe((path, layer))
     if path not in kernels:
       yield f"{where} is no linear map of this network"
       continue
     *stack, width, features = kernels[path].shape
-    if stack and not (layer is not None and 0 <= layer < stack[0]):
-      yield f"{where} does not exist, there are {stack[0]} layers"
-    elif not stack and layer is not None:
-      yield f"{where} is not in a stack of layers"
+    fault = _layer_fault(stack, layer)
+    if fault:
+      yield f"{where} {fault}"
     elif (pair.down.shape[0], pair.up.shape[1]) != (width, features):
       yield (
         f"{where} maps {pair.down.shape[0]} to {pair.up.shape[1]}, expected "
@@ -153,18 +171,49 @@ def _faults(kernels: Mapping[str, Any], lora: LoRA) -> Iterator[str]:
       )
 
 
+def _difference_faults(params: Mapping[str, Any], lora: LoRA) -> Iterator[str]:
+  flat = traverse_util.flatten_dict(params, sep="/")
+  for (path, layer), value in lora.differences.items():
+    where = describe((path, layer))
+    if path not in flat:
+      yield f"{where} is no parameter of this network"
+      continue
+    shape = tuple(flat[path].shape)
+    stack, inner = (shape[:1], shape[1:]) if is_stacked(path) else ((), shape)
+    fault = _layer_fault(stack, layer)
+    if fault:
+      yield f"{where} {fault}"
+    elif value.shape != inner:
+      yield f"{where} changes by {value.shape}, expected {inner}"
+
+
+def _layer_fault(stack: Sequence[int], layer: int | None) -> str | None:
+  """Why a layer's number does not fit a stack of so many layers, if so."""
+  if stack and not (layer is not None and 0 <= layer < stack[0]):
+    return f"does not exist, there are {stack[0]} layers"
+  if not stack and layer is not None:
+    return "is not in a stack of layers"
+  return None
+
+
 def _our_up(path: str, pair: LowRank, head_dim: int) -> np.ndarray:
   """The matrix from the rank to outputs in our order, in float32."""
-  up = pair.up.astype(np.float32)
+  return _our_order(path, pair.up.astype(np.float32), head_dim)
+
+
+def _our_order(path: str, value: np.ndarray, head_dim: int) -> np.ndarray:
+  """Values whose last axis is that of a parameter or module, in our order."""
   if rotary_order.is_rotated(path):
-    return rotary_order.half_split(up, head_dim)
-  return up
+    return rotary_order.half_split(value, head_dim)
+  return value
 
 
 def merge(
   params: Mapping[str, Any], loras: Sequence[Weighted], head_dim: int
 ) -> tuple[dict[str, Any], list[int]]:
-  """Adds LoRAs to the kernels, in float32, each kernel cast back once.
+  """Adds LoRAs to the parameters, in float32, each one cast back once.
+
+  One layer at a time is in float32, so that little memory is needed.
 
   Args:
     params: a transformer's parameters in host memory, without boxes; left as
@@ -174,28 +223,63 @@ def merge(
 
   Returns:
     New parameters, which share the arrays that no LoRA changes, and the
-    number of modules that each LoRA changed.
+    number of changes that each LoRA made.
 
   Raises:
-    UserError: as `check`.
+    UserError: as `check`, and if values become too large for the type.
   """
   for item in loras:
     check(params, item.lora)
   flat = traverse_util.flatten_dict(params, sep="/")
-  changes: dict[str, list[tuple[int | None, LowRank, float]]] = {}
+  for path, layers in _changes(loras).items():
+    changed = np.array(flat[path])
+    for layer, parts in layers.items():
+      at = () if layer is None else layer
+      total = changed[at].astype(np.float32)
+      with np.errstate(over="ignore", invalid="ignore"):
+        for part in parts:
+          total += part(head_dim)
+        changed[at] = total.astype(changed.dtype)
+      if not np.isfinite(changed[at].astype(np.float32)).all():
+        files = ", ".join(item.lora.name for item in loras)
+        raise errors.UserError(
+          f"{files}: {describe((path, layer))} becomes too large for "
+          f"{changed.dtype.name}: apply less of it, or get the file again"
+        )
+    flat[path] = changed
+  merged = traverse_util.unflatten_dict(flat, sep="/")
+  return merged, [item.lora.size for item in loras]
+
+
+def _changes(
+  loras: Sequence[Weighted],
+) -> dict[str, dict[int | None, list[Callable[[int], np.ndarray]]]]:
+  """Parameter -> layer -> what is added, given the values per head."""
+  found: dict[str, dict[int | None, list[Callable[[int], np.ndarray]]]] = {}
+
+  def note(place: Place, part: Callable[[int], np.ndarray]) -> None:
+    path, layer = place
+    found.setdefault(path, {}).setdefault(layer, []).append(part)
+
   for item in loras:
     for (path, layer), pair in item.lora.modules.items():
-      changes.setdefault(path, []).append((layer, pair, item.weight))
-  for path, pairs in changes.items():
-    kernel = np.asarray(flat[f"{path}/kernel"])
-    total = kernel.astype(np.float32)  # A copy.
-    for layer, pair, weight in pairs:
-      down, up = pair.down.astype(np.float32), _our_up(path, pair, head_dim)
-      target = total if layer is None else total[layer]
-      target += np.float32(weight * pair.scale) * (down @ up)
-    flat[f"{path}/kernel"] = total.astype(kernel.dtype)
-  merged = traverse_util.unflatten_dict(flat, sep="/")
-  return merged, [len(item.lora.modules) for item in loras]
+      factor = np.float32(item.weight * pair.scale)
+
+      def product(head_dim, path=path, pair=pair, factor=factor) -> np.ndarray:
+        down, up = pair.down.astype(np.float32), _our_up(path, pair, head_dim)
+        return factor * (down @ up)
+
+      note((f"{path}/kernel", layer), product)
+    for place, value in item.lora.differences.items():
+
+      def whole(
+        head_dim, path=place[0], value=value, weight=item.weight
+      ) -> np.ndarray:
+        ours = _our_order(path, value.astype(np.float32), head_dim)
+        return np.float32(weight) * ours
+
+      note(place, whole)
+  return found
 
 
 def variables(
@@ -212,10 +296,16 @@ def variables(
     head_dim: values per head of the transformer.
 
   Raises:
-    UserError: as `check`.
+    UserError: as `check`, and for full differences, which stand beside no
+      product.
   """
   for item in loras:
     check(params, item.lora)
+    if item.lora.differences:
+      raise errors.UserError(
+        f"{item.lora.name} holds {len(item.lora.differences)} full "
+        "differences, which can only be merged: merge it"
+      )
   pairs: dict[str, dict[int | None, list[tuple[np.ndarray, np.ndarray]]]] = {}
   for item in loras:
     for (path, layer), pair in item.lora.modules.items():

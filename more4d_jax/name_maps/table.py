@@ -81,6 +81,37 @@ class Row:
     kernel = (*dims[2:], dims[1], dims[0])
     return kernel if self.layout == "kernel" else ((1, ""), *kernel)
 
+  def ours(self, value: np.ndarray) -> np.ndarray:
+    """A published value, or a part of a fused one, in our layout."""
+    if self.layout == "same":
+      return value
+    if self.layout == "squeeze":
+      kept = [n for n, dim in zip(value.shape, self.dims) if dim != (1, "")]
+      return value.reshape(kept)
+    if self.layout == "transposed_kernel":
+      return np.moveaxis(value, (0, 1), (-2, -1))
+    kernel = np.moveaxis(value, (1, 0), (-2, -1))
+    if self.layout == "flat_kernel":
+      return kernel.reshape(-1, kernel.shape[-1])
+    return kernel if self.layout == "kernel" else kernel[None]
+
+  def published(self, value: np.ndarray) -> np.ndarray:
+    """Inverse of `ours`."""
+    if self.layout == "same":
+      return value
+    if self.layout == "squeeze":
+      lengths = iter(value.shape)
+      return value.reshape(
+        [1 if dim == (1, "") else next(lengths) for dim in self.dims]
+      )
+    if self.layout == "transposed_kernel":
+      return np.moveaxis(value, (-2, -1), (0, 1))
+    if self.layout == "flat_kernel":
+      lengths = [length for length, _ in self.dims[1:]]
+      value = value.reshape(*lengths[1:], lengths[0], -1)
+    kernel = value[0] if self.layout == "frame_kernel" else value
+    return np.moveaxis(kernel, (-1, -2), (0, 1))
+
 
 def _dim(text: str) -> tuple[int, str]:
   factor, _, name = text.rpartition("*")
@@ -220,7 +251,7 @@ class Entry:
     layers = range(self.count) if self.row.every else (self.layer,)
     parts = np.split(value, len(self.row.paths))
     for path, part in zip(self.row.paths, parts, strict=True):
-      ours = _forward(self.row, part)
+      ours = self.row.ours(part)
       for layer in layers:
         yield path, layer, ours
 
@@ -236,35 +267,9 @@ class Entry:
     if row.rotated:
       head_dim = self._known_head_dim()
       values = [rotary_order.neighbours(value, head_dim) for value in values]
-    parts = [_backward(row, value) for value in values]
+    parts = [row.published(value) for value in values]
     joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
     return joined.reshape(self.shape)
-
-
-def _forward(row: Row, value: np.ndarray) -> np.ndarray:
-  if row.layout == "same":
-    return value
-  if row.layout == "squeeze":
-    kept = [n for n, dim in zip(value.shape, row.dims) if dim != (1, "")]
-    return value.reshape(kept)
-  if row.layout == "transposed_kernel":
-    return np.moveaxis(value, (0, 1), (-2, -1))
-  kernel = np.moveaxis(value, (1, 0), (-2, -1))
-  if row.layout == "flat_kernel":
-    return kernel.reshape(-1, kernel.shape[-1])
-  return kernel if row.layout == "kernel" else kernel[None]
-
-
-def _backward(row: Row, value: np.ndarray) -> np.ndarray:
-  if row.layout in ("same", "squeeze"):
-    return value
-  if row.layout == "transposed_kernel":
-    return np.moveaxis(value, (-2, -1), (0, 1))
-  if row.layout == "flat_kernel":
-    lengths = [length for length, _ in row.dims[1:]]
-    value = value.reshape(*lengths[1:], lengths[0], -1)
-  kernel = value[0] if row.layout == "frame_kernel" else value
-  return np.moveaxis(kernel, (-1, -2), (0, 1))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,6 @@ from more4d_jax.checkpoints import (
   array_trees,
   store,
   stored_networks,
-  weight_files,
 )
 from more4d_jax.lora import dialects
 from more4d_jax.models import backbone
@@ -278,7 +277,7 @@ def _write(
 ) -> int:
   """Writes a file and returns the number of its tensors."""
   tensors = published_tensors(file, network, cast)
-  weight_files.write_safetensors(out / file.path, tensors)
+  safetensors_files.write(out / file.path, tensors)
   if file.config is not None:
     beside = (out / file.path).with_name("config.json")
     beside.write_text(json.dumps(file.config, indent=2) + "\n")
