@@ -20,7 +20,7 @@ from more4d_jax import (
   pictures,
 )
 from more4d_jax import scene as scene_lib
-from more4d_jax.checkpoints import store
+from more4d_jax.checkpoints import dtypes, store
 from more4d_jax.geometry import camera_paths, visibility
 from more4d_jax.lora import dialects, requests
 from more4d_jax.sampling import (
@@ -370,6 +370,7 @@ def load(
   overrides: Mapping[str, Any] | None = None,
   loras: Sequence[requests.Request] = (),
   conditions: str = "trained",
+  dtype: str | None = None,
 ) -> Pipeline:
   """Reads a checkpoint directory made by `more4d bundle`.
 
@@ -379,9 +380,12 @@ def load(
     loras: merged into its transformers; `requests.parse` reads them.
     conditions: "trained" shows the networks what they were trained on,
       "original" what the original's scripts show them.
+    dtype: "bfloat16" or "float32": what transformers and encoders are held and
+      compute in; None as the checkpoint has it.
 
   Raises:
-    UserError: if it is no bundle, or a damaged one, or a LoRA does not fit.
+    UserError: if it is no bundle, or a damaged one, or a LoRA does not fit,
+      which is found before a weight is read.
   """
   own = [
     requests.Request(kind, path.name, dialects.load(path), 1.0)
@@ -389,3 +393,30 @@ def load(
   ]
   found = requests.apply(store.load_bundle(checkpoint), [*own, *loras])
   return Pipeline(found, pathlib.Path(checkpoint).name, overrides, conditions)
+  dtypes.check(dtype)
+  every = [*own, *loras]
+  requests.check(checkpoint, every)
+  found = store.load_bundle(checkpoint)
+  if dtype == "float32":  # LoRAs are added to the more exact weights.
+    found = dtypes.cast(found, dtype)
+  found = requests.apply(found, every)
+  if dtype == "bfloat16":
+    found = dtypes.cast(found, dtype)
+  return Pipeline(found, pathlib.Path(checkpoint).name, overrides)
+
+
+def noise(
+  seed: int, purpose: str, first: int, size: tuple[int, int, int, int]
+) -> Float[Array, "B t h w C"]:
+  """Standard normal latents; each depends on seed and number alone.
+
+  Args:
+    seed: of the run.
+    purpose: "strag" or "vism".
+    first: number of the first sample.
+    size: samples, frames, height and width in pixels.
+  """
+  count, *shape = sample_strag.latent_shape(*size)
+  draw = functools.partial(jax.random.normal, shape=tuple(shape))
+  keys = [rng.key(seed, f"{purpose}_noise", first + i) for i in range(count)]
+  return jnp.stack([draw(key) for key in keys])

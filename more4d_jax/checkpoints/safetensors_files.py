@@ -201,7 +201,7 @@ def write(
   with path.open("wb") as file:
     file.write(struct.pack("<Q", len(text)) + text)
     for name, tensor in tensors.items():
-      value = np.ascontiguousarray(tensor.read(), tensor.dtype)
+      value = np.asarray(tensor.read(), tensor.dtype, order="C")
       if value.shape != tensor.shape:
         raise ValueError(f"{name} is {value.shape}, announced {tensor.shape}")
       file.write(value.reshape(-1).view(np.uint8).data)

@@ -30,7 +30,9 @@ def convert(
     source: a file or folder; with --reverse a checkpoint, workdir or network.
     to: checkpoint directory, made or added to; with --reverse a new folder.
     reverse: writes safetensors with the original's names.
-    dtype: float32, bfloat16 or float16; the tensors' own by default.
+    dtype: bfloat16 or float32: what weights are stored in, and what
+      transformers and encoders compute in; float16 is stored only. The
+      tensors' own when left out.
     frames: of the clips that the weights were trained on.
     height: of them, in pixels.
     width: of them, in pixels.

@@ -63,6 +63,7 @@ def evaluate(
   seed: int = 0,
   lora: lists.Words = (),
   conditions: Literal["trained", "original"] = "trained",
+  dtype: Literal["bfloat16", "float32"] | None = None,
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Prints the figures of a checkpoint on procedural scenes.
@@ -82,6 +83,8 @@ def evaluate(
     lora: LoRA files, as `more4d generate` takes them.
     conditions: what the networks are shown: what they were trained on, or
       what the original's scripts show them (its camera, colours, depth).
+    dtype: what transformers and encoders are held and compute in; as the
+      checkpoint has it when left out.
     sampling: how latents are drawn.
   """
   if split not in ("all", "motion64", "unseen"):
@@ -103,9 +106,8 @@ def evaluate(
   loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
   for request in loras:
     print(requests.describe(request), flush=True)
-  pipe = pipeline.load(
-    checkpoint, sampling_flags.overrides(sampling), loras, conditions
-  )
+  changes = sampling_flags.overrides(sampling)
+  pipe = pipeline.load(checkpoint, changes, loras, conditions, dtype)
   options = evaluate_bundle.Options(seed, batch)
   run = _Run(pipe, options, videos)
   if training_scenes is None:

@@ -48,6 +48,7 @@ def generate(
   lora: lists.Words = (),
   conditions: Literal["trained", "original"] = "trained",
   film: film_flags.FilmFlags = film_flags.DEFAULT,
+  dtype: Literal["bfloat16", "float32"] | None = None,
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Makes a 4D scene and its videos of a picture.
@@ -82,6 +83,8 @@ def generate(
     film: how the scene is filmed.
     conditions: what the networks are shown: what they were trained on, or
       what the original's scripts show them (its camera, colours, depth).
+    dtype: what transformers and encoders are held and compute in; as the
+      checkpoint has it when left out.
     sampling: how latents are drawn.
   """
   cameras = choose_cameras(camera)
@@ -96,7 +99,7 @@ def generate(
   loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
   for request in loras:
     print(requests.describe(request), flush=True)
-  loaded = pipeline.load(checkpoint, changes, loras, conditions)
+  loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype)
   kinds = ["video_vae", "motion_vae", "strag", "vism"]
   for kind in [*kinds, *(["depth"] if any(not j.depth for j in jobs) else [])]:
     loaded.networks.network(kind)

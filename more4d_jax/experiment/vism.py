@@ -124,7 +124,7 @@ class ViSMTask(tasks.Task):
       return params
     network = {k: v for k, v in params.items() if k != lora_model.COLLECTION}
     weighted = lora_model.Weighted(self._trained_lora(params))
-    network["dit"], _ = lora_model.merge(
+    network["dit"] = lora_model.merge(
       network["dit"], [weighted], self.network.dit.layer.head_dim
     )
     return network

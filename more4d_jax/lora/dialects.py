@@ -11,7 +11,7 @@ import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -123,6 +123,27 @@ def read(
   return Found(lora, " and ".join(styles), len(found) - len(mine))
 
 
+def describe(found: Found, use: str = "") -> str:
+  """What was read, in words.
+
+  Args:
+    found: what `read` returned.
+    use: what becomes of it, such as " for vism".
+  """
+  lora = found.lora
+  parts = [f"{len(lora.modules)} modules"]
+  if lora.differences:
+    parts.append(f"{len(lora.differences)} full differences")
+  line = f"{' and '.join(parts)}{use}, names of the style {found.style}"
+  scales = sorted({pair.scale for pair in lora.modules.values()})
+  if scales:
+    more = f" to {scales[-1]:g}" if len(scales) > 1 else ""
+    line += f", products times {scales[0]:g}{more}"
+  if found.left_out:
+    line += f", {found.left_out} tensors of a text-encoder LoRA left out"
+  return line
+
+
 def listed(faults: Sequence[str]) -> str:
   """Faults in one line, which stays short."""
   text = "; ".join(faults[:_SHOWN])
@@ -214,7 +235,7 @@ class _Changes:
       yield from self._add_difference(module, "bias", bias)
 
 
-def _styles(modules: Iterator[tensors.ModuleTensors]) -> list[str]:
+def _styles(modules: Iterable[tensors.ModuleTensors]) -> list[str]:
   """How most modules are named: one style, or two if they are mixed."""
   counts: collections.Counter[str] = collections.Counter()
   for module in modules:
@@ -253,8 +274,8 @@ def _parameter_name(style: str, place: lora_lib.Place) -> str:
   row = names.published(place, rule.names)
   if row is None:
     raise errors.UserError(
-      f"the style {style} has no name for {lora_lib.describe(place)}: write the "
-      f"LoRA in the style original"
+      f"the style {style} has no name for {lora_lib.describe(place)}: write "
+      "the LoRA in the style original"
     )
   return names.with_layer(row.name, place[1]).replace(".", rule.joint)
 

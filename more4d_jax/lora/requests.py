@@ -3,14 +3,17 @@
 import dataclasses
 import math
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import store
+from more4d_jax.checkpoints import store, stored_networks
 from more4d_jax.lora import dialects
 from more4d_jax.models import lora as lora_lib
+from more4d_jax.name_maps import matching
 
 KINDS = ("vism", "strag")
+_ROOT = "dit/"  # Of the transformer's parameters in both.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +83,40 @@ def _parse_one(text: str) -> Request:
   return Request(kind, file, dialects.load(file), weight)
 
 
+def check(
+  checkpoint: str | os.PathLike[str], requests: Sequence[Request]
+) -> None:
+  """Compares LoRAs with a checkpoint's transformers; reads no weight of it.
+
+  Raises:
+    UserError: if there is no such network, or a LoRA does not fit it.
+  """
+  if not requests:
+    return
+  places = store.networks_of(checkpoint)
+  for kind in {request.kind: None for request in requests}:
+    _check_kind(kind, places)
+    stored = stored_networks.open_network(
+      pathlib.Path(checkpoint) / places[kind]
+    )
+    dit = {
+      path.removeprefix(_ROOT): array
+      for path, array in stored.params.items()
+      if path.startswith(_ROOT)
+    }
+    for request in requests:
+      if request.kind == kind:
+        lora_lib.check(matching.unflatten(dit), request.found.lora)
+
+
+def _check_kind(kind: str, networks: Mapping[str, object]) -> None:
+  if kind not in networks:
+    raise errors.UserError(
+      f"--lora is for the {kind} network, which the checkpoint does not "
+      f"have; it has {', '.join(networks) or 'none'}"
+    )
+
+
 def apply(
   networks: Mapping[str, store.Network], requests: Sequence[Request]
 ) -> dict[str, store.Network]:
@@ -90,28 +127,30 @@ def apply(
     requests: in any order; the changes of one network add up.
 
   Returns: the networks, with `loras` in the metadata of the changed ones: for
-    each file its weight and the number of modules that it changed.
+    each file its weight, the number of linear maps that it changes by low-rank
+    products, and of parameters that it changes by full differences.
 
   Raises:
     UserError: if there is no such network, or a LoRA does not fit it.
   """
   result = dict(networks)
   for kind in {request.kind: None for request in requests}:
-    if kind not in networks:
-      raise errors.UserError(
-        f"--lora is for the {kind} network, which the checkpoint does not "
-        f"have; it has {', '.join(networks) or 'none'}"
-      )
+    _check_kind(kind, networks)
     mine = [request for request in requests if request.kind == kind]
     network = networks[kind]
-    dit, counts = lora_lib.merge(
+    dit = lora_lib.merge(
       network.params["dit"],
       [lora_lib.Weighted(r.found.lora, r.weight) for r in mine],
       network.config.dit.layer.head_dim,
     )
     loras = [
-      {"file": r.file, "weight": r.weight, "modules": count}
-      for r, count in zip(mine, counts, strict=True)
+      {
+        "file": r.file,
+        "weight": r.weight,
+        "modules": len(r.found.lora.modules),
+        "differences": len(r.found.lora.differences),
+      }
+      for r in mine
     ]
     result[kind] = dataclasses.replace(
       network,
@@ -123,11 +162,5 @@ def apply(
 
 def describe(request: Request) -> str:
   """What was read, in one line."""
-  found = request.found
-  line = (
-    f"{request.file}: {len(found.lora.modules)} modules for {request.kind}, "
-    f"weight {request.weight:g}, names of the style {found.style}"
-  )
-  if found.left_out:
-    line += f"; {found.left_out} tensors of a text-encoder LoRA are left out"
-  return line
+  use = f" for {request.kind}, weight {request.weight:g}"
+  return f"{request.file}: {dialects.describe(request.found, use)}"

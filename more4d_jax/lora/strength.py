@@ -84,7 +84,7 @@ class Options:
 def _matching(
   patterns: Mapping[str, float], names: Iterable[str], other: float | None
 ) -> float | None:
-  """The value of the first pattern that is the end of a name, as PEFT has it."""
+  """The value of the first pattern that ends a name, as PEFT has it."""
   for pattern, value in patterns.items():
     if any(re.match(rf"(.*\.)?({pattern})$", name) for name in names):
       return value

@@ -128,7 +128,7 @@ def linear_maps(params: Mapping[str, Any]) -> dict[str, Any]:
   return {
     path: leaf
     for path, leaf in kernels.items()
-    if leaf.ndim == (3 if is_stacked(path) else 2)
+    if len(leaf.shape) == (3 if is_stacked(path) else 2)
   }
 
 
@@ -210,7 +210,7 @@ def _our_order(path: str, value: np.ndarray, head_dim: int) -> np.ndarray:
 
 def merge(
   params: Mapping[str, Any], loras: Sequence[Weighted], head_dim: int
-) -> tuple[dict[str, Any], list[int]]:
+) -> dict[str, Any]:
   """Adds LoRAs to the parameters, in float32, each one cast back once.
 
   One layer at a time is in float32, so that little memory is needed.
@@ -221,9 +221,7 @@ def merge(
     loras: all that are applied, with their weights.
     head_dim: values per head of the transformer.
 
-  Returns:
-    New parameters, which share the arrays that no LoRA changes, and the
-    number of changes that each LoRA made.
+  Returns: new parameters, which share the arrays that no LoRA changes.
 
   Raises:
     UserError: as `check`, and if values become too large for the type.
@@ -247,8 +245,7 @@ def merge(
           f"{changed.dtype.name}: apply less of it, or get the file again"
         )
     flat[path] = changed
-  merged = traverse_util.unflatten_dict(flat, sep="/")
-  return merged, [item.lora.size for item in loras]
+  return traverse_util.unflatten_dict(flat, sep="/")
 
 
 def _changes(

@@ -39,7 +39,8 @@ class Options:
   """How to convert.
 
   Attributes:
-    dtype: brings all tensors to this type; None keeps theirs, and refuses a
+    dtype: brings all tensors to this type, in which transformers and encoders
+      then compute (float16 is stored only); None keeps theirs, and refuses a
       network whose tensors differ.
     clip: what the weights were trained at.
     progress: shows bars on the terminal.
@@ -64,6 +65,7 @@ class Report:
     parts: directories written.
     loras: what was read of LoRA files.
     skipped: files of no known kind.
+    notes: lines on tensors that were read in another way than they are stored.
     unnamed: parts whose captions no tokenizer files were found for.
     networks: kinds of network that the bundle now holds.
     missing: kind -> parts that are still to be converted.
@@ -74,6 +76,7 @@ class Report:
   parts: tuple[str, ...]
   loras: tuple[dialects.Found, ...]
   skipped: tuple[pathlib.Path, ...]
+  notes: tuple[str, ...]
   unnamed: tuple[str, ...]
   networks: tuple[str, ...]
   missing: Mapping[str, tuple[str, ...]]
@@ -102,7 +105,7 @@ def convert(
   options = options or Options()
   out = pathlib.Path(out).absolute()
   _check_place(out)
-  found = _sort(pathlib.Path(source))
+  found = _sort(pathlib.Path(source), options.dtype)
   known = assembly.parts_in(out) if out.exists() else {}
   for path, part in found.jobs:
     _check_dtypes(part, path, options)
@@ -122,6 +125,7 @@ def convert(
     parts=tuple(part.directory for _, part in found.jobs),
     loras=tuple(found.loras),
     skipped=tuple(found.skipped),
+    notes=tuple(found.notes),
     unnamed=tuple(
       part.directory
       for _, part in found.jobs
@@ -180,14 +184,15 @@ _Job = tuple[pathlib.Path, recognition.Part]
 
 @dataclasses.dataclass
 class _Sorted:
-  """Parts and LoRAs to write, and files in a folder that hold neither."""
+  """Parts and LoRAs to write, files that hold neither, and what to tell."""
 
   jobs: list[_Job] = dataclasses.field(default_factory=list)
   loras: list[dialects.Found] = dataclasses.field(default_factory=list)
   skipped: list[pathlib.Path] = dataclasses.field(default_factory=list)
+  notes: list[str] = dataclasses.field(default_factory=list)
 
 
-def _sort(source: pathlib.Path) -> _Sorted:
+def _sort(source: pathlib.Path, dtype: str | None) -> _Sorted:
   found = _Sorted()
   places: dict[str, pathlib.Path] = {}
   for path in weight_files.find(source):
@@ -198,7 +203,8 @@ def _sort(source: pathlib.Path) -> _Sorted:
     if source.is_dir() and not recognition.known(weights):
       found.skipped.append(path)
       continue
-    for part in recognition.parts_of(weights):
+    found.notes += weights.notes
+    for part in recognition.parts_of(weights, dtype):
       if part.directory in places:
         raise errors.UserError(
           f"{path} and {places[part.directory]} both hold a "
@@ -222,10 +228,6 @@ class _Shape:
   """Stands for an array of which only the shape matters."""
 
   shape: tuple[int, ...]
-
-  @property
-  def ndim(self) -> int:
-    return len(self.shape)
 
 
 def _check_lora(
@@ -364,14 +366,12 @@ def describe(report: Report) -> Iterable[str]:
   """Lines that tell a person what was done and what is left to do."""
   if report.parts:
     yield f"converted {', '.join(report.parts)}"
+  yield from report.notes
   for found in report.loras:
-    line = (
-      f"{found.lora.name}: a LoRA of {len(found.lora.modules)} modules, names "
-      f"of the style {found.style}, will change {_LORA_KIND}"
+    yield (
+      f"{found.lora.name}: a LoRA of {dialects.describe(found)}, will change "
+      f"{_LORA_KIND}"
     )
-    if found.left_out:
-      line += f"; {found.left_out} tensors of a text-encoder LoRA are left out"
-    yield line
   for path in report.skipped:
     yield f"skipped {path}, which is of no known kind"
   if report.motion_encoder:

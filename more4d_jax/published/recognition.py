@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import array_trees, weight_files
+from more4d_jax.checkpoints import array_trees, dtypes, weight_files
 from more4d_jax.models import latent_stats
 from more4d_jax.name_maps import (
   depth_anything,
@@ -90,8 +90,14 @@ class Format:
     return any(f".{name}".endswith(f".{self.sign}") for name in weights.tensors)
 
 
-def parts_of(weights: weight_files.Weights) -> list[Part]:
+def parts_of(
+  weights: weight_files.Weights, dtype: str | None = None
+) -> list[Part]:
   """The networks that a file holds.
+
+  Args:
+    weights: of the file.
+    dtype: that the weights will be brought to, None for their own.
 
   Raises:
     UserError: if the file is of no known kind, or its tensors are not exactly
@@ -99,7 +105,7 @@ def parts_of(weights: weight_files.Weights) -> list[Part]:
   """
   for kind in FORMATS:
     if kind.fits(weights):
-      return [_described(part, weights) for part in kind.parts(weights)]
+      return [_described(part, weights, dtype) for part in kind.parts(weights)]
   looked = "; ".join(f"{kind.what} ({kind.sign})" for kind in FORMATS)
   some = ", ".join(sorted(weights.tensors)[:3])
   raise errors.UserError(
@@ -113,20 +119,22 @@ def known(weights: weight_files.Weights) -> bool:
   return any(kind.fits(weights) for kind in FORMATS)
 
 
-def _described(part: Part, weights: weight_files.Weights) -> Part:
-  """A part with what is known of its file; computes in bfloat16 if stored so.
+def _described(
+  part: Part, weights: weight_files.Weights, dtype: str | None
+) -> Part:
+  """A part with what is known of its file; computes as it will be stored.
 
-  Autoencoders compute in float32 always.
+  What is stored in float16 computes in float32.
   """
-  dtypes = weight_files.dtypes_of(part.tensors, part.names)
-  config, half = part.config, set(dtypes) == {"bfloat16"}
-  if half and part.directory.endswith(("_transformer", "_encoder")):
-    fields = {field.name for field in dataclasses.fields(config)}
-    if "groups" not in fields:  # The trajectory encoder is an autoencoder's.
-      config = dataclasses.replace(config, dtype="bfloat16")
+  found = weight_files.dtypes_of(part.tensors, part.names)
+  stored = {dtype} if dtype else set(found)
+  computed = "bfloat16" if stored == {"bfloat16"} else "float32"
   facts = {"file": weights.path.name, "prefix": part.prefix}
-  metadata = {**part.metadata, "published": facts}
-  return dataclasses.replace(part, config=config, metadata=metadata)
+  return dataclasses.replace(
+    part,
+    config=dtypes.computing_in(part.config, computed),
+    metadata={**part.metadata, "published": facts},
+  )
 
 
 def _match(names: table.Table, weights: weight_files.Weights) -> table.Match:

@@ -16,6 +16,7 @@ import numpy as np
 from more4d_jax import errors
 from more4d_jax.checkpoints import (
   array_trees,
+  safetensors_files,
   store,
   stored_networks,
 )

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from more4d_jax.geometry import cameras, depth, motion, smoothing
 from more4d_jax.models import strag
 from more4d_jax.sampling import (
+  caching,
   denoising,
   networks,
   original_conditions,
@@ -183,9 +184,11 @@ def sample_tracks(
   """
   frames = 4 * (noise.shape[1] - 1) + 1
   conditions = encode_conditions(nets, inputs, frames, choices)
-  # All but the text is alike in both halves of a guided batch.
-  context = nets.strag(inputs.negative_tokens, method="text_context")
-  negative = conditions.replace(text_context=context)
+  negative = None
+  if caching.guided_steps(sampler):
+    # All but the text is alike in both halves of a guided batch.
+    context = nets.strag(inputs.negative_tokens, method="text_context")
+    negative = conditions.replace(text_context=context)
   drawn = denoising.draw(nets.strag, conditions, negative, noise, sampler)
   first_points = cameras.unproject(inputs.depth, inputs.intrinsics)
   tracks = decode_tracks(

@@ -8,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from more4d_jax.models import vism
 from more4d_jax.sampling import (
+  caching,
   denoising,
   networks,
   sampler_options,
@@ -130,8 +131,10 @@ def complete_video(
     `keep_rendered`), and the steps at which the transformer's layers ran.
   """
   conditions = encode_conditions(nets, inputs, choices)
-  context = nets.vism(inputs.negative_tokens, method="text_context")
-  negative = conditions.replace(text_context=context)
+  negative = None
+  if caching.guided_steps(sampler):
+    context = nets.vism(inputs.negative_tokens, method="text_context")
+    negative = conditions.replace(text_context=context)
   drawn = denoising.draw(nets.vism, conditions, negative, noise, sampler)
   video = networks.decode_video(nets.video_vae, drawn.latents)
   if sampler.keep_rendered:

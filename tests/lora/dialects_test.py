@@ -11,46 +11,10 @@ from safetensors import numpy as safetensors_numpy
 from more4d_jax import errors
 from more4d_jax.lora import dialects
 from more4d_jax.models import lora
+from tests.lora import manifest
 
-_LAYERS, _RANK, _ALPHA = 2, 4, 2.0
-_WIDTH, _FFN, _TEXT, _TIME, _IMAGE, _VALUES = 8, 12, 6, 10, 7, 16
-
-_CE = "condition_embedder"
-# fmt: off
-_OUTSIDE = {  # Dotted original name -> (input, output), diffusers' name.
-  "text_embedding.0": (_TEXT, _WIDTH, f"{_CE}.text_embedder.linear_1"),
-  "text_embedding.2": (_WIDTH, _WIDTH, f"{_CE}.text_embedder.linear_2"),
-  "time_embedding.0": (_TIME, _WIDTH, f"{_CE}.time_embedder.linear_1"),
-  "time_embedding.2": (_WIDTH, _WIDTH, f"{_CE}.time_embedder.linear_2"),
-  "time_projection.1": (_WIDTH, 6 * _WIDTH, f"{_CE}.time_proj"),
-  "img_emb.proj.1": (_IMAGE, _IMAGE, f"{_CE}.image_embedder.ff.net.0.proj"),
-  "img_emb.proj.3": (_IMAGE, _WIDTH, f"{_CE}.image_embedder.ff.net.2"),
-  "head.head": (_WIDTH, _VALUES, "proj_out"),
-}
-_INSIDE = {
-  "self_attn.q": (_WIDTH, _WIDTH, "attn1.to_q"),
-  "self_attn.k": (_WIDTH, _WIDTH, "attn1.to_k"),
-  "self_attn.v": (_WIDTH, _WIDTH, "attn1.to_v"),
-  "self_attn.o": (_WIDTH, _WIDTH, "attn1.to_out.0"),
-  "cross_attn.q": (_WIDTH, _WIDTH, "attn2.to_q"),
-  "cross_attn.k": (_WIDTH, _WIDTH, "attn2.to_k"),
-  "cross_attn.v": (_WIDTH, _WIDTH, "attn2.to_v"),
-  "cross_attn.o": (_WIDTH, _WIDTH, "attn2.to_out.0"),
-  "cross_attn.k_img": (_WIDTH, _WIDTH, "attn2.add_k_proj"),
-  "cross_attn.v_img": (_WIDTH, _WIDTH, "attn2.add_v_proj"),
-  "ffn.0": (_WIDTH, _FFN, "ffn.net.0.proj"),
-  "ffn.2": (_FFN, _WIDTH, "ffn.net.2"),
-}
-# fmt: on
-
-
-def _manifest():
-  """Original name -> (input, output, diffusers' name) of every module."""
-  found = dict(_OUTSIDE)
-  for i in range(_LAYERS):
-    for name, (width, features, other) in _INSIDE.items():
-      found[f"blocks.{i}.{name}"] = (width, features, f"blocks.{i}.{other}")
-  return found
+_RANK, _ALPHA = 4, 2.0
+_COUNT = 8 + 12 * manifest.LAYERS
 
 
 def _module(style, name, other):
@@ -67,7 +31,7 @@ def _file(style, dtype="float32", alpha=_ALPHA):
   rng = np.random.default_rng(0)
   down, up = ("A", "B") if style == "diffusers" else ("down", "up")
   tensors = {}
-  for name, (width, features, other) in _manifest().items():
+  for name, (width, features, other) in manifest.modules().items():
     module = _module(style, name, other)
     tensors[f"{module}.lora_{down}.weight"] = rng.normal(size=(_RANK, width))
     tensors[f"{module}.lora_{up}.weight"] = rng.normal(size=(features, _RANK))
@@ -85,7 +49,7 @@ def test_every_module_is_read_and_given_back_exactly(style):
   tensors, header = _file(style, dtype=ml_dtypes.bfloat16)
   found = dialects.read(tensors, header)
   assert found.style == style
-  assert len(found.lora.modules) == 8 + 12 * _LAYERS
+  assert len(found.lora.modules) == _COUNT
   again, _ = dialects.write(found.lora, style)
   assert again.keys() == tensors.keys()
   for name, value in tensors.items():
@@ -156,7 +120,7 @@ def test_comfyui_files_may_use_the_names_of_peft():
   }
   found = dialects.read(tensors)
   assert found.style == "comfyui"
-  assert len(found.lora.modules) == 8 + 12 * _LAYERS
+  assert len(found.lora.modules) == _COUNT
 
 
 def test_the_text_encoders_part_is_counted_and_left_out():
@@ -202,7 +166,7 @@ def test_agrees_with_the_converter_of_diffusers(style):
 def test_mistakes_are_one_line_that_lists_all():
   tensors, _ = _file("comfyui")
   del tensors["diffusion_model.head.head.lora_up.weight"]
-  tensors["diffusion_model.blocks.0.ffn.0.diff_b"] = np.zeros(3)
+  tensors["diffusion_model.blocks.0.ffn.0.extra"] = np.zeros(3)
   tensors["diffusion_model.blocks.0.moe.lora_down.weight"] = np.zeros((4, 8))
   tensors["diffusion_model.blocks.1.ffn.2.lora_up.weight"] = np.zeros((8, 5))
   with pytest.raises(errors.UserError) as caught:
@@ -211,7 +175,7 @@ def test_mistakes_are_one_line_that_lists_all():
   assert "\n" not in text
   for part in (
     "bad.safetensors",
-    "blocks.0.ffn.0.diff_b is no tensor of a LoRA",
+    "blocks.0.ffn.0.extra is no tensor of a LoRA",
     "blocks.0.moe is no module of the transformer",
     "head.head lacks its up matrix",
     "blocks.1.ffn.2 has matrices (4, 12) and (8, 5)",
@@ -236,7 +200,7 @@ def test_files_that_cannot_be_read(tmp_path):
   path = tmp_path / "cut.safetensors"
   dialects.save(path, dialects.read(*_file("kohya")).lora, "kohya")
   path.write_bytes(path.read_bytes()[:-10])
-  with pytest.raises(errors.UserError, match="no whole safetensors file"):
+  with pytest.raises(errors.UserError, match=r"cut\.safetensors is truncated"):
     dialects.load(path)
 
 

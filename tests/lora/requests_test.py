@@ -95,3 +95,26 @@ def test_a_checkpoint_without_the_network(network, files):
   requests = requests_lib.parse([f"strag={files}/a.safetensors"])
   with pytest.raises(errors.UserError, match="does not have; it has vism"):
     requests_lib.apply({"vism": network}, requests)
+
+
+def test_a_distilled_lora_is_counted_in_the_metadata(network):
+  bias = np.linspace(-1, 1, 64).astype(np.float32)
+  name = "diffusion_model.blocks.1.self_attn.o"
+  found = dialects.read(
+    {
+      f"{name}.diff_b": bias,
+      f"{name}.lora_down.weight": np.ones((2, 64), np.float32),
+      f"{name}.lora_up.weight": np.ones((64, 2), np.float32),
+    }
+  )
+  asked = requests_lib.Request("vism", "d.safetensors", found, 0.5)
+  changed = requests_lib.apply({"vism": network}, [asked])["vism"]
+  assert changed.metadata["loras"] == [
+    {"file": "d.safetensors", "weight": 0.5, "modules": 1, "differences": 1}
+  ]
+  before, after = (
+    n.params["dit"]["blocks"]["self_attn"]["o"]["bias"]
+    for n in (network, changed)
+  )
+  np.testing.assert_array_equal(after[0], before[0])
+  np.testing.assert_allclose(after[1], before[1] + 0.5 * bias, atol=1e-6)

@@ -120,7 +120,8 @@ def test_every_linear_map_is_a_target(params):
 def test_merge_is_the_plain_sum_and_reports_its_modules(params):
   chosen = _two(params)
   before = jax.tree.map(np.copy, params)
-  merged, counts = lora.merge(params, chosen, _HEAD_DIM)
+  merged = lora.merge(params, chosen, _HEAD_DIM)
+  counts = [item.lora.size for item in chosen]
   assert counts == [_MODULES_OUTSIDE + 36, _MODULES_PER_LAYER + 1]
   jax.tree.map(np.testing.assert_array_equal, params, before)
   found = traverse_util.flatten_dict(merged, sep="/")
@@ -146,7 +147,7 @@ def test_merge_is_the_plain_sum_and_reports_its_modules(params):
 def test_unmerged_equals_merged(params, remat):
   chosen = _two(params)
   config = dataclasses.replace(_CONFIG, remat=remat)
-  merged, _ = lora.merge(params, chosen, _HEAD_DIM)
+  merged = lora.merge(params, chosen, _HEAD_DIM)
   beside = _apply(
     params, config, lora=lora.variables(params, chosen, _HEAD_DIM)
   )
@@ -160,8 +161,8 @@ def test_unmerged_equals_merged(params, remat):
 def test_each_kernel_is_rounded_once(params):
   low = jax.tree.map(lambda x: x.astype(ml_dtypes.bfloat16), params)
   chosen = _two(params)
-  merged, _ = lora.merge(low, chosen, _HEAD_DIM)
-  exact, _ = lora.merge(
+  merged = lora.merge(low, chosen, _HEAD_DIM)
+  exact = lora.merge(
     jax.tree.map(lambda x: x.astype(np.float32), low), chosen, _HEAD_DIM
   )
   for ours, theirs in zip(jax.tree.leaves(merged), jax.tree.leaves(exact)):

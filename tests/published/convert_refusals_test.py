@@ -129,9 +129,13 @@ def test_shards_and_their_index_must_agree(tmp_path):
   shard = tmp_path / "diffusion_pytorch_model-1.safetensors"
   whole = safetensors_numpy.load_file(shard)
   released.write_safetensors(shard, dict(list(whole.items())[:-1]))
-  _refused(tmp_path, tmp_path / "out", "disagree about")
+  _refused(
+    tmp_path,
+    tmp_path / "out",
+    "disagree: diffusion_pytorch_model-1.safetensors lacks",
+  )
   shard.unlink()
-  _refused(tmp_path, tmp_path / "out", "download all shards")
+  _refused(tmp_path, tmp_path / "out", "download all 2 shards")
 
 
 class _Interrupted(BaseException):

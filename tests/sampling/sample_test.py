@@ -4,6 +4,7 @@ import dataclasses
 import types
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -169,6 +170,30 @@ def test_tracks_are_the_denormalised_guided_answer(scale):
     alpha = np.array([40 / 32, 30 / 16, 1])
     expected = first[number] + z * moved / alpha
     np.testing.assert_allclose(found[number, 3], expected, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize(("scale", "batch"), [(1.0, 2), (3.0, 4)])
+def test_a_distilled_network_computes_no_unguided_half(scale, batch):
+  texts, batches = [], []
+
+  class Counting(_STraG):
+    def text_context(self, tokens):
+      texts.append(tokens[:, 0].tolist())
+      return super().text_context(tokens)
+
+    def __call__(self, latents, timestep, conditions):
+      jax.debug.callback(lambda x: batches.append(len(x)), timestep)
+      return super().__call__(latents, timestep, conditions)
+
+  noise = jnp.zeros((2, 2, 2, 4, 16))
+  sampler = sampler_options.SamplerConfig(num_steps=4, guidance_scale=scale)
+  nets = _nets().replace(strag=_bound(Counting()))
+  sample_strag.sample_tracks(
+    nets, _inputs(), noise, motion.MotionNormalisation(), sampler
+  )
+  jax.effects_barrier()
+  assert batches == [batch] * 4
+  assert texts == ([[3, 5]] if batch == 2 else [[3, 5], [1, 1]])
 
 
 def test_latent_shape():

@@ -39,7 +39,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
     return out(params, lora=lora.variables(params, chosen, head_dim))
 
   part = lora.Weighted(found.lora, info["multiplier"])
-  merged, _ = lora.merge(params, [part], head_dim)
+  merged = lora.merge(params, [part], head_dim)
   prefix = "merged.transformer."
   return {
     "out.transformer_before": out(params),
