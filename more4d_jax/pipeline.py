@@ -20,9 +20,9 @@ from more4d_jax import (
   pictures,
 )
 from more4d_jax import scene as scene_lib
-from more4d_jax.checkpoints import dtypes, store
+from more4d_jax.checkpoints import store
 from more4d_jax.geometry import camera_paths, visibility
-from more4d_jax.lora import dialects, requests
+from more4d_jax.lora import requests
 from more4d_jax.sampling import (
   networks,
   noise,
@@ -387,22 +387,8 @@ def load(
     UserError: if it is no bundle, or a damaged one, or a LoRA does not fit,
       which is found before a weight is read.
   """
-  own = [
-    requests.Request(kind, path.name, dialects.load(path), 1.0)
-    for kind, path in store.loras_of(checkpoint).items()
-  ]
-  found = requests.apply(store.load_bundle(checkpoint), [*own, *loras])
+  found = requests.load_networks(checkpoint, loras, dtype)
   return Pipeline(found, pathlib.Path(checkpoint).name, overrides, conditions)
-  dtypes.check(dtype)
-  every = [*own, *loras]
-  requests.check(checkpoint, every)
-  found = store.load_bundle(checkpoint)
-  if dtype == "float32":  # LoRAs are added to the more exact weights.
-    found = dtypes.cast(found, dtype)
-  found = requests.apply(found, every)
-  if dtype == "bfloat16":
-    found = dtypes.cast(found, dtype)
-  return Pipeline(found, pathlib.Path(checkpoint).name, overrides)
 
 
 def noise(

@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import store, stored_networks
+from more4d_jax.checkpoints import dtypes, store, stored_networks
 from more4d_jax.lora import dialects
 from more4d_jax.models import lora as lora_lib
 from more4d_jax.name_maps import matching
@@ -81,6 +81,36 @@ def _parse_one(text: str) -> Request:
       f"--lora {text}: expected a number after the last colon, found {number!r}"
     )
   return Request(kind, file, dialects.load(file), weight)
+
+
+def load_networks(
+  checkpoint: str | os.PathLike[str],
+  asked: Sequence[Request] = (),
+  dtype: str | None = None,
+) -> dict[str, store.Network]:
+  """A checkpoint's networks, by kind, changed by its own LoRAs and others.
+
+  Args:
+    checkpoint: a bundle.
+    asked: LoRAs beside its own.
+    dtype: see `dtypes`; None as the checkpoint has it.
+
+  Raises:
+    UserError: if it is no bundle, or a damaged one, or a LoRA does not fit,
+      which is found before a weight is read.
+  """
+  dtypes.check(dtype)
+  own = [
+    Request(kind, path.name, dialects.load(path), 1.0)
+    for kind, path in store.loras_of(checkpoint).items()
+  ]
+  every = [*own, *asked]
+  check(checkpoint, every)
+  found = store.load_bundle(checkpoint)
+  if dtype == "float32":  # LoRAs are added to the more exact weights.
+    found = dtypes.cast(found, dtype)
+  found = apply(found, every)
+  return dtypes.cast(found, dtype) if dtype == "bfloat16" else found
 
 
 def check(
