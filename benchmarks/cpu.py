@@ -67,7 +67,7 @@ class Compiled:
   """A compiled program with its arguments; `temporary` is in MiB."""
 
   def __init__(self, function: Callable, *args, calls: int = 1):
-    """Compiles for the arguments; a run calls the program so many times."""
+    """Compiles for the arguments; a run calls the program `calls` times."""
     self._program = jax.jit(function).lower(*args).compile()
     self._args, self._calls = args, calls
     memory = self._program.memory_analysis()

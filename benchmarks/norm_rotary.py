@@ -8,10 +8,10 @@ It compiles both passes in bfloat16 and prints a JSON line for each. On TPUs,
 for the kernel and plain JAX: the bytes that XLA says are accessed, as
 multiples of those of the tensor, and the CPU seconds of the compiler; for the
 kernel also the bundles (very long instructions, one per cycle without stalls)
-that a grid step of so many rows executes. The result is laid out as the
-attention kernel reads it. On the H200: registers a thread, bytes it spills,
-and shared memory of a block, with the mean of squares of the rows and handed
-in, and with heads of 64.
+that one grid step executes. The result is laid out as the attention kernel
+reads it. On the H200: the registers of a thread, the bytes that it spills and
+the shared memory of a block, where the kernel computes the mean of squares,
+where it is an argument, and with heads of 64.
 """
 
 import argparse

@@ -184,7 +184,7 @@ def map_shards(
   Args:
     function: returns an array that is divided like the first one.
     axes: logical names of each array's axes, see `partition_spec`.
-    *arrays: None is handed on.
+    *arrays: arguments of the function; None stays None.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or mesh.size == 1:

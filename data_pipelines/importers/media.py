@@ -45,7 +45,7 @@ def read_video(
   Args:
     file: its path or content.
     max_values: frames times pixels that may be read.
-    max_frames: read no more than so many; None reads all.
+    max_frames: number of frames to read; None reads all.
 
   Raises:
     Refused: it cannot be decoded, is empty or larger than `max_values`

@@ -257,7 +257,7 @@ def perceptual_hash(video: np.ndarray) -> str:
 
 
 def _spread(count: int, number: int) -> np.ndarray:
-  """Indices of so many frames from the first to the last; may repeat."""
+  """Indices of `number` frames from the first to the last; may repeat."""
   return np.linspace(0, count - 1, number).round().astype(int)
 
 

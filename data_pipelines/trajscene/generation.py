@@ -22,7 +22,7 @@ class SceneOptions:
     kind: the generator.
     scenes: which scenes it makes: all, motion, rigid, ...
     light: film and depth of the first frame only.
-    views: true films by so many other cameras.
+    views: number of other cameras that film the scene.
     seeds_of: a split of `procedural.splits` (motion64, unseen, ...) whose
       scenes are made, from its number `seed` on; None takes the training
       seeds, which no other split shares.

@@ -79,7 +79,7 @@ def stats(
   Args:
     directory: of the data set.
     split: its split.
-    limit: look at no more than so many records, evenly spread.
+    limit: greatest number of records that are read, evenly spread.
     plots: a PNG file to draw histograms into.
     show_progress: whether to show how far it is.
 

@@ -28,7 +28,7 @@ _GROUP_BYTES = 64 << 20
 
 @dataclasses.dataclass(frozen=True)
 class LazyArray:
-  """An array that is somewhere else until it is read.
+  """An array that is read when it is needed.
 
   Attributes:
     shape: of the array.
@@ -115,7 +115,7 @@ def _is_stack(value: Any) -> bool:
 
 
 def _stack(tree: dict[str, Any]) -> dict[str, Any]:
-  """Stacks layers in place, each stack's parts given up as it is made."""
+  """Stacks layers in place and frees the parts of each finished stack."""
   for key, value in tree.items():
     if _is_stack(value):
       parts = [value[str(i)] for i in range(len(value))]
@@ -161,7 +161,7 @@ class StoredArray:
     shape: with the layers axis of a stacked array.
     dtype: of its values.
     read: returns it, or the layer of the given number.
-    apart: each layer is an array of its own.
+    apart: whether each layer is stored as an array of its own.
   """
 
   shape: tuple[int, ...]

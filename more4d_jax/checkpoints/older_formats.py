@@ -52,7 +52,7 @@ def _half_split(
 
 
 def check_state(state: Any, extra: Mapping[str, Any], where: str) -> None:
-  """Refuses to go on with a training of another order of rotated values.
+  """Refuses to resume a training with another order of rotated values.
 
   Args:
     state: tree of the training's arrays.

@@ -198,7 +198,7 @@ def load_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def damaged(directory: pathlib.Path, error: Exception) -> errors.UserError:
-  """What to tell a person whose weights cannot be read."""
+  """Advice for a user whose weights cannot be read."""
   line = str(error).splitlines()[0] if str(error) else type(error).__name__
   return errors.UserError(
     f"the weights in {directory} are damaged ({line}): train, convert or "

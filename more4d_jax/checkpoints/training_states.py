@@ -1,4 +1,4 @@
-"""Checkpoints of a training run, from which it goes on."""
+"""Checkpoints from which a training run is resumed."""
 
 import os
 import pathlib

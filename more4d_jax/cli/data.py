@@ -45,7 +45,7 @@ def make(
     version: 1, few kinds in plain daylight, or 2, many kinds, grounds and
       lights; 1 unless given.
     light: keep film and depth of the first frame only.
-    views: true films by so many other cameras.
+    views: number of other cameras that film each scene.
     seeds_of: scenes of an evaluation split: motion64, unseen, ...; record i
       is then the split's scene number seed + i.
     split: name in the data set.
@@ -191,7 +191,7 @@ def stats(
     directory: the data set, or a folder above it.
     records: the same, as a flag.
     split: its split, where there are several.
-    limit: look at no more than so many records, evenly spread.
+    limit: greatest number of records that are read, evenly spread.
     out: also write it as JSON to this file.
     plots: also draw histograms into this PNG file.
   """

@@ -74,7 +74,7 @@ def evaluate(
       depth, view completion, trajectories of every kind of scene), or "all".
     out: JSON file for the figures.
     videos: directory for videos of predicted and true trajectories.
-    scenes: at most so many scenes of a split.
+    scenes: greatest number of scenes of a split.
     kind_scenes: scenes of each other kind.
     training_scenes: training scenes that the linear motion codes are fitted
       to; when left out 3000, or as many as 1 GiB holds.

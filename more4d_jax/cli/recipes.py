@@ -78,7 +78,7 @@ def _stages(
 
   Args:
     steps: name of the stage -> steps.
-    strag_scenes: STraG trains on so many of the scenes, whose latents are
+    strag_scenes: number of scenes that STraG trains on, whose latents are
       made first; 0 means all.
     **fields: config fields of every stage.
   """

@@ -1,7 +1,7 @@
 """What frozen networks make of records, computed once and kept.
 
-A cache is a folder of parts, each written whole or not at all, so an
-interrupted run goes on with the first part that is missing.
+A cache is a folder of parts, each written whole or not at all, so that an
+interrupted run continues with the first missing part.
 """
 
 import dataclasses

@@ -46,14 +46,14 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class LoaderConfig:
-  """How to read.
+  """Order, batches and parallelism of reading.
 
   Attributes:
     global_batch: examples in a batch, over all processes.
     seed: of order and of random transforms.
     shuffle: whether each epoch has its own random order.
-    num_epochs: None repeats for ever; what does not fill a batch at the end
-      is left out.
+    num_epochs: None repeats without end; records that do not fill a last
+      batch are left out.
     process_index: which process this is.
     process_count: how many processes share the batches.
     workers: processes that read for this one; 0 reads in threads.
@@ -206,7 +206,7 @@ def batches_in_order(
 
 
 def stack(examples: list[Example]) -> dict[str, np.ndarray]:
-  """Examples to a batch, a new axis in front of every field."""
+  """Stacks examples to a batch, with a new axis in front of every field."""
   return {
     name: np.stack([np.asarray(example[name]) for example in examples])
     for name in examples[0]

@@ -8,10 +8,10 @@ import threading
 
 @functools.cache
 def exit_with_parent() -> None:
-  """In a worker: ends this process when its parent is gone, however it went.
+  """In a worker: ends this process when its parent has ended in any way.
 
-  A parent that is killed cannot tell its workers; without this they wait for
-  ever and keep its output open. Does nothing in a main process.
+  A parent that is killed cannot tell its workers, which would wait without end
+  and keep its output open. Does nothing in a main process.
   """
   parent = multiprocessing.parent_process()
   if parent is None:

@@ -175,7 +175,7 @@ def deserialise(raw: bytes) -> dict[str, bytes]:
   """The byte strings of a serialised example.
 
   Raises:
-    codec.DamagedError: it is none.
+    codec.DamagedError: it is not one.
   """
   try:
     example = tf_example_pb2.Example.FromString(raw)
@@ -209,7 +209,7 @@ def write_shard(path: str | os.PathLike[str], entries: Iterable[bytes]) -> None:
         writer.write(entry)
     finally:
       writer.close()
-  except RuntimeError as error:  # What the library makes of any failed write.
+  except RuntimeError as error:  # The library raises it for any failed write.
     pathlib.Path(temporary).unlink(missing_ok=True)
     raise OSError(f"{error} ({path})") from error
   with open(temporary, "rb") as file:

@@ -1,7 +1,7 @@
 """Records to byte strings and back; their fields are defined in `schema`.
 
-On disk a record is a flat table of byte strings, `encode` and `decode`; which
-file holds them is the matter of `source`.
+On disk a record is a flat table of byte strings, which `encode` makes and
+`decode` reads; `record_directory` keeps them in files.
 """
 
 import dataclasses

@@ -35,10 +35,10 @@ class ExampleOptions:
     frames: 4k + 1 frames; None takes all the record has.
     height: of the grid; None keeps the record's.
     width: of the grid; None keeps the record's.
-    stride: every how many frames.
-    random_clip: a video clip starts anywhere. Tracks always start at frame 0,
+    stride: distance of the clip's frames in the record.
+    random_clip: a video clip starts at a random frame. Tracks start at frame 0,
       the frame whose pixels they follow.
-    random_crop: the window lies anywhere instead of in the middle.
+    random_crop: the window lies at a random place instead of in the middle.
     mirror_rate: share of examples with left and right exchanged, captions too.
     caption_dropout: share of examples whose caption becomes empty.
   """
@@ -86,7 +86,7 @@ def scene_example(
   options: ExampleOptions | None = None,
   rng: np.random.Generator | None = None,
 ) -> dict[str, Any]:
-  """All that STraG conditions on and predicts.
+  """The conditions of STraG and what it predicts.
 
   Returns: `tracks`, `intrinsics` as `motion_example`, `visible` [T H W] bool,
     `image` [H W 3] uint8 and `depth` [H W] float32 of the first frame,
@@ -217,7 +217,7 @@ def clip_frames(
 
 
 def drop_caption(caption: str, rate: float, rng: np.random.Generator) -> str:
-  """The caption, or nothing in a share `rate` of the draws."""
+  """The caption, or an empty one in a share `rate` of the draws."""
   return "" if rng.random() < rate else caption
 
 
@@ -255,7 +255,7 @@ def _name(item: Item) -> str:
 
 
 class _Clip(NamedTuple):
-  """What of a record becomes an example."""
+  """The part of a record that becomes an example."""
 
   frames: np.ndarray
   framing: framing_lib.Framing

@@ -14,7 +14,7 @@ class MotionWindow:
   """A `motion_example` cut to a square window, mostly where something moves.
 
   A convolutional network learns moving pixels from windows several times
-  faster than from whole pictures, most of whose pixels keep still.
+  faster than from whole pictures, most of whose pixels do not move.
 
   Attributes:
     side: of the window, pixels.

@@ -1,4 +1,4 @@
-"""What every generated scene is checked for, without ground truth."""
+"""Checks of generated scenes that need no ground truth."""
 
 import numpy as np
 from jaxtyping import Float
@@ -9,7 +9,7 @@ from more4d_jax.evaluation import track_metrics
 def scene_checks(
   tracks: Float[np.ndarray, "T H W 3"], intrinsics: Float[np.ndarray, "4"]
 ) -> dict[str, float | bool]:
-  """Finite, on its pixel grid, and moving how much and how smoothly.
+  """Whether a scene is finite and on its pixel grid, and how it moves.
 
   Args:
     tracks: metres, in the first camera's frame.

@@ -35,7 +35,7 @@ class CameraPath:
   intrinsics: Float[np.ndarray, "T 4"] | None
 
   def for_frames(self, num_frames: int, name: str) -> "CameraPath":
-    """The path for a scene of so many frames; one pose serves them all."""
+    """The path for a scene of `num_frames`; a single pose serves all frames."""
     found = len(self.world_from_camera)
     if found == num_frames:
       return self

@@ -86,9 +86,9 @@ def normalise(
     mode: one of `MODES`; ValueError otherwise.
 
   Returns:
-    The motion, finite everywhere, an invalid point keeping still (zero
-    displacement); the validity mask, to leave invalid points out of losses;
-    and the scale that `denormalise` needs (1 where the mode has none).
+    The motion, finite everywhere, with no displacement at invalid points; the
+    validity mask, to leave invalid points out of losses; and the scale that
+    `denormalise` needs (1 where the mode has none).
 
   Source: docs/method/trajectories.md#normalisation. Differs from the original,
   which keeps NaN.
@@ -147,11 +147,11 @@ def scale_of(
   first_points: Float[Array, "B H W 3"],
   mode: str,
 ) -> Float[Array, "B"]:
-  """The scale of generated motion, whose true trajectories nobody knows.
+  """The scale of generated motion, whose true trajectories are unknown.
 
   `first_frame_range` measures it on the first points. `global_max` predicts
-  positions in unknown units: its frame 0 against the first points, in the
-  least-squares sense, gives the unit back.
+  positions in unknown units; a least-squares fit of its frame 0 to the first
+  points gives the unit.
   """
   _check(mode)
   usable = valid_points(first_points[:, None])

@@ -10,13 +10,13 @@ from jaxtyping import Array, Float
 def smooth(
   motion: Float[Array, "B T H W 3"], weight: float
 ) -> Float[Array, "B T H W 3"]:
-  """Takes the trembling out of every point's motion.
+  """Removes trembling from every point's motion.
 
   Of all curves that start where the motion does, the one with the least sum of
   squared distances from it plus `weight` times its squared third differences
-  (its jerk). Motion that is quadratic in time stays as it is; at weight 1 a
-  wave of nine frames keeps nine tenths of its size, one of two frames a
-  sixtieth.
+  (its jerk). Motion that is quadratic in time is not changed. At weight 1 a
+  wave with a period of nine frames keeps nine tenths of its amplitude, and one
+  with a period of two frames keeps a sixtieth.
 
   Args:
     motion: of every point; fewer than four frames have no jerk.

@@ -1,7 +1,7 @@
 """Tracks from planes of coefficients, on the device.
 
 The counterpart of `data.track_planes`, whose `padded` makes the arguments: K
-planes are handed to the device instead of T frames and multiplied there.
+planes are sent to the device instead of T frames and multiplied there.
 """
 
 import jax

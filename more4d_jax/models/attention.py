@@ -94,7 +94,7 @@ class _NormScale(nn.Module):
 
 
 def _mean_square(x, head_axes):
-  """Mean of squares over all heads, [b n]; see `_normalised`."""
+  """Mean of the squares of all heads, [b n]; see `_normalised`."""
   square = norm_rotary_reference.mean_square(_merge_heads(x))
   return jax.lax.pmean(square, head_axes) if head_axes else square
 

@@ -113,7 +113,7 @@ class Conditions:
 
 @flax.struct.dataclass
 class HeadInputs:
-  """What the head needs besides the tokens."""
+  """Values that the head needs besides the tokens."""
 
   time: Float[Array, "B M D"]
   grid: tuple[int, int, int] = flax.struct.field(pytree_node=False)
@@ -262,7 +262,7 @@ class WanDiT(nn.Module):
     tokens = self.patch_embed(latents)
     if conditions.reference_latent is not None:
       reference = self.reference_embed(conditions.reference_latent[:, None])
-      # Joined whole: parts of the one are not parts of both.
+      # They are joined whole, because a shard of one is no shard of both.
       tokens = jnp.concatenate(
         [
           partitioning.constrain(x, "batch", None, "act_embed")
@@ -311,7 +311,7 @@ class WanDiT(nn.Module):
 
 
 def _extended(timestep, length: int, filling: int):
-  """Timesteps [B 1] or, with those of the filling, [B N]."""
+  """Timesteps [B 1] or, with those of the padding, [B N]."""
   timestep = timestep.reshape(timestep.shape[0], -1)
   if timestep.shape[1] not in (1, length):
     raise ValueError(

@@ -16,7 +16,7 @@ from more4d_jax.models import attention, layers, motion_perception
 
 @flax.struct.dataclass
 class BlockInputs:
-  """What every block receives besides the tokens."""
+  """Inputs that every block receives besides the tokens."""
 
   modulation: Float[Array, "B M 6 D"]  # M is 1, or N for a time per token.
   text: Float[Array, "B L D"]

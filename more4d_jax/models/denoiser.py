@@ -1,4 +1,4 @@
-"""What 4D-STraG and 4D-ViSM share: a transformer and encoders beside it."""
+"""The common part of 4D-STraG and 4D-ViSM: a transformer and its encoders."""
 
 from typing import Any
 

@@ -50,7 +50,7 @@ class LowRank:
 
   @property
   def scale(self) -> float:
-    """What the product is multiplied with, besides a weight."""
+    """Factor of the product, besides a weight."""
     return self.alpha / self.rank
 
 

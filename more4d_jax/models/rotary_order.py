@@ -1,4 +1,4 @@
-"""Where the values that are rotated as pairs lie within a head.
+"""The order in which a head holds the values that are rotated as pairs.
 
 Published weights rotate neighbours, (2i, 2i + 1). Ours rotate values half a
 head apart, (i, i + d/2), which a kernel does with whole lanes. One is a fixed

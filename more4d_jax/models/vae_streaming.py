@@ -51,7 +51,7 @@ def _run(
 ) -> Any:
   """Applies `step` to the first frame, then to chunks of `size` frames.
 
-  The first frame's outputs have one frame, those of a chunk some.
+  The outputs have one frame for the first frame, and several for a chunk.
   """
   outputs, kept = step(params, {}, x[:, :1])
   count = (x.shape[1] - 1) // size

@@ -1,4 +1,7 @@
-"""Checkpoints against tables: strict in both directions, all faults at once."""
+"""Compares checkpoints with tables, strictly in both directions.
+
+All faults are reported at once.
+"""
 
 import collections
 import math

@@ -1,4 +1,4 @@
-"""What a table of names is, and how a checkpoint is matched with one.
+"""Tables of names, and checkpoints matched with them.
 
 A table says for every tensor of a published model where our parameters hold
 it and in which layout, or why they do not. Both directions read the same rows.

@@ -31,7 +31,7 @@ def blocks_in(names: Iterable[str], side: str) -> int:
 
 
 def table_of(side: str, blocks: int) -> table.Table:
-  """The table of one side with so many residual blocks."""
+  """The table of encoder or decoder, with `blocks` residual blocks."""
   rows = [
     *table.linear("conv_in", "conv_in", "W 3 3 3"),
     *table.norm("norm_out", "norm_out", "W"),

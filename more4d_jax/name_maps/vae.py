@@ -106,7 +106,7 @@ def _residual(name: str, path: str, inp: str, out: str) -> list[table.Row]:
 
 
 def _ends(side: str, first: str, middle: str, last: str) -> list[table.Row]:
-  """First and last convolution, and the middle of so many channels."""
+  """First and last convolution, and the middle with its channels."""
   name, path = f"{side}.middle.1", f"{side}/middle/attention"
   ours, qkv = f"{side}/middle", middle.replace("*", " ").split()
   triple = f"{3 * int(qkv[0])}*{qkv[1]}"

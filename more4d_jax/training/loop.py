@@ -39,15 +39,15 @@ class Interrupted(Exception):  # noqa: N818 (not an error)
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig:
-  """How long and how often.
+  """Length of a run, and intervals of its regular work.
 
   Attributes:
     num_steps: the run ends after this many steps in all.
-    log_every: steps between renewals of the progress bar and of the files.
+    log_every: steps between updates of the progress bar and of the files.
     checkpoint_every: steps between checkpoints; the last step always has one.
-    checkpoint_keep: how many of the newest stay.
+    checkpoint_keep: number of checkpoints, the newest ones, that stay.
     evaluate_every: steps between evaluations; 0 means at the end only.
-    skip_limit: so many skipped steps in a row end the run.
+    skip_limit: number of skipped steps in a row that ends the run.
   """
 
   num_steps: int
@@ -60,7 +60,7 @@ class LoopConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-  """What the loop is handed.
+  """Everything that the loop needs.
 
   Attributes:
     name: shown beside the progress bar.
@@ -71,9 +71,10 @@ class Training:
     frozen: parameters that are not trained, on the mesh.
     loader: batches of examples.
     evaluators: run on held-out records.
-    config: how long and how often.
+    config: length of the run, and intervals of its regular work.
     seed: stored with each checkpoint.
-    trained_on: kind -> identity of the networks below, stored likewise.
+    trained_on: kind -> identity of the networks that this one is built on,
+      also stored with each checkpoint.
   """
 
   name: str
@@ -181,7 +182,7 @@ class _Log:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-  """Collects SIGINT and SIGTERM instead of dying between two writes."""
+  """Notes SIGINT and SIGTERM instead of ending between two writes."""
   received: list[int] = []
   kinds = (signal.SIGINT, signal.SIGTERM)
   try:

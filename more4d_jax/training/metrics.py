@@ -9,7 +9,7 @@ from more4d_jax.training import events
 
 
 class MetricsWriter:
-  """Writes `NAME.jsonl` and `events/NAME`, going on where a run stopped."""
+  """Writes `NAME.jsonl` and `events/NAME`; a resumed run continues them."""
 
   def __init__(
     self, workdir: str | os.PathLike[str], name: str, first_step: int

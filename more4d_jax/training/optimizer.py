@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from more4d_jax.training import paths
 
 SCHEDULES = ("constant", "cosine")
-_HARDEST_CUT = 10.0  # An outlier's clip value is at most so many times smaller.
+_HARDEST_CUT = 10.0  # Largest factor by which an outlier is clipped further.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,9 +28,10 @@ class OptimizerConfig:
       `clip` to `clip` over `clip_ramp_steps` steps
       (docs/method/flow_matching.md#gradient-clipping).
     clip_ramp_steps: 0 means a constant clip value.
-    clip_outlier_ratio: after the ramp, a norm more than so many times the
-      clip value is cut further, by the smaller of that multiple and 10; 0
-      never (docs/method/flow_matching.md#gradient-clipping).
+    clip_outlier_ratio: after the ramp, a norm that exceeds the clip value by
+      more than this factor is clipped further, by the smaller of its own
+      factor and 10; 0 never does
+      (docs/method/flow_matching.md#gradient-clipping).
     warmup_steps: the rate rises linearly from 0 over these updates.
     warmup_from_zero: the first update has rate 0, as in the original, so that
       the peak comes one update later.
@@ -41,12 +42,12 @@ class OptimizerConfig:
     skip_loss_above: a step whose loss is above it changes nothing and is
       counted; 0 never skips. Steps up to `skip_after` are never skipped.
     skip_after: see `skip_loss_above`.
-    outlier_deviations: a step whose loss is so many standard deviations above
-      the mean of those before, or whose loss or gradient is not finite,
-      changes nothing and is counted; 0 never
+    outlier_deviations: a step whose loss exceeds the mean of the earlier
+      losses by more than this number of standard deviations, or whose loss or
+      gradient is not finite, changes nothing and is counted; 0 never skips
       (docs/method/trajectories.md#objective).
-    outlier_window: number of losses that mean and deviation are taken of.
-    outlier_after: number of losses before the rule judges finite ones, at
+    outlier_window: number of losses whose mean and deviation are taken.
+    outlier_after: number of losses after which finite ones are judged, at
       least 1.
   """
 

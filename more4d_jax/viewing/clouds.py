@@ -1,4 +1,4 @@
-"""The points of a scene as viewers and other programs take them."""
+"""The points of a scene, for viewers and other programs."""
 
 import dataclasses
 import math
@@ -12,7 +12,7 @@ from more4d_jax import errors
 
 @runtime_checkable
 class SceneLike(Protocol):
-  """What viewing needs of a scene; `more4d_jax.scene.Scene` has it all.
+  """The attributes of a scene that viewing needs, as `scene.Scene` has them.
 
   Attributes:
     tracks: metres, in the first camera's frame, [T H W 3].
@@ -56,7 +56,7 @@ class Cloud:
     return np.median(self.positions[0], axis=0)
 
   def summary(self) -> dict[str, int]:
-    """What was taken, for the metadata of a file."""
+    """The number of points and the stride, for the metadata of a file."""
     return {
       "frames": self.positions.shape[0],
       "points": self.positions.shape[1],

@@ -25,7 +25,7 @@ class TrailOptions:
 
   Attributes:
     factor: enlargement of the picture.
-    points: about so many trails, on a regular grid of the picture.
+    points: approximate number of trails, on a regular grid of the picture.
     tail: frames that a trail reaches back; 0 for all.
     fade: share of the picture's colour that stays behind the trails.
   """
@@ -205,7 +205,7 @@ def _reach(tracks: Float[np.ndarray, "T H W 3"]) -> float:
 
 
 def _grid(size: tuple[int, int], points: int) -> tuple[np.ndarray, np.ndarray]:
-  """Rows and columns of about so many pixels, evenly spread."""
+  """Rows and columns of about `points` pixels, evenly spread."""
   height, width = size
   step = max(1, round((height * width / max(points, 1)) ** 0.5))
   rows, columns = np.mgrid[step // 2 : height : step, step // 2 : width : step]

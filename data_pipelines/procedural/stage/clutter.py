@@ -60,7 +60,7 @@ def scatter(
     shot: camera and subject.
     half_zone: half width and half depth around the subject in metres.
     num_frames: number of poses.
-    largest: at most so many objects.
+    largest: greatest number of objects.
   """
   centre = shot.subject[[0, 2]]
   zone = (centre - half_zone, centre + half_zone)

@@ -58,7 +58,7 @@ class Kind:
     area: share of the picture that the subject covers, from and to.
     rise: height of the subject's middle above the ground in radii.
     moving_camera: share of the scenes whose camera moves.
-    largest_clutter: at most so many still objects.
+    largest_clutter: greatest number of objects that stand around.
   """
 
   build: Callable[[Draws, shots.Shot, int], Draft]

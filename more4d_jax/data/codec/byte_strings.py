@@ -94,7 +94,7 @@ def compress(body: bytes, level: int = LEVEL) -> bytes:
 
 
 def decompress(body: bytes, size: int) -> bytes:
-  """What was given to `compress`.
+  """The bytes that were given to `compress`.
 
   Raises:
     DamagedError: damaged, or not of `size` bytes.
@@ -108,7 +108,7 @@ def decompress(body: bytes, size: int) -> bytes:
 
 
 def join(blobs: Sequence[bytes]) -> bytes:
-  """A count, then each string with its length before it."""
+  """Joins strings: their number, then each string after its length."""
   parts = [struct.pack("<I", len(blobs))]
   for blob in blobs:
     parts += [struct.pack("<I", len(blob)), blob]
@@ -116,7 +116,7 @@ def join(blobs: Sequence[bytes]) -> bytes:
 
 
 def split(blob: bytes) -> list[bytes]:
-  """What was given to `join`.
+  """The strings that were given to `join`.
 
   Raises:
     DamagedError: the bytes are cut or altered.
@@ -152,7 +152,7 @@ def encode_whole(
 
 
 class WholeNumbers:
-  """What was given to `encode_whole`, unpacked as far as it is asked for."""
+  """Numbers that were given to `encode_whole`, decoded where they are read."""
 
   def __init__(self, blob: bytes):
     """Unpacks the bytes.

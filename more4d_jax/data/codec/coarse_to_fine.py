@@ -2,14 +2,14 @@
 
 A map is coded from coarse to fine: each new pixel is predicted by the mean of
 its two neighbours that are known already, first along rows, then along
-columns, and what the prediction misses is rounded to whole steps. The
-prediction works on what the decoder will have (closed loop), so no error adds
-up: every value is kept within half a step. Where a map is smooth the rounded
-misses are mostly zero, which is what makes them small.
+columns, and what the prediction misses, its residual, is rounded to whole
+steps. The prediction uses the values that the decoder will have (closed
+loop), so errors do not add up: every value is kept within half a step. Where
+a map is smooth most residuals are zero and take little space.
 
 All arithmetic is on whole numbers, a value being a multiple of 1 / `FINE` of a
-step; thus every machine decodes the same bits. Pixels whose value does not
-matter are given their prediction.
+step, so that every machine decodes the same bits. Pixels whose value does not
+matter get their prediction.
 """
 
 import functools
@@ -37,14 +37,14 @@ class _Level(NamedTuple):
   before: tuple[slice, slice]
   after: tuple[slice, slice]
   shape: tuple[int, int]
-  inside: int  # So many targets along the axis have a neighbour after them.
+  inside: int  # Number of targets along the axis with a neighbour after them.
   axis: int
 
 
 def quantise(
   maps: Float[np.ndarray, "C H W"], step: float
 ) -> Int32[np.ndarray, "C H W"]:
-  """Values in units of step / FINE; what is too large becomes the limit."""
+  """Values in units of step / FINE, clipped to what can be coded."""
   units = np.rint(np.asarray(maps, np.float64) * (FINE / step))
   return np.clip(units, -LIMIT, LIMIT).astype(np.int32)
 
@@ -53,13 +53,13 @@ def encode(
   units: Int32[np.ndarray, "C H W"],
   matters: Bool[np.ndarray, "H W"] | None = None,
 ) -> tuple[Int32[np.ndarray, "C N"], Int32[np.ndarray, "C H W"]]:
-  """Maps to misses in whole steps.
+  """Encodes maps as residuals in whole steps.
 
   Args:
     units: of `quantise`.
     matters: pixels whose value must be kept; None keeps all.
 
-  Returns: N = H * W misses of each map, coarse to fine, and the units that
+  Returns: N = H * W residuals of each map, coarse to fine, and the units that
     `decode` will make of them.
   """
   count, height, width = units.shape
@@ -88,16 +88,16 @@ def encode(
 def decode(
   misses: byte_strings.WholeNumbers, height: int, width: int, step: float
 ) -> Float32[np.ndarray, "C H W"]:
-  """Maps, of misses [C H * W] that `encode` returned.
+  """Decodes maps from the residuals [C H * W] that `encode` returned.
 
   Args:
-    misses: coarse to fine.
+    misses: residuals, coarse to fine.
     height: of the maps.
     width: of the maps.
     step: that `quantise` was given.
 
   Raises:
-    blobs.DamagedError: misses of another size.
+    byte_strings.DamagedError: residuals of another size.
   """
   if misses.shape[1:] != (height * width,):
     raise byte_strings.DamagedError(
@@ -147,7 +147,7 @@ def _chunks(count: int, size: int) -> Iterator[slice]:
 def _differences(
   whole: Int32[np.ndarray, "C h w"],
 ) -> Int32[np.ndarray, "C h w"]:
-  """To the neighbours before; two cumulated sums give the values back."""
+  """Second differences; two cumulative sums give the values back."""
   rows = np.diff(whole, axis=1, prepend=np.int32(0))
   return np.diff(rows, axis=2, prepend=np.int32(0))
 
@@ -190,7 +190,7 @@ def _level(
 def _predict(
   known: Int32[np.ndarray, "C H W"], level: _Level
 ) -> Int32[np.ndarray, "C h w"]:
-  """Mean of both neighbours; at the border the one there is."""
+  """Mean of both neighbours; at the border, the only neighbour."""
   predicted = known[:, *level.before].copy()
   inside = slice(level.inside)
   part = predicted[:, inside] if level.axis == 0 else predicted[:, :, inside]

@@ -10,7 +10,7 @@ Film = Callable[..., bytes]
 
 
 def encode_points(points: schema.Points, tolerance: float | None) -> bytes:
-  """Sparse points; tracks within the bound, invalid ones to the bit."""
+  """Encodes sparse points: tracks within the bound, invalid ones exactly."""
   return byte_strings.join(
     [
       array_codec.encode_array(points.pixels),
@@ -24,7 +24,7 @@ def encode_points(points: schema.Points, tolerance: float | None) -> bytes:
 
 
 def decode_points(blob: bytes) -> schema.Points:
-  """What was given to `encode_points`; DamagedError as everywhere."""
+  """Decodes what `encode_points` returned; DamagedError if it is damaged."""
   pixels, query_frames, tracks, visible = _split(blob, 4)
   return schema.Points(
     array_codec.decode_array(pixels),
@@ -35,7 +35,7 @@ def decode_points(blob: bytes) -> schema.Points:
 
 
 def encode_views(views: Sequence[schema.View], film: Film) -> bytes:
-  """True films by other cameras."""
+  """Encodes films by other cameras."""
   return byte_strings.join(
     [
       byte_strings.join(
@@ -47,7 +47,7 @@ def encode_views(views: Sequence[schema.View], film: Film) -> bytes:
 
 
 def decode_views(blob: bytes) -> tuple[schema.View, ...]:
-  """What was given to `encode_views`."""
+  """Decodes what `encode_views` returned."""
   views = [_split(part, 2) for part in byte_strings.split(blob)]
   return tuple(
     schema.View(
@@ -60,7 +60,7 @@ def decode_views(blob: bytes) -> tuple[schema.View, ...]:
 def encode_renderings(
   renderings: Sequence[schema.Rendering], film: Film
 ) -> bytes:
-  """Rendered films with their coverage, which is kept exactly."""
+  """Encodes rendered films with their coverage, which is kept exactly."""
   return byte_strings.join(
     [
       byte_strings.join(
@@ -76,7 +76,7 @@ def encode_renderings(
 
 
 def decode_renderings(blob: bytes) -> tuple[schema.Rendering, ...]:
-  """What was given to `encode_renderings`."""
+  """Decodes what `encode_renderings` returned."""
   renderings = [_split(part, 3) for part in byte_strings.split(blob)]
   return tuple(
     schema.Rendering(

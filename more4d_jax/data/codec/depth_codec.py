@@ -1,10 +1,10 @@
 """Depth maps to bytes and back within a relative bound on every value.
 
 The logarithm of depth is coded by `coarse_to_fine`, one map a frame, the first
-frame apart because it is often all that is asked for. Depth that is NaN,
-infinite or not positive is unknown: it comes back as NaN. The encoder decodes
-what it wrote; values that still miss the bound (there are hardly any, depths
-beyond all measure) are kept as they are.
+frame apart because often only that one is read. Depth that is NaN, infinite or
+not positive is unknown: it is decoded as NaN. The encoder decodes what it
+wrote; the few values that still miss the bound, such as extremely large
+depths, are stored exactly.
 """
 
 import struct

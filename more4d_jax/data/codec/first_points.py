@@ -1,7 +1,8 @@
-"""Where points start: depth in the logarithm, times the ray of their pixel.
+"""Codec of the positions of points at frame 0.
 
-What a start deviates from its pixel's ray is kept too where it is more than
-rounding; points that belong to no grid keep x / z and y / z so.
+A position is its depth, coded in the logarithm, times the ray of its pixel. A
+deviation from that ray is coded too where it exceeds rounding; points that
+belong to no grid are coded by x / z and y / z in the same way.
 """
 
 import struct
@@ -12,8 +13,8 @@ from jaxtyping import Bool, Float, Float32
 from more4d_jax.data.codec import byte_strings, coarse_to_fine, depth_codec
 
 DamagedError = byte_strings.DamagedError
-_SHARE = 0.25  # Of the bound: for the depth, and for deviations from the ray.
-_NOTHING = 0.02  # Of the bound: deviations below this are not kept.
+_SHARE = 0.25  # Share of the bound that depth, and deviations, may each take.
+_NOTHING = 0.02  # Deviations below this share of the bound are not coded.
 _META = struct.Struct("<5d")  # Step of the deviations, intrinsics.
 _LEVEL = 12
 
@@ -83,7 +84,7 @@ def decode(blob: bytes) -> Float32[np.ndarray, "H W 3"]:
 def _rays(
   pinhole: tuple[float, ...], height: int, width: int
 ) -> Float[np.ndarray, "H W 2"]:
-  """X / z and y / z of each pixel's centre; 0 without focal lengths."""
+  """Ray (x / z, y / z) of each pixel's centre; 0 without focal lengths."""
   rays = np.zeros((height, width, 2))
   fx, fy, cx, cy = pinhole
   if fx and fy:

@@ -13,15 +13,15 @@ ROUND = 1 << 14
 _SAMPLES = 40_000  # Points that enter the fit.
 _JUDGED = 8_000  # Points that choose the size.
 _LARGEST = 16.0  # Motions above this are left to corrections; keeps sums exact.
-_REACHED = 0.4  # Of the tolerance: what the basis may miss.
-_PLANE_COST = 0.25  # Bytes of one more plane a moving point, as measured,
-_POINT_COST = 0.25  # and of each value of a point that needs corrections.
+_REACHED = 0.4  # Share of the tolerance that the basis may miss.
+_PLANE_COST = 0.25  # Bytes of another plane for each moving point; measured.
+_POINT_COST = 0.25  # Bytes of each value of a corrected point; measured.
 
 
 def fit(
   motion: Float32[np.ndarray, "T 3 M"], tolerance: float
 ) -> Float32[np.ndarray, "T K"]:
-  """The basis that keeps a scene's points smallest.
+  """The basis by which a scene's points take the fewest bytes.
 
   Args:
     motion: of the points that move, in units of their first depth.
@@ -44,7 +44,7 @@ def fit(
 def project(
   motion: Float32[np.ndarray, "T N"], basis: Float32[np.ndarray, "T K"]
 ) -> Float[np.ndarray, "K N"]:
-  """Coefficients of motions, best in the mean square."""
+  """Least-squares coefficients of motions."""
   return np.linalg.pinv(basis.astype(np.float64)) @ motion
 
 
@@ -74,7 +74,7 @@ def _size(
   vectors: Float[np.ndarray, "T R"],
   tolerance: float,
 ) -> int:
-  """How many vectors make planes and corrections together smallest."""
+  """Number of vectors by which planes and corrections take fewest bytes."""
   frames, _, count = motion.shape
   rest = motion.reshape(frames, -1).astype(np.float64)
   best, cheapest = 0, np.inf

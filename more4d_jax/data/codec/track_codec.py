@@ -35,8 +35,8 @@ from more4d_jax.data.codec import (
 
 LEAST_TOLERANCE = 1e-4
 DamagedError = byte_strings.DamagedError
-_DEVIATION = 0.85  # Of the bound: between coefficients, by their spread.
-_CORRECTION = 1.9  # Of the bound: between corrections.
+_DEVIATION = 0.85  # Error from rounding coefficients, as a share of the bound.
+_CORRECTION = 1.9  # Step of corrections, in units of the bound.
 _FARTHEST = 64.0  # Motions above this, in first depths, are corrections only.
 _LEVEL = 12
 _META = struct.Struct("<dd")  # Steps of planes and of corrections.
@@ -181,7 +181,7 @@ def valid_points(
 
 @dataclasses.dataclass(frozen=True)
 class _Mended:
-  """What the planes did not reach."""
+  """Corrections of points that the planes do not reach."""
 
   step: float
   corrected: Int[np.ndarray, "C"]
@@ -221,7 +221,7 @@ def _mend(
 def _slack(
   found: track_planes.TrackPlanes,
 ) -> Float[np.ndarray, "N"]:
-  """How far another machine's order of float32 sums may be off, in metres."""
+  """Error in metres that another order of float32 sums may cause."""
   count = len(found.planes)
   planes = found.planes.reshape(count, 3, found.first[..., 0].size)
   largest = np.sqrt(np.einsum("kcn,kcn->cn", planes, planes).max(axis=0))
@@ -235,7 +235,7 @@ def _motion(
   unit: Float32[np.ndarray, "H W"],
   finite: Bool[np.ndarray, "H W"],
 ) -> Float32[np.ndarray, "t 3 H W"]:
-  """Displacement from frame 0 in first depths; anything where not finite."""
+  """Displacement from frame 0 in first depths; arbitrary where not finite."""
   motion = np.empty((len(tracks) - 1, 3, *unit.shape), np.float32)
   with np.errstate(all="ignore"):
     scale = np.where(finite, 1 / unit, 0)
@@ -253,7 +253,7 @@ def _encode_planes(
   coded: Bool[np.ndarray, "H W"],
   step: float,
 ) -> tuple[Int32[np.ndarray, "N n"], Float32[np.ndarray, "K 3 H W"]]:
-  """Misses of the planes, and the planes a decoder will have."""
+  """Residuals of the planes, and the planes that a decoder will have."""
   height, width = coded.shape
   flat = motion.reshape(len(motion), 3 * coded.size)
   coefficients = track_basis.project(flat, basis)

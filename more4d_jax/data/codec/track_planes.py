@@ -5,10 +5,10 @@ With X_t the position of a point at frame t and z its depth at frame 0,
   X_t = X_0 + z * sum_k basis[t, k] * planes[k]
 
 for all points but a few: `corrections` are added to those that the basis does
-not reach, `exact` points are listed with their positions. What the sum yields
-is the motion that networks learn, (X_t - X_0) / z. K planes are several times
-smaller than T frames, so a loader can hand them out as they are and let the
-device multiply (`geometry.track_planes`).
+not reach, and `exact` points are listed with their positions. The sum is the
+motion that networks learn, (X_t - X_0) / z. K planes are several times smaller
+than T frames, so a loader may return the planes and let the device multiply
+them (`geometry.track_planes`).
 """
 
 import dataclasses

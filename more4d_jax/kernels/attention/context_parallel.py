@@ -47,7 +47,7 @@ class _Ring:
     return jax.tree.map(lambda x: jax.lax.ppermute(x, self.axis, order), arrays)
 
   def lengths(self, key_length, turn, num_keys):
-    """Valid ones among the keys that are here after so many turns."""
+    """Number of valid keys among those here after a number of turns."""
     if key_length is None:
       return None
     owner = (jax.lax.axis_index(self.axis) - turn) % self.size

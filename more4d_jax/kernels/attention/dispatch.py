@@ -88,8 +88,8 @@ def validate_key_length(
 ) -> None:
   """Raises ValueError in one line unless there is a length for each sample.
 
-  A traced one is known only when it runs, where it is clipped. One that is a
-  constant is to be handed in as it is: inside a program, jnp makes it traced.
+  A traced length is known only when the program runs, which clips it. Pass a
+  constant as a Python or NumPy value: jnp would trace it inside a program.
   """
   traced = isinstance(key_length, jax.core.Tracer)
   found = key_length if traced else np.asarray(key_length)
@@ -307,7 +307,7 @@ def varying_alike(*arrays: Array | None) -> list[Array | None]:
 
 
 def _jax_nn(q, k, v, *, key_length, scale, implementation):
-  """The compiler's attention or cuDNN's, as jax.nn hands them out."""
+  """The attention of the compiler or of cuDNN, by way of jax.nn."""
   k, v = (reference.drop_masked(x, key_length) for x in (k, v))
   return jax.nn.dot_product_attention(
     q,

@@ -37,18 +37,19 @@ _DOT = (((1,), (0,)), ((), ()))  # x @ y
 
 @dataclasses.dataclass(frozen=True)
 class Tiles:
-  """Rows of queries and keys per grid step, and what goes at once.
+  """Rows of queries and keys in a grid step, and how they are divided.
 
   Attributes:
     queries: largest tile of queries of the forward pass.
     keys: largest tile of keys of the forward pass.
     keys_at_once: keys between two updates of the running maximum.
-    slices_ahead: so many slices of keys are multiplied with the queries before
-      the exponentials of the first, to occupy the matrix units meanwhile.
+    slices_ahead: number of slices of keys that are multiplied with the
+      queries before the exponentials of the first one are computed, so that
+      the matrix units are busy meanwhile.
     backward_queries: largest tile of queries of the backward pass.
     backward_keys: largest tile of keys of the backward pass.
     backward_keys_at_once: keys in one group of five matrix products.
-    vmem_bytes: limit handed to the compiler.
+    vmem_bytes: limit that the compiler is given.
   """
 
   queries: int = 2048
@@ -305,7 +306,13 @@ def _parameters(tiles):
 
 
 def _cost(q, num_keys, products):
-  """What XLA should think of a pass with so many products per tile."""
+  """The cost that XLA assumes of a pass.
+
+  Args:
+    q: queries.
+    num_keys: number of keys.
+    products: matrix products for each tile.
+  """
   scores = q.size // q.shape[-1] * num_keys
   traffic = q.size * (1 + num_keys / max(q.size // q.shape[-1], 1))
   return pl.CostEstimate(

@@ -47,7 +47,7 @@ def tile_rows(rows: int, width: int, dtype: jax.typing.DTypeLike) -> int:
 
 
 def _for_all_rows(tile, width, most_values, visit):
-  """Calls `visit` with slices that make up a tile of so many rows."""
+  """Calls `visit` with slices that together make up the rows of a tile."""
   count = tile
   while count * width > most_values and count > 16:
     count //= 2
@@ -209,7 +209,7 @@ def _operands(inputs: Inputs):
 
 
 def _options(x, tensors, name):
-  """Options of a pass that moves so many tensors of the size of `x`."""
+  """Options of a pass that moves `tensors` arrays of the size of `x`."""
   rows = x.shape[1]
   return {
     "compiler_params": pltpu.CompilerParams(
