@@ -105,7 +105,7 @@ class Scene:
     )
 
   def at(self, when: Float[np.ndarray, "N"]) -> "Scene":
-    """The scene at other moments, its points moved evenly between frames.
+    """The scene at other moments, its points on smooth curves between frames.
 
     Args:
       when: times in frames, from 0 to T - 1; see `geometry.timing`.

@@ -4,9 +4,11 @@ Time is separate from the camera: a film may freeze the scene, slow it down or
 play it to and fro while the camera moves, and may have any number of frames.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import scipy.interpolate
 from jaxtyping import Float
 
 from more4d_jax import errors
@@ -71,17 +73,41 @@ def moments(
   return COURSES[course](share) * (scene_frames - 1)
 
 
+def at_rate(
+  scene_frames: int, fps: float, new_fps: float
+) -> Float[np.ndarray, "N"]:
+  """The scene's time at each frame of another rate, in frames of the scene.
+
+  Args:
+    scene_frames: T of the scene.
+    fps: frames per second of the scene.
+    new_fps: of the new frames; the first shows the scene's first frame, the
+      last is not later than the scene's last.
+  """
+  count = math.floor((scene_frames - 1) * new_fps / fps + 1e-6) + 1
+  return np.minimum(np.arange(count) * (fps / new_fps), scene_frames - 1.0)
+
+
 def at_moments(
   values: Float[np.ndarray, "T *S"], when: Float[np.ndarray, "N"]
 ) -> Float[np.ndarray, "N *S"]:
-  """Values between frames, linear in time and exact at whole frames.
+  """Values between frames, by the cubic spline through all of them.
+
+  Those of whole frames stay to the bit. Cubic motion is met everywhere; of
+  three frames the curve is a parabola, of two a line.
 
   Args:
     values: one for each frame.
     when: times in frames, from 0 to T - 1.
   """
-  before = np.floor(when).astype(int)
-  after = np.minimum(before + 1, len(values) - 1)
-  share = (when - before).reshape(-1, *[1] * (values.ndim - 1))
-  share = share.astype(values.dtype)
-  return values[before] * (1 - share) + values[after] * share
+  nearest = np.rint(when).astype(int)
+  found = values[nearest]
+  between = np.flatnonzero(nearest != when)
+  if between.size:
+    every = np.arange(len(values))
+    spline = scipy.interpolate.CubicSpline(every, np.eye(len(values)))
+    weights = spline(when[between]).astype(np.float32)
+    first = values[:1].astype(np.float32)
+    steps = np.tensordot(weights, values.astype(np.float32) - first, axes=1)
+    found[between] = first + steps
+  return found
