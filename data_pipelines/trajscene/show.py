@@ -1,24 +1,18 @@
-"""Records as one film, side by side, or as pages to turn in a browser."""
+"""Records as one film, a sheet of pictures, or pages to turn in a browser."""
 
-import colorsys
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
-from PIL import Image, ImageDraw
 
-from data_pipelines.trajscene import projection
 from more4d_jax import errors
 from more4d_jax import scene as scene_lib
 from more4d_jax.data import record_directory, records
-from more4d_jax.data.codec import array_codec
 
-_PANEL_HEIGHT = 192  # Pixels, at least; small grids are magnified.
-_TRAILS = 16  # Tracks drawn across the width of a panel.
-_MOST_TRAILS = 400
-_CAPTION_HEIGHT = 16
-_HIDDEN = np.uint8([160, 0, 0])
+_SHEET_WIDTH = 1800  # Pixels, about.
+_CELL_HEIGHT = 96
+_GAP = 4
 
 
 def show(
@@ -48,7 +42,8 @@ def show(
   kind = out.suffix.lower()
   if kind not in (".mp4", ".html"):
     raise errors.UserError(
-      f"{out}: expected an output file ending in .mp4 or .html"
+      f"{out}: expected an output file ending in .mp4 or .html (or --sheet N "
+      f"and .png)"
     )
   opened = record_directory.open_records(directory, split)
   if not 0 <= first < len(opened) or count < 1:
@@ -59,11 +54,92 @@ def show(
   numbers = range(first, min(first + count, len(opened)))
   if kind == ".html":
     return _write_pages(opened, numbers, out)
+  film, fps = _film(opened, numbers)
+  mediapy = _mediapy()
+  out.parent.mkdir(parents=True, exist_ok=True)
+  temporary = out.with_name(f".{out.stem}.incomplete.mp4")
+  try:
+    mediapy.write_video(temporary, film, fps=fps, crf=14)
+    os.replace(temporary, out)
+  finally:
+    temporary.unlink(missing_ok=True)
+  return [out]
+
+
+def sheet(
+  directory: str | os.PathLike[str],
+  out: str | os.PathLike[str],
+  count: int,
+  *,
+  split: str | None = None,
+) -> pathlib.Path:
+  """Writes one picture of many records, evenly spread over the data set.
+
+  Each has its first frame, first depth, the ways of its points, and its
+  caption above them.
+
+  Args:
+    directory: of the data set.
+    out: .png file to write.
+    count: how many records; all if there are fewer.
+    split: its split.
+
+  Raises:
+    UserError: no records there, or an output that is no .png.
+  """
+  out = pathlib.Path(out)
+  if out.suffix.lower() != ".png" or count < 1:
+    raise errors.UserError(
+      f"expected --sheet of at least 1 and an output file ending in .png, "
+      f"found {count} and {out}"
+    )
+  opened = record_directory.open_records(directory, split)
+  mediapy = _mediapy()
+  from data_pipelines.trajscene import drawing
+
+  count = min(count, len(opened))
+  numbers = [place * len(opened) // count for place in range(count)]
+  cells = []
+  for number in numbers:
+    record = opened[number].decode()
+    picture = drawing.summary(record, _CELL_HEIGHT)
+    text = f"{number}  {record.caption}"
+    cells.append(drawing.captioned(picture[None], text)[0])
   out.parent.mkdir(parents=True, exist_ok=True)
   temporary = out.with_name(f".{out.name}.incomplete")
-  temporary.write_bytes(_film(opened, numbers))
-  os.replace(temporary, out)
-  return [out]
+  try:
+    mediapy.write_image(temporary, _tiled(cells))
+    os.replace(temporary, out)
+  finally:
+    temporary.unlink(missing_ok=True)
+  return out
+
+
+def _mediapy():
+  """The library, told where the encoder of films is."""
+  try:
+    import imageio_ffmpeg
+    import mediapy
+  except ImportError as error:
+    raise errors.UserError(
+      f"{error.name} is not installed, it draws records: pip install "
+      f"'more4d_jax[view]'"
+    ) from error
+  mediapy.set_ffmpeg(imageio_ffmpeg.get_ffmpeg_exe())
+  return mediapy
+
+
+def _tiled(cells: Sequence[np.ndarray]) -> np.ndarray:
+  """Pictures [h w 3] in rows, as wide as the widest of them each."""
+  height = max(cell.shape[0] for cell in cells) + _GAP
+  width = max(cell.shape[1] for cell in cells) + _GAP
+  columns = min(len(cells), max(1, _SHEET_WIDTH // width))
+  rows = -(-len(cells) // columns)
+  made = np.full((rows * height, columns * width, 3), 32, np.uint8)
+  for number, cell in enumerate(cells):
+    top, left = number // columns * height, number % columns * width
+    made[top : top + cell.shape[0], left : left + cell.shape[1]] = cell
+  return made
 
 
 def as_scene(record: records.Record) -> scene_lib.Scene:
@@ -110,12 +186,17 @@ def _write_pages(opened, numbers, out: pathlib.Path) -> list[pathlib.Path]:
   return written
 
 
-def _film(opened, numbers) -> bytes:
+def _film(opened, numbers) -> tuple[np.ndarray, float]:
+  """Rows of records [T H W 3], one below the other, and frames a second."""
+  _mediapy()
+  from data_pipelines.trajscene import drawing
+
   rows, fps = [], None
   for number in numbers:
     record = opened[number].decode()
     fps = fps or record.fps
-    rows.append(_captioned(record, number))
+    text = f"{number}  {record.id}  {record.caption}"
+    rows.append(drawing.captioned(drawing.record_row(record), text))
   frames = max(len(row) for row in rows)
   width = max(row.shape[2] for row in rows)
   padded = [
@@ -127,103 +208,4 @@ def _film(opened, numbers) -> bytes:
   ]
   film = np.concatenate(padded, axis=1)
   film = film[:, : film.shape[1] // 2 * 2, : film.shape[2] // 2 * 2]
-  return array_codec.encode_video(
-    np.ascontiguousarray(film), fps, pixel_format="yuv420p"
-  )
-
-
-def _captioned(record: records.Record, number: int) -> np.ndarray:
-  """A record's row below a line with its number, id and caption."""
-  row = record_row(record)
-  line = Image.new("RGB", (row.shape[2], _CAPTION_HEIGHT))
-  text = f"{number}  {record.id}  {record.caption}"
-  ImageDraw.Draw(line).text(
-    (3, 2), text.encode("latin-1", "replace").decode("latin-1"), "white"
-  )
-  head = np.repeat(np.asarray(line)[None], len(row), axis=0)
-  return np.concatenate([head, row], axis=1)
-
-
-def record_row(
-  record: records.Record,
-) -> UInt8[np.ndarray, "T h w 3"]:
-  """Picture, depth (near is bright), trails and visibility of each frame."""
-  frames, height, _ = record.shape
-  scale = max(1, -(-_PANEL_HEIGHT // height))
-  still = np.zeros(frames, int) if record.light else np.arange(frames)
-  depth = _grey_depth(record.depth)[still]
-  picture = record.video[still]
-  panels = [_magnify(panel, scale) for panel in (picture, depth)]
-  panels.append(_trails(record, panels[0], scale))
-  if not record.sparse:  # Visibility of points without a grid is no picture.
-    shown = np.where(record.visible[..., None], record.video[:1], _HIDDEN)
-    panels.append(_magnify(shown.astype(np.uint8), scale))
-  return np.concatenate(panels, axis=2)
-
-
-def _grey_depth(
-  depth: Float[np.ndarray, "V H W"],
-) -> UInt8[np.ndarray, "V H W 3"]:
-  valid = np.isfinite(depth) & (depth > 0)
-  inverse = 1 / np.where(valid, depth, np.inf)
-  low, high = (
-    np.quantile(inverse[valid], [0.01, 0.99]) if valid.any() else (0, 1)
-  )
-  grey = np.clip((inverse - low) / max(high - low, 1e-9), 0, 1)
-  return np.repeat((255 * grey).astype(np.uint8)[..., None], 3, axis=-1)
-
-
-def _magnify(
-  video: UInt8[np.ndarray, "T H W 3"], scale: int
-) -> UInt8[np.ndarray, "T h w 3"]:
-  return video.repeat(scale, axis=1).repeat(scale, axis=2)
-
-
-def _drawn_points(
-  record: records.Record,
-) -> tuple[Float[np.ndarray, "T P 2"], Bool[np.ndarray, "T P"]]:
-  """Pixels and visibility of some points, evenly spread."""
-  frames, _, width = record.shape
-  if record.sparse:
-    step = max(1, len(record.points.pixels) // _MOST_TRAILS)
-    tracks = record.points.tracks[:, ::step]
-    visible = record.points.visible[:, ::step]
-  else:
-    step = max(1, width // _TRAILS)
-    grid = (slice(None), *[slice(step // 2, None, step)] * 2)
-    tracks = record.tracks[grid].reshape(frames, -1, 3)
-    visible = record.visible[grid].reshape(frames, -1)
-  own = projection.in_cameras(record, tracks)
-  return projection.pixels(record, own), visible
-
-
-def _trails(
-  record: records.Record, picture: UInt8[np.ndarray, "T h w 3"], scale: int
-) -> UInt8[np.ndarray, "T h w 3"]:
-  """The way each point has come, over the darkened picture.
-
-  The head of a trail is a dot, hollow where the point is hidden.
-  """
-  pixels, visible = _drawn_points(record)
-  pixels = np.clip(pixels * scale, -1e4, 1e4)
-  hues = np.linspace(0, 1, pixels.shape[1], endpoint=False)
-  colours = [
-    tuple(int(255 * c) for c in colorsys.hsv_to_rgb(hue, 1, 1)) for hue in hues
-  ]
-  drawn = []
-  for t in range(len(pixels)):
-    image = Image.fromarray(picture[t] // 2)
-    brush = ImageDraw.Draw(image)
-    for point, colour in enumerate(colours):
-      trail = pixels[: t + 1, point]
-      if not np.isfinite(trail).all():
-        continue
-      x, y = trail[-1]
-      brush.line([tuple(p) for p in trail], fill=colour)
-      fill = colour if visible[t, point] else None
-      size = 1 if visible[t, point] else 2
-      brush.ellipse(
-        (x - size, y - size, x + size, y + size), fill=fill, outline=colour
-      )
-    drawn.append(np.asarray(image))
-  return np.stack(drawn)
+  return np.ascontiguousarray(film), fps

@@ -207,24 +207,35 @@ def stats(
 
 
 def show(
+  directory: str | None = None,
+  /,
   *,
-  records: str,
+  records: str | None = None,
   out: str = "records.mp4",
   split: str | None = None,
   first: int = 0,
   count: int = 4,
+  sheet: int | None = None,
 ) -> None:
-  """Records as a film (picture, depth, trails, visibility), or as pages.
+  """Records as a film (picture, depth, trails, visibility), sheet or pages.
 
   Args:
-    records: directory of the data set.
-    out: file to write: .mp4 for a film, .html for points to turn in a browser.
+    directory: the data set, or a folder above it.
+    records: the same, as a flag.
+    out: file to write: .mp4 for a film, .html for points to turn in a browser,
+      .png for a sheet.
     split: its split, where there are several.
     first: number of the first record.
     count: how many records: rows of the film, or pages.
+    sheet: one picture of so many records, evenly spread: first frame, depth,
+      ways of the points, caption.
   """
   from data_pipelines.trajscene import show as showing
 
+  records = _one_directory("show", directory, records)
+  if sheet is not None:
+    print(f"wrote {showing.sheet(records, out, sheet, split=split)}")
+    return
   for path in showing.show(records, out, split=split, first=first, count=count):
     print(f"wrote {path}")
 

@@ -8,6 +8,7 @@ import PIL.Image
 import pytest
 
 from data_pipelines.trajscene import (
+  drawing,
   generation,
   make,
   record_checks,
@@ -214,7 +215,7 @@ def test_sparse_records_are_checked_counted_and_drawn():
   assert line == "1 places are visible, but their position is unknown"
   found = stats.measures(record)
   assert found["visible"] == 1 and found["valid"] == 1
-  row = show.record_row(record)
+  row = drawing.record_row(record)
   assert row.shape == (5, 192, 3 * 17 * 16, 3)
   with pytest.raises(errors.UserError, match="is sparse"):
     show.as_scene(record)
@@ -263,7 +264,7 @@ def test_the_film_shows_where_points_went(directory, tmp_path):
   assert film.shape == (5, 2 * (16 + 12 * scale), 4 * 17 * scale, 3)
   assert film[:, :16].max() > 200  # The caption.
   record = scenes.record()
-  pixels = show.record_row(record)[:, :, 2 * 17 * scale : 3 * 17 * scale]
+  pixels = drawing.record_row(record)[:, :, 2 * 17 * scale : 3 * 17 * scale]
   fx, _, cx, _ = record.intrinsics
   x, _, z = record.tracks[3, 4, 5]
   column = int((x / z * fx + cx) * scale)
@@ -305,9 +306,32 @@ def test_points_of_each_camera_are_shown_in_the_first_ones_frame():
   )
   fixed = dataclasses.replace(record, world_from_camera=pose)
   np.testing.assert_array_equal(
-    show.record_row(moved)[4, :, 2 * 272 : 3 * 272],
-    show.record_row(fixed)[4, :, 2 * 272 : 3 * 272],
+    drawing.record_row(moved)[4, :, 2 * 272 : 3 * 272],
+    drawing.record_row(fixed)[4, :, 2 * 272 : 3 * 272],
   )
+
+
+def test_a_sheet_shows_records_from_all_over_the_data_set(directory, tmp_path):
+  out = tmp_path / "sheet.png"
+  data.show(str(directory), out=str(out), sheet=2)
+  picture = np.asarray(PIL.Image.open(out))
+  # Two cells: a line of 16 pixels, and three panels of 96 x 136.
+  assert picture.shape == (116, 2 * (3 * 136 + 4), 3)
+  opened = record_directory.open_records(directory)
+  for left, number in ((0, 0), (412, 1)):
+    record = opened[number].decode()
+    shown = picture[16:112, left : left + 136].reshape(12, 8, 17, 8, 3)
+    # Bicubic enlargement keeps the middle of a pixel near its colour.
+    middle = shown.astype(float)[:, 3:5, :, 3:5].mean((1, 3))
+    assert np.abs(middle - record.video[0]).mean() < 6
+    depth = picture[16:112, left + 136 : left + 272].astype(int)
+    valid = np.isfinite(record.depth[0]) & (record.depth[0] > 0)
+    near = np.where(valid, record.depth[0], np.inf).argmin()
+    row, column = np.unravel_index(near, valid.shape)
+    red, _, blue = depth[row * 8 + 4, column * 8 + 4]
+    assert red > blue  # Near is red.
+    trails = picture[16:112, left + 272 : left + 408].astype(int)
+    assert (np.ptp(trails, axis=-1) > 150).sum() > 50  # Saturated lines.
 
 
 @pytest.mark.parametrize(
@@ -317,6 +341,8 @@ def test_points_of_each_camera_are_shown_in_the_first_ones_frame():
     (data.show, {"first": -1}, "has 3 records"),
     (data.show, {"count": 0}, "has 3 records"),
     (data.show, {"out": "film.avi"}, "ending in .mp4 or .html"),
+    (data.show, {"sheet": 4}, "ending in .png"),
+    (data.show, {"sheet": 0, "out": "a.png"}, "--sheet of at least 1"),
     (data.stats, {"limit": 0}, "limit is 0"),
     (data.stats, {"plots": "page.pdf"}, "ending in .png"),
     (data.stats, {"plots": "nowhere/page.png"}, "no such folder"),
