@@ -36,7 +36,7 @@ CASES = {
 
 def _network(
   config: strag.STraGConfig, grid: tuple[int, int, int]
-) -> tuple[networks.Bound, strag.STraGConditions, jax.Array]:
+) -> tuple[networks.BoundModule, strag.STraGConditions, jax.Array]:
   """A network with random weights, its conditions, and noise."""
   generator = np.random.default_rng(0)
 
@@ -61,7 +61,7 @@ def _network(
     lambda leaf: normal(*leaf.shape) / np.sqrt(max(leaf.shape[-2:])),
     partitioning.unbox(shapes),
   )
-  return networks.Bound(params, module), conditions, latents
+  return networks.BoundModule(params, module), conditions, latents
 
 
 def main() -> None:

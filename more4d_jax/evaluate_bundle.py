@@ -199,7 +199,7 @@ def evaluate_motion_vae(
 
 @jax.jit
 def _reconstruct(
-  model: networks.Bound, moved: Float[Array, "B T H W 3"]
+  model: networks.BoundModule, moved: Float[Array, "B T H W 3"]
 ) -> Float[Array, "B T H W 3"]:
   return model(model(moved, method="encode")[0], method="decode")
 

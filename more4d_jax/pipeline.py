@@ -12,10 +12,10 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
 from more4d_jax import (
+  checkpoint_networks,
   depth_sources,
   errors,
   inputs,
-  loaded,
   partitioning,
   pictures,
 )
@@ -42,7 +42,7 @@ _visible_points = jax.jit(visibility.visible_points)
 
 
 @jax.jit
-def _apply(model: networks.Bound, *args: Array) -> Array:
+def _apply(model: networks.BoundModule, *args: Array) -> Array:
   return model(*args)
 
 
@@ -105,9 +105,11 @@ class Pipeline:
       found: those that will be used; a missing one is an error then.
       name: of the checkpoint, for messages and the metadata of scenes.
       overrides: sampler settings that differ from the checkpoint's.
-      conditions: see `loaded.Networks`.
+      conditions: see `checkpoint_networks.CheckpointNetworks`.
     """
-    self.networks = loaded.Networks(found, name, overrides, conditions)
+    self.networks = checkpoint_networks.CheckpointNetworks(
+      found, name, overrides, conditions
+    )
 
   @property
   def size(self) -> tuple[int, int, int]:

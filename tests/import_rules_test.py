@@ -13,6 +13,7 @@ LIBRARY = ROOT / "more4d_jax"
 # Room -> rooms of ours it may import, besides itself and `errors`.
 RULES = {
   "errors": (),
+  "registry": (),
   "pickles": (),
   "rng": ("plausibility",),
   "partitioning": (),
@@ -24,9 +25,10 @@ RULES = {
   "viewing": (),
   "models": ("partitioning", "kernels", "geometry"),
   "name_maps": ("models",),
-  "checkpoints": ("pickles", "partitioning", "models", "name_maps"),
-  "lora": ("models", "name_maps", "checkpoints"),
+  "checkpoints": ("registry", "pickles", "partitioning", "models", "name_maps"),
+  "lora": ("registry", "models", "name_maps", "checkpoints"),
   "published": (
+    "registry",
     "geometry",
     "models",
     "name_maps",
@@ -44,7 +46,13 @@ RULES = {
   "scene": ("array_files", "geometry", "plausibility", "rendering"),
 }
 # These join rooms and may import any of them; no room imports them.
-JOINERS = {"experiment", "pipeline", "loaded", "evaluate_bundle", "cli"}
+JOINERS = {
+  "experiment",
+  "pipeline",
+  "checkpoint_networks",
+  "evaluate_bundle",
+  "cli",
+}
 # Rooms without these at their top level: a loader worker or a viewer never
 # touches a device.
 WITHOUT_JAX = (

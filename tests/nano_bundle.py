@@ -6,11 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from more4d_jax import partitioning
+from more4d_jax import partitioning, registry
 from more4d_jax.checkpoints import store
 from more4d_jax.models import latent_stats, variants
-
-KINDS = ("video_vae", "depth", "motion_vae", "strag", "vism")
 
 
 def _init(module, seed, *arguments, **keywords):
@@ -34,9 +32,7 @@ def _init(module, seed, *arguments, **keywords):
 
 def params_of(variant, kind, seed=0):
   """Random parameters of one network of a variant."""
-  from more4d_jax import loaded
-
-  module = loaded.MODULES[kind](getattr(variant, kind))
+  module = registry.NETWORKS[kind].module_class(getattr(variant, kind))
   clip = (1, variant.frames, variant.height, variant.width, 3)
   if kind == "depth":
     params = _init(module, seed, jnp.zeros((1, *clip[2:])))
@@ -49,7 +45,7 @@ def params_of(variant, kind, seed=0):
       jnp.zeros((1, *variant.latent_grid, 16)),
       jnp.zeros((1, getattr(variant, kind).text.length), jnp.int32),
       jnp.zeros((1, *clip[2:])),
-      method="everything",
+      method="initialise",
     )
   return params
 
@@ -79,7 +75,7 @@ def make(directory: pathlib.Path) -> pathlib.Path:
   """Writes workdirs with trained-looking networks, and bundles them."""
   variant = variants.get("nano")
   workdirs = []
-  for kind in KINDS:
+  for kind in registry.NETWORKS:
     workdir = directory / kind
     store.save_network(
       workdir / "model",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import more4d_jax
-from more4d_jax import errors, loaded, pipeline
+from more4d_jax import checkpoint_networks, errors, pipeline
 from more4d_jax.checkpoints import store
 from more4d_jax.evaluation import scene_checks
 from more4d_jax.kernels.attention import dispatch
@@ -108,17 +108,19 @@ def test_relative_depth_is_no_depth_in_metres(nano_checkpoint):
 def test_overrides_and_missing_networks(nano_checkpoint):
   stored = store.load_bundle(nano_checkpoint)
   changes = {"num_steps": 7}
-  found = loaded.Networks(stored, overrides=changes)
+  found = checkpoint_networks.CheckpointNetworks(stored, overrides=changes)
   assert found.sampler("strag").num_steps == 7
   assert found.sampler("strag").guidance_scale == 3.0
   assert found.sampler("vism").teacache_fit == "plain"
   assert found.choices("strag").image_context == "picture"
-  wrong = loaded.Networks(stored, overrides={"sampler": "heun"})
+  wrong = checkpoint_networks.CheckpointNetworks(
+    stored, overrides={"sampler": "heun"}
+  )
   with pytest.raises(errors.UserError, match="sampling of vism: expected a sa"):
     wrong.sampler("vism")
   del stored["vism"]
   with pytest.raises(errors.UserError, match="expected a vism"):
-    loaded.Networks(stored).bound("vism")
+    checkpoint_networks.CheckpointNetworks(stored).bound("vism")
 
 
 def test_not_a_checkpoint(tmp_path):

@@ -13,7 +13,7 @@ from configs import strag
 from data_pipelines.trajscene import generation, make
 from more4d_jax import errors
 from more4d_jax.checkpoints import store
-from more4d_jax.experiment import modes, settings
+from more4d_jax.experiment import run, settings
 from more4d_jax.models import latent_stats, variants
 from more4d_jax.training import loop
 from tests import nano_bundle
@@ -85,19 +85,19 @@ def _lines(workdir):
 
 def test_resumed_run_repeats_the_losses_exactly(config, tmp_path):
   whole, parts = tmp_path / "whole", tmp_path / "parts"
-  modes.run("train", config, whole)
-  task = modes.make_task(config, parts)
-  training = modes.prepare(task)
+  run.run("train", config, whole)
+  task = run.make_task(config, parts)
+  training = run.prepare(task)
   stopping = _Stopping(training.loader, 4)
   with pytest.raises(loop.Interrupted):
     loop.train(dataclasses.replace(training, loader=stopping), parts)
   assert 0 < len(_lines(parts)) < _STEPS
   assert not (parts / "model").exists()
-  modes.run("train", config, parts)
+  run.run("train", config, parts)
   for name in ("step", "loss", "gradient_norm"):
     expected = [line[name] for line in _lines(whole)]
     assert [line[name] for line in _lines(parts)] == expected
-  ours, theirs = (store.load_network(run / "model") for run in (parts, whole))
+  ours, theirs = (store.load_network(d / "model") for d in (parts, whole))
   assert ours.metadata == theirs.metadata
   assert ours.metadata["trained_on"] == {"motion_vae": "0123"}
   for a, b in zip(jax.tree.leaves(ours.params), jax.tree.leaves(theirs.params)):
@@ -117,16 +117,16 @@ def test_finished_run_is_left_alone_and_another_config_is_refused(
     {"steps": _STEPS},
   )
   settings.claim_workdir(config, workdir)
-  modes.run("train", config, workdir)
+  run.run("train", config, workdir)
   assert "nothing left to train" in capsys.readouterr().out
   with pytest.raises(errors.UserError, match="seed is 0 there and 5 here"):
-    modes.run("train", other, workdir)
+    run.run("train", other, workdir)
   with pytest.raises(errors.UserError, match="holds no run"):
-    modes.run("evaluate", config, tmp_path / "nowhere")
+    run.run("evaluate", config, tmp_path / "nowhere")
 
 
 def test_motion_of_another_normalisation_is_refused(config, tmp_path):
   other = config.copy_and_resolve_references()
   other.motion.normalisation = "first_frame_range"
   with pytest.raises(errors.UserError, match="motion VAE was trained with"):
-    modes.run("train", other, tmp_path)
+    run.run("train", other, tmp_path)

@@ -1,4 +1,4 @@
-"""Configurations of networks as JSON, and which class a kind of network has."""
+"""Configurations of networks as JSON."""
 
 import dataclasses
 import types
@@ -7,28 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from more4d_jax import errors
-
-
-def classes() -> dict[str, type]:
-  """Maps each kind of network to the dataclass that configures it.
-
-  The last five are parts of networks.
-  """
-  from more4d_jax.models import backbone, motion_vae, strag, video_vae, vism
-  from more4d_jax.models.encoders import depth, image, motion, text
-
-  return {
-    "video_vae": video_vae.VideoVAEConfig,
-    "depth": depth.DepthConfig,
-    "motion_vae": motion_vae.MotionVAEConfig,
-    "strag": strag.STraGConfig,
-    "vism": vism.ViSMConfig,
-    "transformer": backbone.DiTConfig,
-    "text_encoder": text.TextEncoderConfig,
-    "image_encoder": image.ImageEncoderConfig,
-    "motion_encoder": motion.MotionEncoderConfig,
-    "trajectory_adapter": motion_vae.TrajectoryAdapterConfig,
-  }
 
 
 def _value_from_json(annotation: Any, value: Any) -> Any:

@@ -21,7 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from more4d_jax import errors
+from more4d_jax import errors, registry
 from more4d_jax.checkpoints import (
   array_trees,
   configurations,
@@ -31,7 +31,6 @@ from more4d_jax.checkpoints import (
 )
 from more4d_jax.name_maps import matching
 
-KINDS = ("video_vae", "depth", "motion_vae", "strag", "vism")
 PARAMS = "params"
 _NETWORK, _MODEL = "network.json", "model.json"
 # Published tensors that no network of ours holds.
@@ -44,7 +43,7 @@ class Network:
   """One trained network.
 
   Attributes:
-    kind: one of KINDS, or of a part of one: see `configurations.classes`.
+    kind: of `registry.NETWORKS`, or of `registry.PARTS`.
     config: the frozen dataclass its module takes.
     params: nested dict of numpy arrays.
     metadata: what sampling must know (JSON values).
@@ -127,12 +126,12 @@ def write_header(
 
   Args:
     directory: of the network, not yet under its name.
-    config: one of the dataclasses of `configurations.classes`.
+    config: one of the dataclasses of `registry.config_classes`.
     metadata: JSON values.
     parts: name among the parameters -> directory beside this network's.
     files: name -> file or folder in the directory.
   """
-  kinds = {cls: kind for kind, cls in configurations.classes().items()}
+  kinds = {cls: kind for kind, cls in registry.config_classes().items()}
   header = {
     "format": headers.FORMAT,
     "kind": kinds[type(config)],
@@ -173,7 +172,7 @@ def save_network(
   Args:
     directory: where the network goes; its parents are made.
     params: nested dict of arrays without boxes.
-    config: one of the dataclasses of `configurations.classes`.
+    config: one of the dataclasses of `registry.config_classes`.
     metadata: JSON values.
   """
   with new_directory(directory) as temporary:
@@ -226,7 +225,7 @@ def load_network(
   header = load_header(path)
   files = {k: path / name for k, name in header.get("files", {}).items()}
   config = configurations.from_json(
-    configurations.classes()[header["kind"]], header["config"]
+    registry.config_classes()[header["kind"]], header["config"]
   )
   params: dict[str, Any] = {}
   if "parts" not in header:

@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from more4d_jax import registry
 from more4d_jax.checkpoints import (
   array_trees,
   configurations,
@@ -41,7 +42,7 @@ def open_network(directory: str | os.PathLike[str]) -> StoredNetwork:
   path = pathlib.Path(directory).absolute()
   header = store.load_header(path)
   config = configurations.from_json(
-    configurations.classes()[header["kind"]], header["config"]
+    registry.config_classes()[header["kind"]], header["config"]
   )
   params: dict[str, array_trees.StoredArray] = {}
   carried: dict[str, array_trees.LazyArray] = {}

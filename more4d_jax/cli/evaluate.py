@@ -22,7 +22,7 @@ _CODE_SCENES, _CODE_BYTES = 3000, 1 << 30  # Of clips that fit linear codes.
 
 
 @dataclasses.dataclass(frozen=True)
-class Bound:
+class Threshold:
   """What a figure should reach.
 
   Attributes:
@@ -39,12 +39,14 @@ class Bound:
 
 
 BOUNDS = (
-  Bound("motion64/relative", True, 0.7, "30 % better than nothing moves"),
-  Bound("motion64/follows_caption", False, 0.7, "in 70 % of the scenes"),
-  Bound("motion_vae/relative", True, 0.2, "20 % of the motion"),
-  Bound("motion_vae/over_linear", True, 2 / 3, "a third below a linear code"),
-  Bound("depth/relative", True, 0.7, "30 % better than a constant per row"),
-  Bound(
+  Threshold("motion64/relative", True, 0.7, "30 % better than nothing moves"),
+  Threshold("motion64/follows_caption", False, 0.7, "in 70 % of the scenes"),
+  Threshold("motion_vae/relative", True, 0.2, "20 % of the motion"),
+  Threshold(
+    "motion_vae/over_linear", True, 2 / 3, "a third below a linear code"
+  ),
+  Threshold("depth/relative", True, 0.7, "30 % better than a constant per row"),
+  Threshold(
     "vism/hole_psnr", False, "nearest_hole_psnr", "better than nearest colours"
   ),
 )

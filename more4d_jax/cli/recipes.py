@@ -4,7 +4,9 @@ import collections
 import dataclasses
 from collections.abc import Mapping
 
-TASKS = ("video_vae", "depth", "motion_vae", "strag", "vism")
+from more4d_jax import registry
+
+TASKS = tuple(registry.NETWORKS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -38,8 +38,8 @@ class SceneExample:
 
 
 def encode_scenes(
-  video_vae: networks.Bound,
-  motion_vae: networks.Bound,
+  video_vae: networks.BoundModule,
+  motion_vae: networks.BoundModule,
   normalisation: motion.MotionNormalisation,
   batch: Mapping[str, Any],
 ) -> dict[str, Array]:

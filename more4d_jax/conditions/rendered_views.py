@@ -107,7 +107,7 @@ def render_batch(
 
 
 def encode_films(
-  video_vae: networks.Bound, batch: Mapping[str, Any]
+  video_vae: networks.BoundModule, batch: Mapping[str, Any]
 ) -> dict[str, Array]:
   """Latents that ViSM trains on.
 

@@ -13,7 +13,7 @@ from more4d_jax import errors
 from more4d_jax.checkpoints import store
 from more4d_jax.data import transforms, windows
 from more4d_jax.evaluation import linear_code
-from more4d_jax.experiment import settings, start
+from more4d_jax.experiment import pretrained, settings
 from more4d_jax.experiment import task as tasks
 from more4d_jax.geometry import motion as motion_geometry
 from more4d_jax.models import latent_stats, motion_vae
@@ -56,7 +56,7 @@ class MotionVAETask(tasks.Task):
 
   def prepare(self) -> None:
     """Loads the video VAE."""
-    self._video_vae = start.load(self.config, "video_vae", needed=True)
+    self._video_vae = pretrained.load(self.config, "video_vae", needed=True)
 
   def loaded(self) -> Mapping[str, Any]:
     """All parameters of a motion VAE to go on from, or the video VAE's.
@@ -64,7 +64,7 @@ class MotionVAETask(tasks.Task):
     Raises:
       UserError: if that motion VAE holds another video VAE.
     """
-    before = start.load(self.config, "motion_vae", needed=False)
+    before = pretrained.load(self.config, "motion_vae", needed=False)
     if before is None:
       return {"vae": self._video_vae.params}
     if before.metadata.get("trained_on") != self.trained_on:

@@ -13,7 +13,7 @@ from more4d_jax import errors, pipeline
 from more4d_jax.checkpoints import store
 from more4d_jax.data import loader, transforms
 from more4d_jax.evaluation import track_metrics
-from more4d_jax.experiment import settings, sources, start
+from more4d_jax.experiment import pretrained, record_splits, settings
 from more4d_jax.experiment import task as tasks
 from more4d_jax.geometry import motion as motion_geometry
 from more4d_jax.models import latent_stats, motion_vae, strag, video_vae
@@ -99,7 +99,7 @@ class STraGTask(tasks.Task):
         section `sampling` makes no sense.
     """
     settings.sampling(self.config, self.network.dit)
-    self._motion_vae = start.load(self.config, "motion_vae", needed=True)
+    self._motion_vae = pretrained.load(self.config, "motion_vae", needed=True)
     found = motion_geometry.MotionNormalisation.from_json(
       self._motion_vae.metadata["normalisation"]
     )
@@ -129,10 +129,10 @@ class STraGTask(tasks.Task):
     stats = latent_stats.LatentStats.from_json(base.metadata["latent_stats"])
     encode = functools.partial(
       jax.jit(latents.encode_scenes, static_argnames="normalisation"),
-      networks.Bound(
+      networks.BoundModule(
         jax.device_put(base.params), video_vae.VideoVAE(base.config), stats
       ),
-      networks.Bound(
+      networks.BoundModule(
         jax.device_put(motion.params), motion_vae.MotionVAE(motion.config)
       ),
       normalisation=settings.normalisation(self.config),
@@ -151,7 +151,7 @@ class STraGTask(tasks.Task):
     parts = cache.build(
       job, records, transform, lambda batch: encode(batch=batch)
     )
-    return tasks.DataSet(sources.Joined(parts), tasks.cached)
+    return tasks.DataSet(record_splits.Joined(parts), tasks.cached)
 
   def train_set(self) -> tasks.DataSet:
     """Cached latents of the training records."""
@@ -160,7 +160,7 @@ class STraGTask(tasks.Task):
   def held_out(self) -> tasks.DataSet:
     """Cached latents of the held-out records."""
     count = min(self.config.evaluation.records, len(self.records[1]))
-    held = sources.Selected(self.records[1], range(count))
+    held = record_splits.Selected(self.records[1], range(count))
     return self._cache("held_out", held)
 
   def look(

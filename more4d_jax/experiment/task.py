@@ -15,7 +15,7 @@ import numpy as np
 from more4d_jax import errors
 from more4d_jax.cli import lists
 from more4d_jax.data import loader, transforms
-from more4d_jax.experiment import settings, sources, start
+from more4d_jax.experiment import pretrained, record_splits, settings
 from more4d_jax.models import latent_stats, variants
 from more4d_jax.models.encoders import tokenizer
 from more4d_jax.training.objectives import base
@@ -82,7 +82,7 @@ class Task(abc.ABC):
 
   def loaded(self) -> Mapping[str, Any]:
     """Parameters that are not initialised: a part of the nested dict."""
-    network = start.load(self.config, self.kind, needed=False)
+    network = pretrained.load(self.config, self.kind, needed=False)
     if network is None:
       return {}
     found, wanted = map(settings.portable, (network.config, self.network))
@@ -146,7 +146,7 @@ class Task(abc.ABC):
   def records(self) -> tuple[loader.Source, loader.Source]:
     """Training and held-out records, opened once."""
     if self._sets is None:
-      self._sets = sources.open_sets(self.config.data)
+      self._sets = record_splits.open_sets(self.config.data)
     return self._sets
 
   def options(self, **changes: Any) -> transforms.ExampleOptions:
@@ -245,7 +245,9 @@ def statistics_batches(
   data: DataSet, count: int
 ) -> Iterable[dict[str, np.ndarray]]:
   """The first `count` examples of a data set, each once, in batches."""
-  chosen = sources.Selected(data.source, range(min(count, len(data.source))))
+  chosen = record_splits.Selected(
+    data.source, range(min(count, len(data.source)))
+  )
   return loader.batches_in_order(chosen, data.transform, _STATISTICS_BATCH)
 
 
@@ -283,7 +285,7 @@ def data_fingerprint(
   held = name == "held_out" and data.held_out
   names = lists.directories(data.held_out if held else data.records)
   first = [name, data.num_held_out] if not held else [name]
-  return [*first, count, sources.fingerprint(names)]
+  return [*first, count, record_splits.fingerprint(names)]
 
 
 def model(config: ml_collections.ConfigDict, network: Any) -> Any:

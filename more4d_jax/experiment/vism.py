@@ -13,7 +13,7 @@ from more4d_jax import errors, pipeline
 from more4d_jax.checkpoints import store
 from more4d_jax.data import loader
 from more4d_jax.evaluation import video_metrics
-from more4d_jax.experiment import settings, sources, start
+from more4d_jax.experiment import pretrained, record_splits, settings
 from more4d_jax.experiment import task as tasks
 from more4d_jax.lora import dialects
 from more4d_jax.models import latent_stats, video_vae, vism
@@ -108,7 +108,7 @@ class ViSMTask(tasks.Task):
         "LoRA to change: set init_from.vism, or model.lora_rank to 0"
       )
     settings.sampling(self.config, self.network.dit)
-    self._video_vae = start.load(self.config, "video_vae", needed=True)
+    self._video_vae = pretrained.load(self.config, "video_vae", needed=True)
 
   def _trained_lora(self, params: Any) -> lora_model.LoRA:
     return lora_model.from_trained(
@@ -146,7 +146,7 @@ class ViSMTask(tasks.Task):
     vae = self._video_vae
     encode = functools.partial(
       jax.jit(rendered_views.encode_films),
-      networks.Bound(
+      networks.BoundModule(
         jax.device_put(vae.params),
         video_vae.VideoVAE(vae.config),
         self._stats(),
@@ -165,12 +165,12 @@ class ViSMTask(tasks.Task):
     transform = rendered_views.FilmExample(self.options(), self.tokenizer)
     films = rendered_views.Films(records)
     parts = cache.build(job, films, transform, encode)
-    return tasks.DataSet(sources.Joined(parts), tasks.cached)
+    return tasks.DataSet(record_splits.Joined(parts), tasks.cached)
 
-  def _shown_records(self) -> sources.Selected:
+  def _shown_records(self) -> record_splits.Selected:
     held = self.records[1]
     count = min(self.config.evaluation.records, len(held))
-    return sources.Selected(held, range(count))
+    return record_splits.Selected(held, range(count))
 
   def train_set(self) -> tasks.DataSet:
     """Cached latents of the training records."""

@@ -6,13 +6,14 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from more4d_jax import errors
+from more4d_jax import errors, registry
 from more4d_jax.checkpoints import dtypes, store, stored_networks
 from more4d_jax.lora import dialects
 from more4d_jax.models import lora as lora_lib
 from more4d_jax.name_maps import matching
 
-KINDS = ("vism", "strag")
+# Those with a transformer; the first is meant where none is named.
+KINDS = tuple(reversed(registry.SAMPLED))
 _ROOT = "dit/"  # Of the transformer's parameters in both.
 
 

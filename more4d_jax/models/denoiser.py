@@ -3,6 +3,7 @@
 from typing import Any
 
 import flax.linen as nn
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from more4d_jax.models import backbone, blocks
@@ -40,7 +41,7 @@ class Denoiser(nn.Module):
     """Features of a picture in [0, 1]; None without the encoder."""
     return None if self.config.image is None else self.image_encoder(image)
 
-  def gathered(self, conditions: Any) -> backbone.Conditions:
+  def backbone_conditions(self, conditions: Any) -> backbone.Conditions:
     """The network's own conditions as the transformer takes them."""
     raise NotImplementedError
 
@@ -51,7 +52,9 @@ class Denoiser(nn.Module):
     conditions: Any,
   ) -> tuple[Float[Array, "B N D"], blocks.BlockInputs, backbone.HeadInputs]:
     """The first part of a call, see `backbone.WanDiT.embed`."""
-    return self.dit.embed(latents, timestep, self.gathered(conditions))
+    return self.dit.embed(
+      latents, timestep, self.backbone_conditions(conditions)
+    )
 
   def transform(
     self, tokens: Float[Array, "B N D"], inputs: blocks.BlockInputs
@@ -74,3 +77,22 @@ class Denoiser(nn.Module):
     """Returns the velocity of noisy latents at 1000 * sigma."""
     tokens, inputs, head = self.embed(latents, timestep, conditions)
     return self.finish(self.transform(tokens, inputs), head)
+
+  def example_conditions(
+    self,
+    latents: Float[Array, "B t h w C"],
+    tokens: Int[Array, "B L"],
+    image: Float[Array, "B H W 3"],
+  ) -> Any:
+    """The network's own conditions, made by every encoder it has."""
+    raise NotImplementedError
+
+  def initialise(
+    self,
+    latents: Float[Array, "B t h w C"],
+    tokens: Int[Array, "B L"],
+    image: Float[Array, "B H W 3"],
+  ) -> Float[Array, "B t h w C"]:
+    """Touches every parameter, encoders too; for `init`."""
+    conditions = self.example_conditions(latents, tokens, image)
+    return self(latents, jnp.ones(latents.shape[:1]), conditions)

@@ -140,7 +140,7 @@ def velocity_target(
   return noise - latents
 
 
-def flow_loss(
+def velocity_loss(
   prediction: Float[Array, "B t h w C"],
   target: Float[Array, "B t h w C"],
   sigma: Float[Array, "B"],

@@ -122,7 +122,9 @@ class STraG(denoiser.Denoiser):
       return jnp.mean(features, axis=1)
     return features
 
-  def gathered(self, conditions: STraGConditions) -> backbone.Conditions:
+  def backbone_conditions(
+    self, conditions: STraGConditions
+  ) -> backbone.Conditions:
     """Picture and depth are concatenated to the noisy latents."""
     # The slot between control and depth is zero in every released network.
     parts = [conditions.control, jnp.zeros_like(conditions.control)]
@@ -138,14 +140,14 @@ class STraG(denoiser.Denoiser):
       motion_features=conditions.motion_features,
     )
 
-  def everything(
+  def example_conditions(
     self,
     latents: Float[Array, "B t h w C"],
     tokens: Int[Array, "B L"],
     image: Float[Array, "B H W 3"],
-  ) -> Float[Array, "B t h w C"]:
-    """Touches every parameter; for `init` only."""
-    conditions = STraGConditions(
+  ) -> STraGConditions:
+    """Conditions that touch every parameter; the latents stand for all."""
+    return STraGConditions(
       text_context=self.text_context(tokens),
       control=latents,
       depth=latents,
@@ -153,4 +155,3 @@ class STraG(denoiser.Denoiser):
       image_context=self.image_context(image),
       motion_features=self.motion_features(image),
     )
-    return self(latents, jnp.ones(latents.shape[:1]), conditions)

@@ -63,7 +63,9 @@ class ViSM(denoiser.Denoiser):
 
   config: ViSMConfig
 
-  def gathered(self, conditions: ViSMConditions) -> backbone.Conditions:
+  def backbone_conditions(
+    self, conditions: ViSMConditions
+  ) -> backbone.Conditions:
     """Mask and rendering are concatenated to the noisy latents."""
     parts = [conditions.mask, conditions.masked]
     return backbone.Conditions(
@@ -72,20 +74,19 @@ class ViSM(denoiser.Denoiser):
       image_context=conditions.image_context,
     )
 
-  def everything(
+  def example_conditions(
     self,
     latents: Float[Array, "B t h w C"],
     tokens: Int[Array, "B L"],
     image: Float[Array, "B H W 3"],
-  ) -> Float[Array, "B t h w C"]:
-    """Touches every parameter; for `init` only."""
-    conditions = ViSMConditions(
+  ) -> ViSMConditions:
+    """Conditions that touch every parameter; the latents stand for all."""
+    return ViSMConditions(
       text_context=self.text_context(tokens),
       mask=latents[..., :PACKED_FRAMES],
       masked=latents,
       image_context=self.image_context(image),
     )
-    return self(latents, jnp.ones(latents.shape[:1]), conditions)
 
 
 def pack_frames(video: Float[Array, "B T H W"]) -> Float[Array, "B t H W 4"]:

@@ -12,8 +12,8 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-from more4d_jax import errors
-from more4d_jax.checkpoints import configurations, store
+from more4d_jax import errors, registry
+from more4d_jax.checkpoints import store
 from more4d_jax.geometry import motion as motion_geometry
 from more4d_jax.models import (
   backbone,
@@ -259,7 +259,7 @@ def _metadata(kind: str, config: Any, clip: Clip) -> dict[str, Any]:
 def parts_in(directory: pathlib.Path) -> dict[str, Known]:
   """The parts in a bundle, by directory."""
   found = {}
-  classes = configurations.classes()
+  classes = registry.config_classes()
   for place in sorted(directory.glob("*/network.json")):
     if place.parent.suffix:  # Unfinished, or being replaced.
       continue
@@ -296,7 +296,7 @@ def assemble(directory: pathlib.Path) -> Plan:
         {**network.metadata, "identity": identity},
         parts=network.parts,
       )
-  whole = [kind for kind in store.KINDS if kind in parts]
+  whole = [kind for kind in registry.NETWORKS if kind in parts]
   names = {kind: kind for kind in (*whole, *planned.networks)}
   loras = sorted((directory / LORAS).glob("*.safetensors"))
   store.write_model(

@@ -141,7 +141,7 @@ def relative_change(
 
 
 def velocity(
-  model: networks.Bound,
+  model: networks.BoundModule,
   embedded: tuple[Any, Any, Any],
   step: solvers.Step,
   cache: TeaCache,

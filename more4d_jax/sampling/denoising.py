@@ -36,7 +36,7 @@ class Drawn:
 
 
 def draw(
-  model: networks.Bound,
+  model: networks.BoundModule,
   conditions: Any,
   negative: Any | None,
   noise: Float[Array, "B t h w C"],
@@ -86,7 +86,9 @@ def draw(
 
 
 def _velocity_fn(
-  model: networks.Bound, conditions: Any, sampler: sampler_options.SamplerConfig
+  model: networks.BoundModule,
+  conditions: Any,
+  sampler: sampler_options.SamplerConfig,
 ) -> solvers.VelocityFn:
   """The model under fixed conditions, with or without TeaCache."""
   policy = caching.policy_of(sampler)
@@ -103,7 +105,7 @@ def _velocity_fn(
 
 
 def _empty_cache(
-  model: networks.Bound, latents: Array, conditions: Any
+  model: networks.BoundModule, latents: Array, conditions: Any
 ) -> caching.TeaCache:
   """A cache of the shapes that the model's tokens have."""
 
@@ -116,8 +118,10 @@ def _empty_cache(
 
 
 def with_riflex(
-  model: networks.Bound, sampler: sampler_options.SamplerConfig, frames: int
-) -> networks.Bound:
+  model: networks.BoundModule,
+  sampler: sampler_options.SamplerConfig,
+  frames: int,
+) -> networks.BoundModule:
   """The model with one rotary frequency slowed down, if that is asked for.
 
   Args:

@@ -19,7 +19,7 @@ _FRAMES_AT_ONCE = 17
 
 
 @flax.struct.dataclass
-class Bound:
+class BoundModule:
   """A module with its parameters; a pytree, so it passes through jit.
 
   Attributes:
@@ -38,7 +38,7 @@ class Bound:
 
 
 def posterior(
-  autoencoder: Bound, video: Float[Array, "B T H W 3"]
+  autoencoder: BoundModule, video: Float[Array, "B T H W 3"]
 ) -> tuple[Float[Array, "B t h w C"], Float[Array, "B t h w C"]]:
   """Mean and log-variance of raw latents.
 
@@ -52,7 +52,7 @@ def posterior(
 
 
 def decode(
-  autoencoder: Bound, latents: Float[Array, "B t h w C"]
+  autoencoder: BoundModule, latents: Float[Array, "B t h w C"]
 ) -> Float[Array, "B T H W 3"]:
   """What raw latents stand for, chunk by chunk beyond 17 frames.
 
@@ -66,7 +66,7 @@ def decode(
 
 
 def encode_video(
-  video_vae: Bound, video: Float[Array, "B T H W 3"]
+  video_vae: BoundModule, video: Float[Array, "B T H W 3"]
 ) -> Float[Array, "B t h w C"]:
   """Normalised latents, the posterior's mode.
 
@@ -79,7 +79,9 @@ def encode_video(
 
 
 def encode_stills(
-  video_vae: Bound, pictures: Sequence[Float[Array, "B H W 3"]], frames: int
+  video_vae: BoundModule,
+  pictures: Sequence[Float[Array, "B H W 3"]],
+  frames: int,
 ) -> list[Float[Array, "B t h w C"]]:
   """Normalised latents of pictures that stand for all frames.
 
@@ -94,7 +96,7 @@ def encode_stills(
 
 
 def image_context(
-  model: Bound, image: Float[Array, "B H W 3"], choice: str
+  model: BoundModule, image: Float[Array, "B H W 3"], choice: str
 ) -> Float[Array, "B I F"] | None:
   """Image features for a transformer; None stands for zeros.
 
@@ -123,7 +125,7 @@ def check_choice(name: str, found: str, allowed: Sequence[str]) -> None:
 
 
 def decode_video(
-  video_vae: Bound, latents: Float[Array, "B t h w C"]
+  video_vae: BoundModule, latents: Float[Array, "B t h w C"]
 ) -> Float[Array, "B T H W 3"]:
   """Video in [0, 1] of normalised latents."""
   video = decode(video_vae, video_vae.stats.denormalise(latents))

@@ -73,9 +73,9 @@ class STraGNetworks:
     strag: the transformer and its encoders.
   """
 
-  video_vae: networks.Bound
-  motion_vae: networks.Bound
-  strag: networks.Bound
+  video_vae: networks.BoundModule
+  motion_vae: networks.BoundModule
+  strag: networks.BoundModule
 
 
 @flax.struct.dataclass
@@ -135,7 +135,7 @@ def encode_conditions(
 
 
 def decode_tracks(
-  motion_vae: networks.Bound,
+  motion_vae: networks.BoundModule,
   latents: Float[Array, "B t h w C"],
   first_points: Float[Array, "B H W 3"],
   intrinsics: Float[Array, "B 4"],

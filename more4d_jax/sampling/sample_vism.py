@@ -53,8 +53,8 @@ class ViSMNetworks:
     vism: the transformer and its encoders.
   """
 
-  video_vae: networks.Bound
-  vism: networks.Bound
+  video_vae: networks.BoundModule
+  vism: networks.BoundModule
 
 
 @flax.struct.dataclass

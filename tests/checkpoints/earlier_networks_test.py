@@ -17,9 +17,9 @@ import numpy as np
 import pytest
 
 from data_pipelines.trajscene import generation, make
-from more4d_jax import loaded
+from more4d_jax import checkpoint_networks
 from more4d_jax.checkpoints import store
-from more4d_jax.experiment import modes
+from more4d_jax.experiment import run
 from more4d_jax.models import variants
 
 _GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
@@ -52,7 +52,7 @@ def _outputs(kind, networks):
   else:
     latents = wave(1, *variant.latent_grid, 16)
     tokens = networks.tokens(kind, ["a ball rolls"])["tokens"]
-    arguments, method = (latents, tokens, picture), "everything"
+    arguments, method = (latents, tokens, picture), "initialise"
   found = jax.jit(lambda *x: model(*x, method=method))(*arguments)
   return np.asarray(found).ravel()[::97]
 
@@ -60,7 +60,10 @@ def _outputs(kind, networks):
 @pytest.mark.slow  # Five networks are compiled.
 @pytest.mark.parametrize("kind", list(_NUMBERS["outputs"]))
 def test_networks_of_an_earlier_version_compute_what_they_did(place, kind):
-  found = _outputs(kind, loaded.Networks(store.load_bundle(place / "bundle")))
+  found = _outputs(
+    kind,
+    checkpoint_networks.CheckpointNetworks(store.load_bundle(place / "bundle")),
+  )
   # The same float32 program; other processors sum in another order.
   np.testing.assert_allclose(
     found[:16], _NUMBERS["outputs"][kind], rtol=1e-3, atol=1e-4
@@ -68,7 +71,9 @@ def test_networks_of_an_earlier_version_compute_what_they_did(place, kind):
 
 
 def test_settings_of_an_earlier_version_are_read(place):
-  networks = loaded.Networks(store.load_bundle(place / "bundle"))
+  networks = checkpoint_networks.CheckpointNetworks(
+    store.load_bundle(place / "bundle")
+  )
   sampler = networks.sampler("strag")
   assert (sampler.num_steps, sampler.guidance_scale) == (2, 3.0)
   assert networks.size == (5, 32, 48)
@@ -91,7 +96,7 @@ def test_training_goes_on_where_an_earlier_version_stopped(place, monkeypatch):
   config.evaluation.videos = 0
   config.data.records, config.data.num_held_out = "records", 1
   config.lock()
-  modes.run("train", config, "run")
+  run.run("train", config, "run")
   lines = pathlib.Path("run/metrics.jsonl").read_text().splitlines()
   (metrics,) = map(json.loads, lines)
   for name, value in _NUMBERS["metrics"].items():

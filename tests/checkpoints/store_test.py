@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from more4d_jax import errors
+from more4d_jax import errors, registry
 from more4d_jax.checkpoints import configurations, store
 from more4d_jax.models import variants, video_vae
 
@@ -32,12 +32,12 @@ def test_network_is_read_back_exactly(tmp_path):
   )
 
 
-@pytest.mark.parametrize("kind", store.KINDS)
+@pytest.mark.parametrize("kind", list(registry.NETWORKS))
 @pytest.mark.parametrize("size", ["nano", "14b"])
 def test_every_configuration_survives_json(kind, size):
   config = getattr(variants.get(size), kind)
   text = json.dumps(dataclasses.asdict(config))
-  cls = configurations.classes()[kind]
+  cls = registry.NETWORKS[kind].config_class
   assert configurations.from_json(cls, json.loads(text)) == config
 
 

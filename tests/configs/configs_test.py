@@ -11,8 +11,8 @@ import jax
 import pytest
 
 from configs import common
-from more4d_jax import errors, partitioning
-from more4d_jax.experiment import modes, settings
+from more4d_jax import errors, partitioning, registry
+from more4d_jax.experiment import run, settings
 from more4d_jax.models import variants
 from more4d_jax.sampling import (
   sampler_options,
@@ -53,18 +53,18 @@ def _check(task):
   return whole / local
 
 
-@pytest.mark.parametrize("name", list(modes.TASKS))
+@pytest.mark.parametrize("name", list(registry.NETWORKS))
 @pytest.mark.parametrize("size", ["nano", "tiny", "small"])
 def test_task_builds_and_shards(name, size):
-  task = modes.make_task(_config(name, f"size={size}"), None)
+  task = run.make_task(_config(name, f"size={size}"), None)
   assert _check(task) > 1.5
 
 
 @pytest.mark.slow  # Tracing the published widths takes seconds each.
-@pytest.mark.parametrize("name", list(modes.TASKS))
+@pytest.mark.parametrize("name", list(registry.NETWORKS))
 @pytest.mark.parametrize("size", ["1p3b", "14b"])
 def test_published_size_builds_and_shards(name, size):
-  task = modes.make_task(_config(name, f"size={size}"), None)
+  task = run.make_task(_config(name, f"size={size}"), None)
   # Nearly all of a transformer lies on axes that both mesh axes divide.
   assert _check(task) > (4 if name in ("strag", "vism") else 1.5)
 
@@ -84,14 +84,14 @@ def test_ablation_is_its_baseline_but_for_its_fields(name):
   assert {k: mine[k] for k in mine if k not in ("model", "motion")} == {
     k: other[k] for k in other if k not in ("model", "motion")
   }
-  network = modes.make_task(config, None).network
+  network = run.make_task(config, None).network
   if changed[0].startswith("model"):
-    assert network != modes.make_task(base, None).network
+    assert network != run.make_task(base, None).network
 
 
 def test_ablations_change_the_network_as_they_say():
   def network(name):
-    task = modes.make_task(_config(f"ablations.{name}", "size=nano"), None)
+    task = run.make_task(_config(f"ablations.{name}", "size=nano"), None)
     return task.network
 
   assert network("without_motion_perception").motion is None
@@ -107,7 +107,7 @@ def test_fields_of_sections_are_those_of_their_dataclasses():
   settings.loop_config(config)
 
 
-@pytest.mark.parametrize("name", list(modes.TASKS))
+@pytest.mark.parametrize("name", list(registry.NETWORKS))
 def test_no_field_is_without_a_reader(name):
   """Each leaf is named in the sources, or belongs to a whole section."""
   sources = "\n".join(
@@ -156,7 +156,7 @@ def test_unknown_attention_is_one_clear_line(name, field):
   config = _config(name, "size=nano")
   config.model[field] = "flash"
   with pytest.raises(errors.UserError, match=f"model.{field} is 'flash'"):
-    _ = modes.make_task(config, None).network
+    _ = run.make_task(config, None).network
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_kernels_that_the_devices_lack_are_one_clear_line(
 ):
   config = _config("strag", "size=nano")
   config.model.update(fields)
-  layer = modes.make_task(config, None).network.dit.layer
+  layer = run.make_task(config, None).network.dit.layer
   mesh = partitioning.make_mesh(
     partitioning.MeshConfig(**(mesh or {"data": 8}))
   )
@@ -201,8 +201,8 @@ def test_a_finished_network_does_not_name_the_kernels_of_its_machine():
       "context_attention": "ulysses",
     }
   )
-  network = modes.make_task(config, None).network
-  plain = modes.make_task(_config("vism", "size=nano"), None).network
+  network = run.make_task(config, None).network
+  plain = run.make_task(_config("vism", "size=nano"), None).network
   assert network != plain
   assert settings.portable(network) == plain
 
@@ -292,14 +292,14 @@ def test_mistakes_in_flags_are_one_line(arguments, message):
 
 
 def test_missing_records_are_one_clear_line(tmp_path):
-  task = modes.make_task(_config("depth", "size=nano"), tmp_path)
+  task = run.make_task(_config("depth", "size=nano"), tmp_path)
   with pytest.raises(errors.UserError, match=r"data\.records"):
     _ = task.records
 
 
 def test_missing_start_is_one_clear_line(tmp_path):
   config = _config("motion_vae", "size=nano")
-  task = modes.make_task(config, tmp_path)
+  task = run.make_task(config, tmp_path)
   with pytest.raises(errors.UserError, match=r"init_from\.video_vae=WORKDIR"):
     task.prepare()
   config.init_from.video_vae = str(tmp_path)

@@ -7,7 +7,7 @@ import pytest
 from configs import motion_vae as motion_vae_config
 from more4d_jax import errors
 from more4d_jax.checkpoints import store
-from more4d_jax.experiment import motion_vae, start
+from more4d_jax.experiment import motion_vae, pretrained
 
 
 def _task(monkeypatch, before):
@@ -16,7 +16,9 @@ def _task(monkeypatch, before):
   task = motion_vae.MotionVAETask(config)
   video = store.Network("video_vae", None, {"encoder": 1}, {"identity": "ours"})
   found = {"video_vae": video, "motion_vae": before}
-  monkeypatch.setattr(start, "load", lambda config, kind, needed: found[kind])
+  monkeypatch.setattr(
+    pretrained, "load", lambda config, kind, needed: found[kind]
+  )
   task.prepare()
   return task
 

@@ -64,7 +64,7 @@ def test_loss_equals_a_loop(weighting):
       before = (place[0], place[1] - 1, *place[2:])
       motion.append((error - prediction[before] + target[before]) ** 2)
   expected = 0.75 * total / counted + 0.25 * np.mean(motion)
-  loss = flow_matching.flow_loss(
+  loss = flow_matching.velocity_loss(
     *map(jnp.asarray, (prediction, target, sigma)), config
   )
   assert float(loss) == pytest.approx(expected, rel=1e-5)

@@ -24,10 +24,10 @@ def test_every_parameter_has_a_gradient():
   config = NANO.strag
   model = strag.STraG(config)
   inputs = _inputs(config)
-  params = random_params.draw(model, *inputs, method="everything")
+  params = random_params.draw(model, *inputs, method="initialise")
 
   def loss(params):
-    out = model.apply(params, *inputs, method="everything")
+    out = model.apply(params, *inputs, method="initialise")
     return jnp.mean(jnp.square(out - inputs[0]))
 
   grads = jax.jit(jax.grad(loss))(params)
@@ -42,7 +42,7 @@ def test_every_parameter_has_a_gradient():
 def _shapes(config):
   model = strag.STraG(config)
   return jax.eval_shape(
-    lambda key: model.init(key, *_inputs(config), method="everything"),
+    lambda key: model.init(key, *_inputs(config), method="initialise"),
     jax.random.key(0),
   )["params"]
 
@@ -66,7 +66,7 @@ def test_ablations_leave_out_what_they_name():
 def test_global_feature_is_the_mean_over_patches():
   config = NANO.strag
   inputs = _inputs(config)
-  params = random_params.draw(strag.STraG(config), *inputs, method="everything")
+  params = random_params.draw(strag.STraG(config), *inputs, method="initialise")
   patches, whole = (
     strag.STraG(c).apply(params, inputs[2], method="motion_features")
     for c in (config, config.with_global_motion_feature())

@@ -32,7 +32,7 @@ def test_velocity_depends_on_mask_and_rendering():
   tokens = jnp.ones((1, 4), jnp.int32)
   picture = jnp.zeros((1, 32, 48, 3))
   params = random_params.draw(
-    model, latents, tokens, picture, method="everything"
+    model, latents, tokens, picture, method="initialise"
   )
   mask = jnp.asarray(rng.uniform(size=(1, *grid, 4)), jnp.float32)
   conditions = vism.ViSMConditions(

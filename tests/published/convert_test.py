@@ -10,7 +10,7 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 import more4d_jax
-from more4d_jax import errors, loaded
+from more4d_jax import checkpoint_networks, errors
 from more4d_jax.checkpoints import store
 from more4d_jax.models import latent_stats, variants
 from more4d_jax.name_maps import dit, matching, text, vae
@@ -94,7 +94,7 @@ def test_metadata_is_that_of_the_released_weights(bundle):
   assert stats["std"][0] == pytest.approx(2.8184 * 0.4107, rel=1e-6)
   base = networks["video_vae"].metadata["latent_stats"]
   assert base == latent_stats.WAN.to_json()
-  sampler = loaded.Networks(networks).sampler("strag")
+  sampler = checkpoint_networks.CheckpointNetworks(networks).sampler("strag")
   assert (sampler.num_steps, sampler.shift) == (50, 5.0)
   assert (sampler.guidance_scale, sampler.schedule) == (6.0, "compat")
   identities = {n.metadata["identity"] for n in networks.values()}
@@ -129,7 +129,7 @@ def test_a_scene_and_a_video_from_published_weights(bundle):
 
 
 def test_captions_become_the_tokens_of_the_files(bundle):
-  networks = loaded.Networks(store.load_bundle(bundle))
+  networks = checkpoint_networks.CheckpointNetworks(store.load_bundle(bundle))
   tokens = networks.tokens("strag", ["a red ball moves", "red unheard"])
   # From the list in released.write_tokenizer: "▁a" is 7, and so on.
   assert tokens["tokens"][0, :6].tolist() == [7, 8, 9, 10, 1, 0]

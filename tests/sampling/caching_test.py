@@ -54,9 +54,9 @@ def _model():
     _NOISE,
     jnp.zeros((_BATCH, _CONFIG.text.length), jnp.int32),
     jnp.zeros((_BATCH, _NANO.height, _NANO.width, 3)),
-    method="everything",
+    method="initialise",
   )
-  return networks.Bound(params["params"], module)
+  return networks.BoundModule(params["params"], module)
 
 
 _run = jax.jit(denoising.draw, static_argnames="sampler")

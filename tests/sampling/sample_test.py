@@ -60,7 +60,7 @@ class _STraG(nn.Module):
 
 
 def _bound(module, stats=None):
-  return networks.Bound({}, module, stats)
+  return networks.BoundModule({}, module, stats)
 
 
 def _inputs():

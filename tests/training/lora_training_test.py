@@ -10,7 +10,7 @@ from configs import vism
 from data_pipelines.trajscene import generation, make
 from more4d_jax import errors
 from more4d_jax.checkpoints import store
-from more4d_jax.experiment import modes
+from more4d_jax.experiment import run
 from more4d_jax.lora import dialects
 from more4d_jax.models import lora, variants
 from more4d_jax.training import paths
@@ -27,7 +27,7 @@ def _task(**model):
   config.model.lora_rank, config.model.lora_alpha = _RANK, _ALPHA
   config.model.update(model)
   config.lock()
-  return modes.make_task(config, None)
+  return run.make_task(config, None)
 
 
 def test_only_the_lora_is_trained_and_it_acts_as_if_merged(tmp_path):
@@ -92,8 +92,8 @@ def test_without_a_rank_the_network_itself_is_trained():
   assert task.assembled(params) is params
 
 
-@pytest.fixture(name="run")
-def _run(tmp_path):
+@pytest.fixture(name="config")
+def _config(tmp_path):
   """The configuration of a short run over random networks."""
   records = make.make_records(
     make.MakeOptions(
@@ -126,8 +126,8 @@ def _run(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_leaves_a_merged_network_and_its_lora(run, tmp_path):
-  modes.run("train", run, tmp_path / "run")
+def test_a_run_leaves_a_merged_network_and_its_lora(config, tmp_path):
+  run.run("train", config, tmp_path / "run")
   base = store.load_network(tmp_path / "vism" / "model").params
   made = store.load_network(tmp_path / "run" / "model")
   assert made.config == _task().network

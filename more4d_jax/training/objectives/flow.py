@@ -55,7 +55,7 @@ def flow_loss(
   noisy = flow_matching.add_noise(latents, noise, sigma)
   predicted = velocity(noisy, flow_matching.TIMESTEP_SCALE * sigma)
   target = flow_matching.velocity_target(latents, noise)
-  loss = flow_matching.flow_loss(predicted, target, sigma, config)
+  loss = flow_matching.velocity_loss(predicted, target, sigma, config)
   return loss, {}
 
 
@@ -101,7 +101,7 @@ class LatentObjective(abc.ABC):
       jnp.zeros((1, *self.grid, self.config.dit.out_channels)),
       jnp.zeros((1, len(self.empty_text)), jnp.int32),
       jnp.zeros((1, *self.image_size, 3)),
-      method="everything",
+      method="initialise",
     )["params"]
 
   def variables(self, params: Any) -> dict[str, Any]:

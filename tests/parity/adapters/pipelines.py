@@ -37,13 +37,13 @@ class _Folder:
   io: dict[str, np.ndarray]
 
   @functools.cached_property
-  def vae(self) -> networks.Bound:
+  def vae(self) -> networks.BoundModule:
     info, _, weights = wan_weights.read(self.path.parent / "vae")
     config = vae_weights.read_config(info)
     weights = vae_weights.select(weights, "model.")
     params = vae_weights.to_ours(weights, vae_weights.vae_names(config))
     stats = vae_weights.read_stats(info)
-    return networks.Bound(params, video_vae.VideoVAE(config), stats)
+    return networks.BoundModule(params, video_vae.VideoVAE(config), stats)
 
   def transformer(self, name: str) -> tuple[dict, Any, Any, Any, dict]:
     """Constructor and configurations, and all parameters."""
@@ -108,7 +108,7 @@ def _control(folder: _Folder, cases: list[str]) -> dict[str, np.ndarray]:
   constructor, dit, text, image, params = folder.transformer("transformer4d")
   stand_in = motion.MotionEncoderConfig(width=dit.motion_width)
   config = strag.STraGConfig(dit, text, stand_in, image)
-  model = networks.Bound(params, strag.STraG(config))
+  model = networks.BoundModule(params, strag.STraG(config))
   picture = _last(io["in.ref_image"])[:, 0]
   still = _last(io["in.depth_image"])[:, 0]
   frames = io["in.control_video"].shape[2]
@@ -153,7 +153,7 @@ def _inpaint(folder: _Folder, cases: list[str]) -> dict[str, np.ndarray]:
   io, call = folder.io, folder.info["call"]
   _, dit, text, image, params = folder.transformer("transformer3d_inp")
   config = vism.ViSMConfig(dit, text, image)
-  model = networks.Bound(params, vism.ViSM(config))
+  model = networks.BoundModule(params, vism.ViSM(config))
   nets = sample_vism.ViSMNetworks(folder.vae, model)
   context = model(folder.tokens("negative_ids"), method="text_context")
   noise = jnp.asarray(_last(io["in.latents"]))

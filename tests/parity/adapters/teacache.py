@@ -87,7 +87,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
     **weights,
   }
   config = wan_weights.dit_config(info["constructor"], weights)
-  model = networks.Bound(
+  model = networks.BoundModule(
     wan_weights.dit_params(weights, config), backbone.WanDiT(config)
   )
   latents = np.moveaxis(io["in.x"], 2, -1)

@@ -26,7 +26,7 @@ def _losses(io: dict) -> dict:
     if limit := re.fullmatch(rf"out\.loss\.threshold({stated.NUMBER})", key):
       strict = flow_matching.FlowConfig(error_limit=float(limit[1]))
       ones = jnp.ones(len(latents))
-      out[key] = flow_matching.flow_loss(prediction, target, ones, strict)
+      out[key] = flow_matching.velocity_loss(prediction, target, ones, strict)
     name = re.fullmatch(_SHIFTED, key)
     if name is None:
       continue
@@ -36,7 +36,7 @@ def _losses(io: dict) -> dict:
     sigma = flow_matching.grid_sigma(index, config)
     prefix = f"out.loss.s{name[1]}"
     if name[2]:
-      out[key] = flow_matching.flow_loss(prediction, target, sigma, config)
+      out[key] = flow_matching.velocity_loss(prediction, target, sigma, config)
       continue
     noisy = flow_matching.add_noise(latents, noise, sigma)
     out[f"{prefix}.sigmas"] = sigma
@@ -45,7 +45,7 @@ def _losses(io: dict) -> dict:
   ones = jnp.ones(len(latents))
   plain = flow_matching.FlowConfig()
   out["grad.loss.prediction"] = wan_weights.channels_first(
-    jax.grad(flow_matching.flow_loss)(prediction, target, ones, plain)
+    jax.grad(flow_matching.velocity_loss)(prediction, target, ones, plain)
   )
   return out
 

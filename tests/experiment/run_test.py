@@ -9,7 +9,7 @@ import pytest
 from data_pipelines.procedural import records
 from more4d_jax import errors
 from more4d_jax.checkpoints import store
-from more4d_jax.experiment import depth, modes, settings, sources
+from more4d_jax.experiment import depth, record_splits, run, settings
 from more4d_jax.training import loop
 from more4d_jax.training import state as states
 
@@ -23,11 +23,11 @@ def _config(name, **values):
 def test_a_mistake_can_be_mended_in_the_same_workdir(tmp_path):
   workdir = tmp_path / "run"
   with pytest.raises(errors.UserError, match=r"data\.records"):
-    modes.run("train", _config("depth"), workdir)
+    run.run("train", _config("depth"), workdir)
   assert not workdir.exists()
   mended = _config("depth", **{"data.records": str(tmp_path / "elsewhere")})
   with pytest.raises(errors.UserError, match="elsewhere"):
-    modes.run("train", mended, workdir)
+    run.run("train", mended, workdir)
 
 
 def test_a_constant_rate_may_go_on_after_the_end(tmp_path, capsys):
@@ -40,11 +40,11 @@ def test_a_constant_rate_may_go_on_after_the_end(tmp_path, capsys):
   (model / "network.json").write_text(
     json.dumps({**header, "metadata": {"steps": 5}})
   )
-  modes.run("train", config, tmp_path)
+  run.run("train", config, tmp_path)
   assert "nothing left to train" in capsys.readouterr().out
   config.num_steps = 6
   with pytest.raises(errors.UserError, match=r"data\.records"):  # It goes on.
-    modes.run("train", config, tmp_path)
+    run.run("train", config, tmp_path)
 
 
 @pytest.mark.parametrize("name", ["evaluation.records", "statistics_records"])
@@ -55,37 +55,40 @@ def test_counts_of_nothing_are_one_clear_line(name):
 
 
 def test_an_unknown_scale_of_the_loss_is_one_clear_line():
-  task = modes.make_task(_config("motion_vae", **{"loss.scale": "Sum"}), None)
+  task = run.make_task(_config("motion_vae", **{"loss.scale": "Sum"}), None)
   with pytest.raises(errors.UserError, match="'Sum': choose one of sum, mean"):
     _ = task.objective
 
 
 def test_fewer_than_no_records_cannot_be_held_out(monkeypatch):
   monkeypatch.setattr(
-    sources.record_directory, "open_records", lambda _: [1, 2, 3]
+    record_splits.record_directory, "open_records", lambda _: [1, 2, 3]
   )
   config = _config("depth", **{"data.records": "x", "data.num_held_out": -1})
   with pytest.raises(errors.UserError, match="at least 0"):
-    sources.open_sets(config.data)
+    record_splits.open_sets(config.data)
 
 
-def test_weights_of_data_sets_are_parts_of_the_order(monkeypatch):
+def test_weights_of_data_sets_are_parts_of_the_order(monkeypatch, tmp_path):
+  for name in "ab":
+    (tmp_path / name).mkdir()
+  monkeypatch.chdir(tmp_path)
   sizes = {"a": [0] * 5, "b": [0] * 4}
-  monkeypatch.setattr(sources.record_directory, "open_records", sizes.get)
+  monkeypatch.setattr(record_splits.record_directory, "open_records", sizes.get)
   base = {"data.records": "a,b"}
-  assert sources.parts(_config("depth", **base).data) == ()
+  assert record_splits.parts(_config("depth", **base).data) == ()
   weighed = _config("depth", **base, **{"data.weights": "3,1"})
-  found = sources.parts(weighed.data)
+  found = record_splits.parts(weighed.data)
   assert [(part.size, part.weight) for part in found] == [(5, 3.0), (4, 1.0)]
   weighed.data.num_held_out = 3
-  assert [part.size for part in sources.parts(weighed.data)] == [5, 1]
+  assert [part.size for part in record_splits.parts(weighed.data)] == [5, 1]
   weighed.data.limit = 5
   with pytest.raises(errors.UserError, match="no record of b is trained on"):
-    sources.parts(weighed.data)
+    record_splits.parts(weighed.data)
   for text in ("3", "3,x", "3,-1"):
     weighed.data.weights = text
     with pytest.raises(errors.UserError, match="expected 2 positive numbers"):
-      sources.parts(weighed.data)
+      record_splits.parts(weighed.data)
 
 
 class _Task(depth.DepthTask):
@@ -108,7 +111,7 @@ def test_equal_weights_with_other_statistics_are_another_network(
   state = states.TrainState(3, None, {"w": np.ones(2)}, None, 0)
   task = _Task(_config("depth"))
   for task.mean in (0.0, 1.0, 1.0):
-    modes.finish(task, training, state, tmp_path)
+    run.finish(task, training, state, tmp_path)
   metadata = [args[3] for args in written]
   assert metadata[0]["identity"] != metadata[1]["identity"]
   assert metadata[1] == metadata[2]
@@ -117,7 +120,7 @@ def test_equal_weights_with_other_statistics_are_another_network(
 
 
 def test_speed_of_the_records_travels_with_strag():
-  task = modes.make_task(_config("strag"), None)
+  task = run.make_task(_config("strag"), None)
   record = records.make_record(1, records.RecordOptions(5, 32, 48))
   found = {"normalisation": {}, "latent_stats": {}}
   task._sets = ([record], [record])

@@ -1,4 +1,4 @@
-"""The modes of main.py: train, evaluate and plan."""
+"""What main.py does with a configuration: train, evaluate or plan."""
 
 import dataclasses
 import functools
@@ -14,34 +14,15 @@ import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
-from more4d_jax import errors, partitioning, rng
+from more4d_jax import errors, partitioning, registry, rng
 from more4d_jax.checkpoints import store, training_states
 from more4d_jax.data import loader as loaders
-from more4d_jax.experiment import (
-  depth,
-  motion_vae,
-  plan,
-  settings,
-  sources,
-  strag,
-  video_vae,
-  vism,
-)
+from more4d_jax.experiment import plan, record_splits, settings
 from more4d_jax.experiment import task as tasks
 from more4d_jax.training import loop, optimizer, paths, prefetch
 from more4d_jax.training import state as states
 from more4d_jax.training import step as steps
 
-TASKS: Mapping[str, type[tasks.Task]] = {
-  task.kind: task
-  for task in (
-    video_vae.VideoVAETask,
-    depth.DepthTask,
-    motion_vae.MotionVAETask,
-    strag.STraGTask,
-    vism.ViSMTask,
-  )
-}
 # Evaluation draws with keys that training never uses.
 _EVALUATION_SEED = 7_919
 
@@ -97,12 +78,12 @@ def make_task(
   Raises:
     UserError: for an unknown task.
   """
-  if config.task not in TASKS:
+  if config.task not in registry.NETWORKS:
     raise errors.UserError(
-      f"task is {config.task!r}: choose one of {', '.join(TASKS)}"
+      f"task is {config.task!r}: choose one of {', '.join(registry.NETWORKS)}"
     )
   root = None if workdir is None else pathlib.Path(workdir)
-  return TASKS[config.task](config, root)
+  return registry.NETWORKS[config.task].task_class(config, root)
 
 
 def _mesh(config: ml_collections.ConfigDict) -> Mesh:
@@ -175,7 +156,7 @@ def _loader_config(config: ml_collections.ConfigDict) -> loaders.LoaderConfig:
     process_count=jax.process_count(),
     workers=config.data.workers,
     threads=config.data.threads,
-    parts=sources.parts(config.data),
+    parts=record_splits.parts(config.data),
     max_damaged=config.data.max_damaged,
   )
 
@@ -230,7 +211,7 @@ def _evaluation_loss(loss: steps.LossFn, seed: int) -> Any:
 
 def _held_out_batches(task: tasks.Task, held: tasks.DataSet, mesh: Mesh) -> Any:
   config = task.config
-  source = sources.cycled(
+  source = record_splits.cycled(
     held.source, config.evaluation.records, config.batch_size
   )
   share = config.batch_size // jax.process_count()

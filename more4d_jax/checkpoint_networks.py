@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from more4d_jax import errors
+from more4d_jax import errors, registry
 from more4d_jax.checkpoints import store
 from more4d_jax.geometry import motion
-from more4d_jax.models import latent_stats, motion_vae, strag, video_vae, vism
-from more4d_jax.models.encoders import depth, tokenizer
+from more4d_jax.models import latent_stats
+from more4d_jax.models.encoders import tokenizer
 from more4d_jax.sampling import (
   caching,
   denoising,
@@ -22,22 +22,10 @@ from more4d_jax.sampling import (
   sampler_options,
 )
 
-MODULES = {
-  "video_vae": video_vae.VideoVAE,
-  "depth": depth.DepthNetwork,
-  "motion_vae": motion_vae.MotionVAE,
-  "strag": strag.STraG,
-  "vism": vism.ViSM,
-}
-
 CONDITIONS = ("trained", "original")
-CHOICES = {
-  "strag": sample_strag.STraGChoices,
-  "vism": sample_vism.ViSMChoices,
-}
 
 
-class Networks:
+class CheckpointNetworks:
   """Networks by kind, put on the default device when first used."""
 
   def __init__(
@@ -62,7 +50,7 @@ class Networks:
     self._overrides = dict(overrides or {})
     networks.check_choice("conditions", conditions, CONDITIONS)
     self._original = conditions == "original"
-    self._bound: dict[str, networks.Bound] = {}
+    self._bound: dict[str, networks.BoundModule] = {}
     # By identity; the host's array is kept so that this stays its own.
     self._on_device: dict[int, tuple[Any, jax.Array]] = {}
 
@@ -92,14 +80,14 @@ class Networks:
       if "loras" in network.metadata
     }
 
-  def bound(self, kind: str) -> networks.Bound:
+  def bound(self, kind: str) -> networks.BoundModule:
     """One network's module with its weights on the device."""
     if kind not in self._bound:
       network = self.network(kind)
       stats = network.metadata.get("latent_stats")
-      self._bound[kind] = networks.Bound(
+      self._bound[kind] = networks.BoundModule(
         params=jax.tree.map(self._put, network.params),
-        module=MODULES[kind](network.config),
+        module=registry.NETWORKS[kind].module_class(network.config),
         stats=stats and latent_stats.LatentStats.from_json(stats),
       )
     return self._bound[kind]
@@ -151,7 +139,7 @@ class Networks:
     found = dict(self.network(kind).metadata.get("conditions", {}))
     if self._original:
       found |= original_conditions.PRESET[kind]
-    return CHOICES[kind](**found)
+    return registry.NETWORKS[kind].conditions_class(**found)
 
   def tokens(self, kind: str, prompts: Sequence[str]) -> dict[str, Array]:
     """Token numbers of prompts and of as many empty negative prompts.
