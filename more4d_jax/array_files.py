@@ -53,7 +53,7 @@ def read_npy(path: PathLike) -> Shaped[np.ndarray, "..."]:
 
 def names(path: PathLike) -> tuple[str, ...]:
   """Names of the arrays in an .npz file; raises as `read_npz`."""
-  with zipfile.ZipFile(path) as archive:
+  with _archive(path) as archive:
     return tuple(name.removesuffix(".npy") for name in archive.namelist())
 
 
@@ -69,7 +69,7 @@ def read_npz(
   Raises:
     One of `DAMAGE`: if it is no archive of plain arrays.
   """
-  with zipfile.ZipFile(path) as archive:
+  with _archive(path) as archive:
     found = {}
     for info in archive.infolist():
       name = info.filename.removesuffix(".npy")
@@ -77,6 +77,13 @@ def read_npz(
         with archive.open(info) as stream:
           found[name] = _read(stream, info.file_size)
     return found
+
+
+def _archive(path: PathLike) -> zipfile.ZipFile:
+  with open(path, "rb") as stream:
+    if stream.read(6) == np.lib.format.MAGIC_PREFIX:
+      raise ValueError("a single array, not an archive")
+  return zipfile.ZipFile(path)
 
 
 def _read(stream: io.BufferedIOBase, size: int) -> Shaped[np.ndarray, "..."]:

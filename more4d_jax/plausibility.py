@@ -138,6 +138,23 @@ def pinhole(value: Any, what: str) -> Float[np.ndarray, "N 4"]:
   return array
 
 
+def picture_size(height: Any, width: Any, what: str) -> Size:
+  """(H, W) that a file states.
+
+  Raises:
+    UserError: unless both are positive numbers.
+  """
+  given = [height, width]
+  if None not in given:
+    sides = numbers(given, f"{what}: height and width")
+    if sides.shape == (2,) and (sides > 0).all():
+      return float(sides[0]), float(sides[1])
+  raise errors.UserError(
+    f"{what}: expected the height and width of a picture in pixels, found "
+    f"{height!r:.40} and {width!r:.40}"
+  )
+
+
 def intrinsics(
   values: Float[np.ndarray, "N 4"],
   size: Size,

@@ -9,14 +9,12 @@ import dataclasses
 import json
 import os
 import tempfile
-import zipfile
-import zlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from more4d_jax import errors
+from more4d_jax import array_files, errors, plausibility
 from more4d_jax.geometry import camera_paths, timing
 
 if TYPE_CHECKING:
@@ -117,24 +115,37 @@ class Scene:
     )
 
   def camera_path(
-    self, path: str | os.PathLike, reach: float = 1.0
+    self,
+    path: str | os.PathLike,
+    reach: float = 1.0,
+    *,
+    resample: bool = False,
   ) -> camera_paths.CameraPath:
     """A named path, or the one in a file, with a pose for each frame.
 
     Args:
       path: what users write.
       reach: share of a named path's motion, see `camera_paths.scaled`.
+      resample: brings a file's poses to the scene's number of frames.
+
+    Returns: the path, its intrinsics in pixels of the scene's picture.
 
     Raises:
-      UserError: unknown path, unreadable file, wrong number of poses.
+      UserError: unknown path, unreadable file, wrong number of poses, or
+        intrinsics of no picture.
     """
-    return camera_paths.find(
-      os.fspath(path),
+    name = os.fspath(path)
+    found = camera_paths.find(
+      name,
       self.num_frames,
       self.centre,
       self.intrinsics,
       reach=reach,
+      resample=resample,
     )
+    if name in camera_paths.NAMES:
+      return dataclasses.replace(found, size=self.size)
+    return found.for_picture(self.size, name)
 
   def render(
     self,
@@ -160,9 +171,12 @@ class Scene:
     from more4d_jax.rendering import render_video
 
     if isinstance(path, np.ndarray):
-      path = camera_paths.CameraPath(path, None)
+      poses = plausibility.rigid_poses(path, "a pose")
+      path = camera_paths.CameraPath(poses.astype(np.float32), None)
     if isinstance(path, camera_paths.CameraPath):
-      path = path.for_frames(self.num_frames, "the camera path")
+      name = "the camera path"
+      path = path.for_frames(self.num_frames, name)
+      path = path.for_picture(self.size, name)
     else:
       path = self.camera_path(path)
     return render_video.render_video(
@@ -182,27 +196,18 @@ def _read(name: str) -> dict[str, np.ndarray]:
       "wrote"
     )
   try:
-    opened = np.load(name, allow_pickle=False)
-    if not isinstance(opened, np.lib.npyio.NpzFile):
-      raise ValueError("a single array, not an archive")
-    with opened as archive:
-      missing = [field for field in _FIELDS if field not in archive.files]
-      if missing:
-        raise errors.UserError(
-          f"{name}: not a scene file: it lacks {', '.join(missing)}; it has "
-          f"{', '.join(archive.files) or 'nothing'}"
-        )
-      return {field: archive[field] for field in _FIELDS}
+    found = array_files.names(name)
+    missing = [field for field in _FIELDS if field not in found]
+    if missing:
+      raise errors.UserError(
+        f"{name}: not a scene file: it lacks {', '.join(missing)}; it has "
+        f"{', '.join(found) or 'nothing'}"
+      )
+    plausibility.say_unread(set(found) - set(_FIELDS), name)
+    return array_files.read_npz(name, _FIELDS)
   except errors.UserError:
     raise
-  except (
-    ValueError,
-    TypeError,
-    OSError,
-    EOFError,
-    zipfile.BadZipFile,
-    zlib.error,
-  ) as error:
+  except array_files.DAMAGE as error:
     raise errors.UserError(
       f"{name}: expected a scene .npz file; it is damaged or of another kind "
       f"({error}); write it again with `more4d generate`"
@@ -234,16 +239,13 @@ def _check(fields: dict[str, np.ndarray], name: str) -> None:
       f"{name}: damaged scene: intrinsics must be finite with positive focal "
       f"lengths, found {intrinsics.tolist()}"
     )
-  if not (np.isfinite(fps) and fps > 0):
-    raise errors.UserError(
-      f"{name}: damaged scene: fps must be positive, found {fps}"
-    )
+  plausibility.frame_rate(fps, f"{name}: damaged scene")
 
 
 def _metadata(value: np.ndarray, name: str) -> dict[str, Any]:
   try:
     metadata = json.loads(str(value))
-  except json.JSONDecodeError as error:
+  except (ValueError, RecursionError) as error:
     raise errors.UserError(
       f"{name}: damaged scene: metadata is not JSON ({error})"
     ) from error

@@ -18,10 +18,13 @@ class FilmFlags:
       covered. Camera files are never changed.
     time: how the scene's time passes: all of it, its first frame frozen, half
       as fast, to its end and back, or backwards.
+    resample_path: brings a camera file with another number of poses to the
+      number of frames, evenly along its path.
   """
 
   reach: float | None = None
   time: Literal["play", "frozen", "slow", "ping-pong", "reverse"] = "play"
+  resample_path: bool = False
 
 
 DEFAULT = FilmFlags()
@@ -65,7 +68,7 @@ def planned(
     flags: of the film.
   """
   if name not in camera_paths.NAMES:
-    return scene.camera_path(name), 1.0
+    return scene.camera_path(name, resample=flags.resample_path), 1.0
   reach = flags.reach
   if reach is None:
     reach = path_reach.largest_reach(name, scene.tracks, scene.intrinsics)

@@ -106,7 +106,7 @@ def generate(
   for kind in ("strag", "vism"):
     loaded.networks.sampler(kind)
   for name in cameras:  # A file may hold poses of another number of frames.
-    camera_paths.check(name, loaded.size[0])
+    camera_paths.check(name, loaded.size[0], resample=film.resample_path)
   prepared = [
     loaded.prepare_picture(*_read(job, depth_unit), fov, fit) for job in jobs
   ]

@@ -12,11 +12,14 @@ from jaxtyping import Bool, Float
 from scipy.spatial import transform
 
 from more4d_jax import errors
-from more4d_jax.geometry import camera_files, path_shapes
+from more4d_jax.geometry import path_shapes
+from more4d_jax.geometry.camera_files import formats
+from more4d_jax.geometry.camera_files import path as path_lib
 
-CameraPath = camera_files.CameraPath
-load_path = camera_files.load_path
+CameraPath = path_lib.CameraPath
+load_path = formats.load
 NAMES = tuple(path_shapes.SHAPES)
+_SUFFIXES = (".json", ".npz", ".txt", ".bin")
 
 
 def scene_centre(
@@ -87,12 +90,15 @@ def exists(name_or_file: str) -> bool:
   return name_or_file in NAMES or os.path.exists(name_or_file)
 
 
-def check(name_or_file: str, num_frames: int | None = None) -> None:
+def check(
+  name_or_file: str, num_frames: int | None = None, *, resample: bool = False
+) -> None:
   """Makes sure that it is a known name or a readable camera file.
 
   Args:
     name_or_file: what users write.
     num_frames: that a file must have poses for, where that is known.
+    resample: a file's poses are brought to that number.
 
   Raises:
     UserError: unless it is.
@@ -103,7 +109,7 @@ def check(name_or_file: str, num_frames: int | None = None) -> None:
     raise _unknown(name_or_file)
   path = load_path(name_or_file)
   if num_frames is not None:
-    path.for_frames(num_frames, name_or_file)
+    path.for_frames(num_frames, name_or_file, resample=resample)
 
 
 def find(
@@ -113,6 +119,7 @@ def find(
   intrinsics: Float[np.ndarray, "4"] | None = None,
   *,
   reach: float = 1.0,
+  resample: bool = False,
 ) -> CameraPath:
   """A named path, or the one in a file; a single pose serves every frame.
 
@@ -122,13 +129,15 @@ def find(
     centre: of the scene; see `scene_centre`.
     intrinsics: of the scene, in pixels; needed by `path_shapes.DOLLY` only.
     reach: scales a named path's motion, see `scaled`; files stay as they are.
+    resample: brings a file's poses to the number of frames.
 
   Raises:
     UserError: unknown name, unreadable file, or a file with another number
       of poses than the scene has frames.
   """
   if _looks_like_file(name_or_file) and name_or_file not in NAMES:
-    return load_path(name_or_file).for_frames(num_frames, name_or_file)
+    path = load_path(name_or_file)
+    return path.for_frames(num_frames, name_or_file, resample=resample)
   poses = named_path(name_or_file, num_frames, centre)
   if reach != 1.0:
     poses = scaled(poses, reach)
@@ -174,11 +183,11 @@ def label(name_or_file: str) -> str:
 
 
 def _looks_like_file(text: str) -> bool:
-  return text.lower().endswith((".json", ".npz")) or os.path.exists(text)
+  return text.lower().endswith(_SUFFIXES) or os.path.exists(text)
 
 
 def _unknown(name: str) -> errors.UserError:
   return errors.UserError(
     f"unknown camera path {name!r}: choose one of {', '.join(NAMES)}, or give "
-    "a .json or .npz camera file"
+    "a camera file or folder (.json, .npz, .txt, or a COLMAP model)"
   )

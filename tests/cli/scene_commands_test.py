@@ -5,7 +5,8 @@ import pytest
 
 from more4d_jax import scene as scene_lib
 from more4d_jax.cli import main
-from more4d_jax.geometry import camera_files, camera_paths
+from more4d_jax.geometry import camera_paths
+from more4d_jax.geometry.camera_files import formats
 from more4d_jax.viewing import video
 
 
@@ -81,7 +82,7 @@ def test_lists_are_arguments_or_repeated_flags(tmp_path, scene_file, to):
 def test_a_camera_file_may_have_any_name(tmp_path, scene_file, capsys):
   camera = tmp_path / "dolly, slow: 1=ü.json"
   path = camera_paths.CameraPath(np.eye(4, dtype=np.float32)[None], None)
-  camera_files.save_path(camera, path)
+  formats.save(camera, path)
   out = tmp_path / "v.mp4"
   command = ["render", "--scene", str(scene_file), "--out", str(out)]
   assert main.main([*command, "--camera", str(camera)]) == 0

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from more4d_jax import errors
-from more4d_jax.geometry import camera_files, camera_paths
+from more4d_jax.geometry import camera_paths
+from more4d_jax.geometry.camera_files import formats
 
 _CENTRE = np.asarray([0.3, -0.2, 4.0], np.float32)
 # `circle_rotating` starts beside the first camera, as the original does.
@@ -216,7 +217,7 @@ def test_saved_paths_are_read_back(tmp_path):
     camera_paths.named_path("mix2", 4, _CENTRE),
     np.ones((4, 4), np.float32),
   )
-  camera_files.save_path(tmp_path / "p.json", path)
+  formats.save(tmp_path / "p.json", path)
   again = camera_paths.load_path(tmp_path / "p.json")
   np.testing.assert_array_equal(again.world_from_camera, path.world_from_camera)
   np.testing.assert_array_equal(again.intrinsics, path.intrinsics)

@@ -1,0 +1,1 @@
+"""Camera paths in files: ours and those of other programs, read and written."""
