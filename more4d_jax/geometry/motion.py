@@ -11,13 +11,11 @@ d_t = P_t - P_0 and z0 the depth of P_0:
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
-
-MODES = ("depth", "first_frame_range", "global_max", "displacement")
 
 # The constants of the original's training scripts
 # (docs/method/trajectories.md#camera-factors).
@@ -40,7 +38,7 @@ class MotionNormalisation:
   fixed_alpha: tuple[float, float] | None = None
 
   def __post_init__(self):
-    _check(self.mode)
+    _rule(self.mode)
 
   @classmethod
   def from_json(cls, values: Mapping[str, Any]) -> "MotionNormalisation":
@@ -93,20 +91,15 @@ def normalise(
   Source: docs/method/trajectories.md#normalisation. Differs from the original,
   which keeps NaN.
   """
-  _check(mode)
+  rule = _rule(mode)
   valid = valid_points(tracks)
   still = jnp.broadcast_to(tracks[:, :1], tracks.shape)
   tracks = jnp.where(valid[:, None, ..., None], tracks, still)
   tracks = jnp.where(jnp.isfinite(tracks), tracks, 0.0)
-  first = tracks[:, 0]
-  scale = _scale(tracks, valid, mode)
-  if mode == "global_max":
-    return tracks / _wide(scale), valid, scale
-  displacement = tracks - first[:, None]
-  if mode == "depth":
-    unit = _depth_unit(jnp.where(valid, first[..., 2], 1.0), alpha)
-    return displacement / unit, valid, scale
-  return displacement / _wide(scale), valid, scale
+  first = tracks[:, :1]
+  scale = rule.scale(tracks, valid)
+  unit = rule.unit(jnp.where(valid, first[:, 0, ..., 2], 1.0), alpha, scale)
+  return (tracks - rule.origin(first)) / unit, valid, scale
 
 
 def denormalise(
@@ -129,14 +122,9 @@ def denormalise(
   Returns:
     Trajectories in metres, in the first camera's frame.
   """
-  _check(mode)
-  first = first_points[:, None]
-  if mode == "global_max":
-    tracks = motion * _wide(scale)
-  elif mode == "depth":
-    tracks = first + motion * _depth_unit(first_points[..., 2], alpha)
-  else:
-    tracks = first + motion * _wide(scale)
+  rule, first = _rule(mode), first_points[:, None]
+  unit = rule.unit(first_points[..., 2], alpha, scale)
+  tracks = rule.origin(first) + motion * unit
   usable = jnp.all(jnp.isfinite(first), axis=-1) & (first[..., 2] > _NEAREST)
   tracks = jnp.where(usable[..., None], tracks, first)
   return jnp.concatenate([first, tracks[:, 1:]], axis=1)
@@ -149,56 +137,110 @@ def scale_of(
 ) -> Float[Array, "B"]:
   """The scale of generated motion, whose true trajectories are unknown.
 
-  `first_frame_range` measures it on the first points. `global_max` predicts
+  Where motion is displacement, the first points give it. `global_max` predicts
   positions in unknown units; a least-squares fit of its frame 0 to the first
   points gives the unit.
   """
-  _check(mode)
+  rule = _rule(mode)
   usable = valid_points(first_points[:, None])
   first = jnp.where(usable[..., None], first_points, 0.0)
-  if mode == "global_max":
-    start = motion[:, 0] * usable[..., None]
-    norm = jnp.sum(start * start, axis=(1, 2, 3))
-    fitted = jnp.sum(start * first, axis=(1, 2, 3)) / jnp.where(
-      norm > 0, norm, 1.0
-    )
-    return jnp.where(fitted > 0, fitted, 1.0)
-  return _scale(first[:, None], usable, mode)
+  if rule.origin is _first:
+    return rule.scale(first[:, None], usable)
+  start = motion[:, 0] * usable[..., None]
+  norm = jnp.sum(start * start, axis=(1, 2, 3))
+  fitted = jnp.sum(start * first, axis=(1, 2, 3)) / jnp.where(
+    norm > 0, norm, 1.0
+  )
+  return jnp.where(fitted > 0, fitted, 1.0)
 
 
-def _check(mode: str) -> None:
-  if mode not in MODES:
-    raise ValueError(
-      f"unknown motion normalisation {mode!r}: choose one of "
-      + ", ".join(MODES)
-    )
+def _no_scale(
+  tracks: Float[Array, "B T H W 3"], valid: Bool[Array, "B H W"]
+) -> Float[Array, "B"]:
+  del valid
+  return jnp.ones(tracks.shape[0], jnp.float32)
 
 
-def _wide(scale: Float[Array, "B"]) -> Float[Array, "B 1 1 1 1"]:
-  return scale[:, None, None, None, None]
+def _first_frame_range(
+  tracks: Float[Array, "B T H W 3"], valid: Bool[Array, "B H W"]
+) -> Float[Array, "B"]:
+  """Widest axis extent of the valid points of frame 0."""
+  first, mask = tracks[:, 0], valid[..., None]
+  high = jnp.max(jnp.where(mask, first, -jnp.inf), axis=(1, 2))
+  low = jnp.min(jnp.where(mask, first, jnp.inf), axis=(1, 2))
+  return _or_one(jnp.max(high - low, axis=-1))
 
 
-def _depth_unit(
-  depth: Float[Array, "B H W"], alpha: Float[Array, "B 2"]
+def _global_max(
+  tracks: Float[Array, "B T H W 3"], valid: Bool[Array, "B H W"]
+) -> Float[Array, "B"]:
+  """Largest coordinate of the valid points over all frames."""
+  size = jnp.where(valid[:, None, ..., None], jnp.abs(tracks), 0.0)
+  return _or_one(jnp.max(size, axis=(1, 2, 3, 4)))
+
+
+def _or_one(scale: Float[Array, "B"]) -> Float[Array, "B"]:
+  """The scale where it is finite and positive, else 1."""
+  return jnp.where(jnp.isfinite(scale) & (scale > 0), scale, 1.0)
+
+
+def _by_depth(
+  depth: Float[Array, "B H W"],
+  alpha: Float[Array, "B 2"],
+  scale: Float[Array, "B"],
 ) -> Float[Array, "B 1 H W 3"]:
   """Metres per unit of motion on each axis: (z0 / ax, z0 / ay, z0)."""
+  del scale
   factors = jnp.concatenate([alpha, jnp.ones_like(alpha[:, :1])], axis=-1)
   return (depth[..., None] / factors[:, None, None])[:, None]
 
 
-def _scale(
-  tracks: Float[Array, "B T H W 3"], valid: Bool[Array, "B H W"], mode: str
-) -> Float[Array, "B"]:
-  """Scale of a mode over the valid points; 1 where it would be 0."""
-  mask = valid[..., None]
-  if mode == "first_frame_range":
-    first, axes = tracks[:, 0], (1, 2)
-    high = jnp.max(jnp.where(mask, first, -jnp.inf), axis=axes)
-    low = jnp.min(jnp.where(mask, first, jnp.inf), axis=axes)
-    scale = jnp.max(high - low, axis=-1)
-  elif mode == "global_max":
-    size = jnp.where(mask[:, None], jnp.abs(tracks), 0.0)
-    scale = jnp.max(size, axis=(1, 2, 3, 4))
-  else:
-    return jnp.ones(tracks.shape[0], jnp.float32)
-  return jnp.where(jnp.isfinite(scale) & (scale > 0), scale, 1.0)
+def _by_scale(
+  depth: Float[Array, "B H W"],
+  alpha: Float[Array, "B 2"],
+  scale: Float[Array, "B"],
+) -> Float[Array, "B 1 1 1 1"]:
+  del depth, alpha
+  return scale[:, None, None, None, None]
+
+
+def _first(first: Float[Array, "B 1 H W 3"]) -> Float[Array, "B 1 H W 3"]:
+  return first
+
+
+def _camera(first: Float[Array, "B 1 H W 3"]) -> Float[Array, "B 1 H W 3"]:
+  return jnp.zeros_like(first)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rule:
+  """A mode: motion is (P_t - origin) / unit.
+
+  Attributes:
+    scale: one number of a scene, from its finite tracks and their validity.
+    unit: metres per unit of motion on each axis, from the first depths, the
+      camera factors and the scale.
+    origin: where motion starts, from the points of frame 0.
+  """
+
+  scale: Callable[..., Float[Array, "B"]]
+  unit: Callable[..., Float[Array, "B 1 H W 3"]]
+  origin: Callable[..., Float[Array, "B 1 H W 3"]]
+
+
+_RULES = {
+  "depth": _Rule(_no_scale, _by_depth, _first),
+  "first_frame_range": _Rule(_first_frame_range, _by_scale, _first),
+  "global_max": _Rule(_global_max, _by_scale, _camera),
+  "displacement": _Rule(_no_scale, _by_scale, _first),
+}
+MODES = tuple(_RULES)
+
+
+def _rule(mode: str) -> _Rule:
+  if mode not in _RULES:
+    raise ValueError(
+      f"unknown motion normalisation {mode!r}: choose one of "
+      + ", ".join(MODES)
+    )
+  return _RULES[mode]

@@ -11,28 +11,28 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
-from more4d_jax.models import attention, interpolation, layers
+from more4d_jax.models import interpolation, layers
+from more4d_jax.models.encoders import vision_transformer
 
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073], np.float32)
 STD = np.array([0.26862954, 0.26130258, 0.27577711], np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageEncoderConfig:
+class ImageEncoderConfig(vision_transformer.VisionTransformerConfig):
   """Sizes of the tower; the defaults are ViT-H/14's.
 
   Attributes:
     num_layers: blocks that run; the published tower has one more.
   """
 
-  image_size: int = 224
   patch: int = 14
   width: int = 1280
   num_heads: int = 16
   num_layers: int = 31
   mlp_width: int = 5120
   eps: float = 1e-5
-  dtype: str = "float32"
+  image_size: int = 224
 
   @property
   def num_tokens(self) -> int:
@@ -57,13 +57,7 @@ class ImageEncoder(nn.Module):
     # Cubic weights overshoot: values may leave [0, 1] slightly.
     x = interpolation.resize_cubic(image, side, side)
     x = (x - MEAN) / STD
-    x = layers.PatchEmbed(
-      (1, config.patch, config.patch),
-      config.width,
-      config.dtype,
-      use_bias=False,
-      name="patch_embed",
-    )(x[:, None]).astype(jnp.float32)
+    x = vision_transformer.embed_patches(config, x[:, None], use_bias=False)
     init = layers.normal(config.width**-0.5)
     first = self.param(
       "class_token", partitioning.param(init, ("norm",)), (config.width,)
@@ -76,12 +70,4 @@ class ImageEncoder(nn.Module):
       (config.num_tokens, config.width),
     )
     x = layers.LayerNorm(config.eps, name="pre_norm")(x)
-    blocks = layers.stacked(attention.VisionBlock, config.num_layers)
-    x, _ = blocks(
-      config.num_heads,
-      config.mlp_width,
-      config.eps,
-      config.dtype,
-      name="blocks",
-    )(x)
-    return x
+    return vision_transformer.transform(config, x)

@@ -11,25 +11,19 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
-from more4d_jax.models import attention, interpolation, layers
+from more4d_jax.models import interpolation, layers
+from more4d_jax.models.encoders import vision_transformer
 
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
-class MotionEncoderConfig:
+class MotionEncoderConfig(vision_transformer.VisionTransformerConfig):
   """Sizes of the trunk; the defaults are ViT-B's."""
 
   image_size: tuple[int, int] = (224, 224)
   tubelet: int = 2
-  patch: int = 16
-  width: int = 768
-  num_layers: int = 12
-  num_heads: int = 12
-  mlp_width: int = 3072
-  eps: float = 1e-6
-  dtype: str = "float32"
   remat: bool = False
 
   @property
@@ -65,20 +59,8 @@ class MotionEncoder(nn.Module):
       (image - MEAN) / STD, (1, 2), config.image_size
     )
     x = jnp.repeat(x[:, None], config.tubelet, axis=1)
-    patch = (config.tubelet, config.patch, config.patch)
-    x = layers.PatchEmbed(
-      patch, config.width, config.dtype, name="patch_embed"
-    )(x)
-    x = x.astype(jnp.float32) + position_table(x.shape[1], config.width)
+    x = vision_transformer.embed_patches(config, x)
+    x = x + position_table(x.shape[1], config.width)
     x = partitioning.constrain(x, "batch", None, "act_embed")
-    blocks = layers.stacked(
-      attention.VisionBlock, config.num_layers, config.remat
-    )
-    x, _ = blocks(
-      config.num_heads,
-      config.mlp_width,
-      config.eps,
-      config.dtype,
-      name="blocks",
-    )(x)
+    x = vision_transformer.transform(config, x, remat=config.remat)
     return layers.LayerNorm(config.eps, name="norm")(x)
