@@ -1,9 +1,6 @@
-"""Settings every test shares: CPU with eight virtual devices.
+"""Settings every test shares: CPU with eight virtual devices."""
 
-Programs are compiled with few optimisations: at size nano compiling is what
-takes the time.
-"""
-
+import collections
 import os
 import pathlib
 import subprocess
@@ -11,11 +8,25 @@ import sys
 
 import pytest
 
-_QUICK = "--xla_backend_optimization_level=0"
+from tests import quick_compilation
+
 _EIGHT = "--xla_force_host_platform_device_count=8"
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("XLA_FLAGS", f"{_QUICK} {_EIGHT}")
+os.environ.setdefault("XLA_FLAGS", f"{quick_compilation.flags()} {_EIGHT}")
+for _name, _value in quick_compilation.cache_settings().items():
+  os.environ.setdefault(_name, _value)
+
+
+def pytest_terminal_summary(terminalreporter):
+  """A line for each reason why tests were skipped."""
+  skipped = terminalreporter.stats.get("skipped", [])
+  reasons = collections.Counter(
+    report.longrepr[2].removeprefix("Skipped: ").splitlines()[0]
+    for report in skipped
+  )
+  for reason, count in reasons.most_common():
+    terminalreporter.write_line(f"skipped {count}: {reason}")
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +47,7 @@ def nano_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     capture_output=True,
     text=True,
     check=False,
-    env={**os.environ, "XLA_FLAGS": _QUICK},
+    env={**os.environ, "XLA_FLAGS": quick_compilation.flags()},
   )
   assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
   return out

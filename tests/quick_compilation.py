@@ -30,7 +30,9 @@ def flags() -> str:
   name = _OLD_EMITTERS.removeprefix("--").partition("=")[0].encode()
   folder = pathlib.Path(importlib.util.find_spec("jaxlib").origin).parent
   known = any(_holds(path, name) for path in folder.glob("libjax*.so"))
-  return f"{_FEW_OPTIMISATIONS} {_OLD_EMITTERS}" if known else _FEW_OPTIMISATIONS
+  return (
+    f"{_FEW_OPTIMISATIONS} {_OLD_EMITTERS}" if known else _FEW_OPTIMISATIONS
+  )
 
 
 def _holds(path: pathlib.Path, name: bytes) -> bool:

@@ -234,6 +234,7 @@ def test_the_kernel_is_used_on_a_mesh(form, kernels, monkeypatch):
   assert text.count('kernel_name = "attention_forward"') == kernels
 
 
+@pytest.mark.slow
 def test_every_norm_and_rotation_gives_the_same_loss_and_gradient():
   _, params = _network()
 

@@ -8,6 +8,7 @@ import pytest
 
 from more4d_jax import partitioning
 from more4d_jax.models import motion_vae, video_vae
+from tests.models import random_params
 
 _CONFIG = motion_vae.MotionVAEConfig(
   vae=video_vae.VideoVAEConfig(width=4, encoder_blocks=1, decoder_blocks=1),
@@ -17,11 +18,16 @@ _CONFIG = motion_vae.MotionVAEConfig(
 
 @functools.cache
 def _params():
-  model = motion_vae.MotionVAE(_CONFIG)
-  params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 5, 16, 16, 3)))[
-    "params"
-  ]
-  return partitioning.unbox(params)
+  """Random ones; those of the trajectory networks as training starts."""
+  clip = jnp.zeros((1, 5, 16, 16, 3))
+  params = random_params.draw(motion_vae.MotionVAE(_CONFIG), clip)["params"]
+  for name, network in (
+    ("trajectory_encoder", motion_vae.TrajectoryEncoder),
+    ("trajectory_decoder", motion_vae.TrajectoryDecoder),
+  ):
+    init = jax.jit(network(_CONFIG.adapter).init)
+    params[name] = partitioning.unbox(init(jax.random.key(0), clip))["params"]
+  return params
 
 
 def _motion(seed=0, scale=1.0):
@@ -134,14 +140,17 @@ def test_gain_scales_motion_before_and_after():
   loud = motion_vae.MotionVAE(dataclasses.replace(_CONFIG, gain=4.0))
   plain, variables = motion_vae.MotionVAE(_CONFIG), {"params": _params()}
   motion = _motion(scale=0.3)
+
+  def run(model, x, method):
+    apply = functools.partial(model.apply, method=method)
+    return jax.jit(apply)(variables, x)
+
   np.testing.assert_allclose(
-    loud.apply(variables, motion, method="motion_video"),
-    plain.apply(variables, 4.0 * motion, method="motion_video"),
+    run(loud, motion, "motion_video"),
+    run(plain, 4.0 * motion, "motion_video"),
     atol=1e-6,
   )
   latents = jnp.ones((1, 2, 2, 2, 16))
   np.testing.assert_allclose(
-    4.0 * loud.apply(variables, latents, method="decode"),
-    plain.apply(variables, latents, method="decode"),
-    atol=1e-6,
+    4.0 * run(loud, latents, "decode"), run(plain, latents, "decode"), atol=1e-6
   )

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -67,10 +68,13 @@ def test_global_feature_is_the_mean_over_patches():
   config = NANO.strag
   inputs = _inputs(config)
   params = random_params.draw(strag.STraG(config), *inputs, method="initialise")
-  patches, whole = (
-    strag.STraG(c).apply(params, inputs[2], method="motion_features")
-    for c in (config, config.with_global_motion_feature())
-  )
+
+  def features(config):
+    model = strag.STraG(config)
+    apply = functools.partial(model.apply, method="motion_features")
+    return jax.jit(apply)(params, inputs[2])
+
+  patches, whole = map(features, (config, config.with_global_motion_feature()))
   assert patches.shape == (2, 24, 32)
   np.testing.assert_allclose(whole, np.mean(patches, 1), atol=1e-6)
 

@@ -85,7 +85,9 @@ def test_left_over_frames_are_an_error():
     vae_streaming.encode(_MODELS["video"], {}, jnp.zeros((1, 4, 16, 16, 3)))
 
 
-@pytest.mark.parametrize("method", ["encode", "decode"])
+@pytest.mark.parametrize(
+  "method", ["decode", pytest.param("encode", marks=pytest.mark.slow)]
+)
 def test_memory_does_not_grow_with_length(method):
   def temporary(frames):
     shape = (1, frames, 32, 32, 3)

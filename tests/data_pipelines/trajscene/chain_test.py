@@ -12,6 +12,7 @@ import pytest
 from more4d_jax.cli import data, recipes, train_all
 from more4d_jax.data import record_directory
 from more4d_jax.models import variants
+from tests import quick_compilation
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -48,7 +49,7 @@ def test_a_network_trains_on_them(tmp_path):
       f"--config.data.records={out}",
       f"--config.data.held_out={out}",
     ],
-    env={**os.environ, "XLA_FLAGS": "--xla_backend_optimization_level=0"},
+    env={**os.environ, "XLA_FLAGS": quick_compilation.flags()},
     check=True,
     capture_output=True,
   )

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from more4d_jax import partitioning
 from more4d_jax.models.encoders import depth
+from tests.models import random_params
 
 _CONFIG = depth.DepthConfig(
   width=16,
@@ -27,14 +27,8 @@ _CONFIG = depth.DepthConfig(
 @functools.cache
 def _params():
   network = depth.DepthNetwork(_CONFIG)
-  params = jax.jit(network.init)(jax.random.key(0), jnp.zeros((1, 12, 16, 3)))[
-    "params"
-  ]
-  rng = np.random.default_rng(0)
-  return jax.tree.map(
-    lambda a: a + 0.1 * rng.normal(size=a.shape).astype(np.float32),
-    partitioning.unbox(params),
-  )
+  drawn = random_params.draw(network, jnp.zeros((1, 12, 16, 3)))["params"]
+  return jax.tree.map(jnp.asarray, drawn)
 
 
 def _image(height=12, width=16, batch=1):
@@ -42,9 +36,14 @@ def _image(height=12, width=16, batch=1):
   return jnp.asarray(rng.uniform(size=(batch, height, width, 3)))
 
 
+@functools.cache
+def _apply(config):
+  return jax.jit(depth.DepthNetwork(config).apply)
+
+
 def _run(image, **changes):
-  network = depth.DepthNetwork(dataclasses.replace(_CONFIG, **changes))
-  return np.asarray(jax.jit(network.apply)({"params": _params()}, image))
+  config = dataclasses.replace(_CONFIG, **changes)
+  return np.asarray(_apply(config)({"params": _params()}, image))
 
 
 def _norm(p, x):
