@@ -1,0 +1,1 @@
+"""Correctness and speed on one GPU: `bash benchmarks/device/run.sh`."""
