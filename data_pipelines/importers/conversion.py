@@ -1,4 +1,4 @@
-"""From a reader's scene to records: what all data sets need alike."""
+"""Turns a scene that a reader found into records, alike for all data sets."""
 
 import dataclasses
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What an import took, mended and refused, and why."""
+"""Report of an import: what it took, mended and refused, and why."""
 
 import collections
 import dataclasses

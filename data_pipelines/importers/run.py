@@ -3,7 +3,7 @@
 A unit (an archive, a file, a folder) is read by one worker. For every scene
 of it the worker leaves its records as parts and an outcome, which says what
 was taken, what was mended and why something was refused. Started again after
-a kill, the import reads on from the last whole outcome; the files in the end
+a kill, the import continues after the last whole outcome, and the final files
 are those of an undisturbed run. `report.json` lies beside the manifest.
 """
 

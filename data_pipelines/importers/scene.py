@@ -1,7 +1,7 @@
-"""What every importer hands over: one scene, already in our conventions.
+"""The scene that every importer returns, already in our conventions.
 
 A reader parses its data set's files and converts axes and units: metres (or
-the source's unit where nobody knows the scale), x right, y down, z forward,
+the source's unit where the scale is unknown), x right, y down, z forward,
 pixel (row, col) centred at (col + 0.5, row + 0.5), poses `world_from_camera`.
 What is common to all kinds (first camera's frame, clips of 4k + 1 frames,
 size of the picture, validity) is done once, by `conversion`.

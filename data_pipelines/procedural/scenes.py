@@ -1,4 +1,4 @@
-"""A scene: what is in it, how it moves, who looks at it, what it is called."""
+"""A scene: its objects, their motion, its camera and its caption."""
 
 import dataclasses
 

@@ -1,1 +1,1 @@
-"""TrajScene data sets: made in parallel, packed, checked and looked at."""
+"""TrajScene data sets: generation, packing, checks and inspection."""

@@ -1,9 +1,9 @@
 """Captions and their judgement as files for a model outside this program.
 
 `requests` writes one line of JSON per record: `id`, `question`, and for
-captions `images` (JPEGs in base64, in order of time). Whoever has a model
-answers with lines of `id` and `answer`; `captions_in` and `verdicts_in` read
-them. The paper asks CogVLM2 for captions, and DeepSeek-V3 whether a caption
+captions `images` (JPEGs in base64, in order of time). A model's answers are
+lines of `id` and `answer`, which `captions_in` and `verdicts_in` read. The
+paper asks CogVLM2 for captions, and DeepSeek-V3 whether a caption
 names countable things that move by themselves (docs/method/data.md#curation);
 the questions here are put in our own words.
 """

@@ -2,9 +2,9 @@
 
 Runs in this process and its workers; `curate_beam` runs the same functions on
 a cluster and gives the same files. `curation.jsonl` in the new directory has a
-line for every record that was looked at: its measures, whether it was kept and
-which filters refused it. The manifest has, for every filter, threshold,
-number refused and the histogram of the measure.
+line for every record that was measured: its measures, whether it was kept and
+which filters refused it. The manifest has, for every filter, the threshold,
+the number of records that it refused and the histogram of its measure.
 """
 
 import dataclasses

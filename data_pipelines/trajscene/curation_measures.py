@@ -19,10 +19,10 @@ from more4d_jax.data import schema
 # The original's reader refuses depths beyond it
 # (docs/method/trajectories.md#normalisation).
 _FAR = 500.0
-_NEAR = 1e-3  # Of the median depth.
-_BAR = 24  # Of 255: the colours of a letterbox spread less, and are as dark.
-_SAME = 0.5  # Of 255: mean difference of frames that are the same.
-_FLAT = 3.0  # Of 255: spread of a frame that shows nothing.
+_NEAR = 1e-3  # Share of the median depth below which a depth counts as zero.
+_BAR = 24  # Largest brightness and spread, of 255, of a letterbox.
+_SAME = 0.5  # Mean difference, of 255, of frames that count as the same.
+_FLAT = 3.0  # Spread, of 255, of a frame that shows nothing.
 _SCALES = (0.5, 2.0)
 _LOOKS = 3  # Frames that are rendered, and that a hash is made of.
 _HASH = 8  # A hash of a frame has the square of it bits.
@@ -127,10 +127,10 @@ def visible_share(paths: Paths) -> float:
 
 
 def motion_energy(paths: Paths) -> float:
-  """How far the liveliest twentieth moves, over their depth.
+  """How far the twentieth of the points that moves most goes, over its depth.
 
-  The 95 % quantile over points of their mean distance from where they began;
-  the rest of a scene may well stand still.
+  The 95 % quantile over points of their mean distance from where they began,
+  because the rest of a scene may well stand still.
   """
   begin = paths.tracks[paths.query, np.arange(len(paths.query))]
   away = np.linalg.norm(paths.tracks - begin, axis=-1)
@@ -153,7 +153,7 @@ def jerk(paths: Paths) -> float:
 
 
 def reprojection(record: schema.Record, paths: Paths) -> float:
-  """Pixels that points miss where they are asked for, 95 % quantile."""
+  """Reprojection error in pixels in the query frame, 95 % quantile."""
   fx, fy, cx, cy = record.intrinsics.astype(np.float64)
   point = paths.own[paths.query, np.arange(len(paths.query))]
   with np.errstate(divide="ignore", invalid="ignore"):

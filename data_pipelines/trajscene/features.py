@@ -1,4 +1,4 @@
-"""What tensorflow-datasets knows of a record's fields, and how it decodes them.
+"""A record's fields as tensorflow-datasets knows and decodes them.
 
 Every field is one byte string on disk. `features.json` names the class here,
 so `tfds.builder_from_directory(...).as_data_source(...)` gives arrays, wherever
@@ -43,7 +43,7 @@ class _Array:
     return cls(tuple(sizes), field.dtype)
 
   def empty(self) -> np.ndarray:
-    """What stands for a field that a record does not have."""
+    """The value of a field that a record does not have."""
     return np.zeros([size or 0 for size in self.shape], self.dtype)
 
   def info(self) -> feature.TensorInfo:

@@ -1,4 +1,4 @@
-"""Which record stands at which place of a generated data set."""
+"""The record at each place of a generated data set."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""How far a command has come: a bar, or a few lines where nobody watches."""
+"""Progress of a command: a bar, or a few lines in a log file."""
 
 import contextlib
 import sys

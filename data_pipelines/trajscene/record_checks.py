@@ -1,4 +1,4 @@
-"""What must be true of a record, whatever it shows."""
+"""Checks that every record must pass, whatever it shows."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -12,9 +12,9 @@ from more4d_jax.data import records
 
 _PIXELS = 1e-3  # Reprojection of frame 0 without loss; it is below 1e-4.
 _QUERY_PIXELS = 0.5  # Public sparse tracks start within half a pixel.
-_OUTSIDE_PIXELS = 1.0  # A visible point may be so far outside the picture.
+_OUTSIDE_PIXELS = 1.0  # How far outside the picture a visible point may be.
 _RELATIVE_DEPTH = 1e-3  # Between depth map and tracks of frame 0.
-_FARTHEST = 505.0  # Metres; the importers' 500 and what codecs may add.
+_FARTHEST = 505.0  # Metres; the importers' 500 and the error of codecs.
 _ROTATION = 1e-4  # Float32 rotations deviate by 1e-6 from orthonormal.
 
 

@@ -32,7 +32,7 @@ MEASURES = {
 
 @dataclasses.dataclass
 class _Counts:
-  """What is added up record by record."""
+  """Sums over records."""
 
   sizes: collections.Counter = dataclasses.field(
     default_factory=collections.Counter
@@ -178,7 +178,7 @@ def measures(record: records.Record) -> dict[str, float]:
 
 
 def _picture_motion(record: records.Record, tracks: np.ndarray) -> float:
-  """Mean of the farthest way of points before all cameras, in widths."""
+  """Mean of the farthest distance that points move, in picture widths."""
   own = projection.in_cameras(record, tracks)
   pixels = projection.pixels(record, own)
   pixels = pixels[:, np.isfinite(pixels).all(axis=(0, 2))]

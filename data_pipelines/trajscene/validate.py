@@ -18,7 +18,7 @@ from more4d_jax.data import record_directory, records
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What was checked and what was wrong.
+  """Result of a check.
 
   Attributes:
     count: number of records.
@@ -78,7 +78,9 @@ def _record_problems(opened, seen, advance) -> Iterator[str]:
         records.check(record)
       except ValueError as error:
         damaged.append(index)
-        if len(damaged) == 1:  # A torn file has the same to say of them all.
+        if (
+          len(damaged) == 1
+        ):  # A torn file gives the same message for all records.
           yield str(error)
         continue
       name = f"record {index} ({record.id})"

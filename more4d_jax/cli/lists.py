@@ -1,8 +1,8 @@
 """Lists on a command line: repeated flags, or separate arguments of one.
 
-A path may hold any letter, so nothing is split out of one argument that is an
-item itself. One that is none, but whose parts between commas are, is read as
-those parts: command lines were once written so.
+A path may hold any letter, so an argument that is an item as it stands is never
+split. An argument that is no item, but whose parts between commas are, is read
+as those parts, as command lines of earlier versions were written.
 """
 
 import os

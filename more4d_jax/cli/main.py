@@ -27,7 +27,7 @@ class Command:
 
   Attributes:
     module: file in cli/ that holds it.
-    function: its name there, or of the dict of its own subcommands.
+    function: its name there, or the name of a table of further subcommands.
     group: heading that it stands under in `more4d --help`.
     help: one line for `more4d --help`.
   """
@@ -142,7 +142,7 @@ class _Notes(logging.Handler):
 
 @contextlib.contextmanager
 def _notes_on_stdout() -> Iterator[None]:
-  """Prints the library's warnings to standard output: mistakes stand alone."""
+  """Prints the library's warnings to standard output, errors go to stderr."""
   log, notes = logging.getLogger("more4d_jax"), _Notes()
   log.addHandler(notes)
   try:

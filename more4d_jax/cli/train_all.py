@@ -2,7 +2,7 @@
 
 Every step is a command that a user could type; it is printed before it runs.
 A step whose result exists is not run again, and the steps themselves resume,
-so an interrupted recipe goes on where it stopped.
+so that an interrupted recipe continues where it stopped.
 """
 
 import dataclasses

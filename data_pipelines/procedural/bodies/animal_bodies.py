@@ -107,7 +107,7 @@ SPECIES = {
 
 @dataclasses.dataclass(frozen=True)
 class Posture:
-  """Where an animal's joints are, [T] or [2 T].
+  """Angles of an animal's joints, [T] or [2 T].
 
   Attributes:
     thigh, knee: of both diagonal pairs of legs, radians.

@@ -121,10 +121,10 @@ def _shade(world, frame, item, points, surface, pixels):
 
 
 class Renderer:
-  """Renders a world from one camera; what stands still is computed once."""
+  """Renders a world from one camera; static parts are computed once."""
 
   def __init__(self, world: World, camera: cameras.Camera):
-    """Prepares extents, and the still part if the camera stands still."""
+    """Prepares extents, and the static part if the camera does not move."""
     self.world, self.camera = world, camera
     self.extent = cameras.extents(camera, list(world.items))
     self.windows = cameras.pixel_windows(

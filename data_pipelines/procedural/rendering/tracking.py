@@ -51,7 +51,7 @@ def track(
       now[:, pixels] = at
       tracks[frame][:, pixels] = camera.to_camera(0, at)
     seen = camera.to_camera(frame, now)
-    # A still point before a still camera can be hidden by moving things only.
+    # A static point before a static camera is hidden by moving things only.
     cases = [(np.arange(points.shape[1]), everything)]
     if camera.is_static:
       cases = [

@@ -14,7 +14,7 @@ _TRIES = 40
 
 @dataclasses.dataclass(frozen=True)
 class Clutter:
-  """Still primitives and a phrase such as " in front of two boxes"."""
+  """Static primitives and a phrase such as " in front of two boxes"."""
 
   items: tuple[primitives.Primitive, ...]
   phrase: str
@@ -50,7 +50,7 @@ def scatter(
   num_frames: int,
   largest: int = 5,
 ) -> Clutter:
-  """Draws still objects outside the zone in which the subject moves.
+  """Draws static objects outside the zone in which the subject moves.
 
   The zone is the same whichever way the subject will go, so that the clutter
   tells nothing about its direction.

@@ -58,7 +58,7 @@ SETTINGS = {
   ),
 }
 _SHARES = (0.42, 0.2, 0.15, 0.15, 0.08)
-_TELL = 0.5  # How often a caption mentions light that is not ordinary.
+_TELL = 0.5  # Share of captions that mention light that is not ordinary.
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a kind of scene hands over: subject, words and the zone it needs."""
+"""Drafts of scenes: a subject, its sentence and the zone that it needs."""
 
 import dataclasses
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from data_pipelines.procedural.stage import shots
 
 @dataclasses.dataclass(frozen=True)
 class Draws:
-  """The independent sources of one scene.
+  """The independent random generators of one scene.
 
   Attributes:
-    look: shape, colours, start: all that the first picture shows.
-    words: what the caption says, and how.
-    hidden: what neither picture nor caption tells.
+    look: of shape, colours and start, which the first picture shows.
+    words: of what the caption says, and how.
+    hidden: of what neither picture nor caption tells.
   """
 
   look: np.random.Generator

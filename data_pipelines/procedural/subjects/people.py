@@ -20,10 +20,10 @@ _PACE = {"slowly": 0.6, "quickly": 1.0}
 
 @dataclasses.dataclass(frozen=True)
 class Doing:
-  """What an action needs to know.
+  """Inputs of an action.
 
   Attributes:
-    draws: sources; what the first picture shows comes from `look`.
+    draws: random generators; `look` draws what the first picture shows.
     height: of the person in metres.
     num_frames: number of poses.
     pace: "slowly" or "quickly".

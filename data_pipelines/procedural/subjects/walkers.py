@@ -144,7 +144,7 @@ def walking(
 ) -> drafts.Draft:
   """A person or a dog walks, or a person stands and waves an arm.
 
-  Where a walker faces is seen in the picture, so it belongs to the look.
+  The picture shows where a walker faces, so `draws.look` draws it.
   """
   look, hidden = draws.look, draws.hidden
   is_dog = bool(look.random() < 0.35)

@@ -94,7 +94,7 @@ def _ring_forward(q, k, v, key_length, ring):
 
   def step(carry, turn):
     outputs, keys = carry
-    following = ring.pass_on(keys)  # Under way while these are met.
+    following = ring.pass_on(keys)  # Travels while these keys are attended.
     return (meet(turn, outputs, keys), following), None
 
   nothing = (
@@ -133,7 +133,7 @@ def _ring_backward(ring, residuals, cotangents):
     step, (zeros[0], (k, v), zeros[1:]), jnp.arange(last)
   )
   d_q, d_keys = meet(last, d_q, keys, d_keys)
-  d_k, d_v = ring.pass_on(d_keys)  # Home.
+  d_k, d_v = ring.pass_on(d_keys)  # Back to the device that holds the keys.
   return d_q.astype(q.dtype), d_k.astype(k.dtype), d_v.astype(v.dtype), None
 
 

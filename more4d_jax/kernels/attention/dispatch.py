@@ -171,7 +171,7 @@ def why_not_here() -> str:
 def why_no_kernel(width: int, dtype: jax.typing.DTypeLike) -> str:
   """Returns why "auto" passes over every kernel, or an empty string.
 
-  What the TPU's cannot take is nothing for the GPU's either.
+  A case that the TPU's kernels cannot take, the GPU's cannot take either.
   """
   return why_not_here() or mosaic_tpu.unsupported(width, dtype)
 
@@ -201,7 +201,7 @@ def choose(
 
 
 def on_the_device(kind: str | None, *, cpu: str, gpu: str, tpu: str) -> str:
-  """Says what runs on a kind of device; on all where it is not known."""
+  """Logs what runs on a kind of device, or on all if the kind is unknown."""
   if kind is None:
     return f"{cpu} on CPU, {gpu} on GPU, {tpu} on TPU"
   other = tpu if kind.startswith("TPU") else gpu
