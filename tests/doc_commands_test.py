@@ -4,11 +4,13 @@ import ast
 import importlib.util
 import pathlib
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 
 import numpy as np
+import PIL.Image
 import pytest
 from absl import flags
 from ml_collections import config_flags
@@ -17,6 +19,7 @@ from more4d_jax import errors
 from more4d_jax import scene as scene_lib
 from more4d_jax.cli import flag_errors, main
 from more4d_jax.geometry import camera_paths
+from more4d_jax.viewing import video
 from tests import repo_test
 
 ROOT = repo_test.ROOT
@@ -93,6 +96,14 @@ def _check_module(words):
       assert word.partition("=")[0] in done.stdout
 
 
+def _check_script(path, words):
+  """A script of the repository, whose text names the flags it is given."""
+  text = path.read_text()
+  for word in words:
+    if word.startswith("--"):
+      assert f'"{word.partition("=")[0]}"' in text
+
+
 def _check_packages(words):
   for word in words:
     if found := re.fullmatch(r"(?:\.|more4d_jax)\[([\w,]+)\]", word):
@@ -108,8 +119,8 @@ def check(words):
       parse_training(["main.py", *rest])
     case ["python", "-m", *rest]:
       _check_module(rest)
-    case ["python", script, *_]:
-      assert (ROOT / script).is_file()
+    case ["python", script, *rest]:
+      _check_script(ROOT / script, rest)
     case ["pip", "install", *rest]:
       _check_packages(rest)
     case ["make", *targets]:
@@ -250,10 +261,9 @@ def test_the_first_block_on_records_runs(tmp_path, monkeypatch):
   assert (tmp_path / "stats.png").is_file()
 
 
-def test_the_camera_file_of_the_guide_renders(tmp_path, monkeypatch):
-  page = ROOT / "docs" / "camera_files.md"
-  monkeypatch.chdir(tmp_path)
-  pathlib.Path("out").mkdir()
+def _scene(directory):
+  """A still scene of nine frames, as `more4d generate` leaves it."""
+  directory.mkdir()
   rows, columns = np.mgrid[:6, :8] + 0.5
   point = np.stack([(columns - 4) / 9, (rows - 3) / 9, np.ones((6, 8))], -1)
   scene_lib.Scene(
@@ -262,12 +272,36 @@ def test_the_camera_file_of_the_guide_renders(tmp_path, monkeypatch):
     colours=np.full((6, 8, 3), 200, np.uint8),
     intrinsics=np.asarray([9.0, 9.0, 4.0, 3.0], np.float32),
     fps=8.0,
-  ).save("out/scene.npz")
+  ).save(directory / "scene.npz")
+
+
+def test_the_camera_file_of_the_guide_renders(tmp_path, monkeypatch):
+  page = ROOT / "docs" / "camera_files.md"
+  monkeypatch.chdir(tmp_path)
+  _scene(tmp_path / "out")
   for text in blocks(page, "python"):
     exec(compile(text, str(page), "exec"), {})
   for words in commands(page):
     _run(words)
   assert pathlib.Path("slide.mp4").is_file()
+
+
+def test_the_picture_of_the_readme_can_be_drawn(tmp_path):
+  _scene(tmp_path / "out")
+  for name in ("left", "left_points"):
+    frames = np.full((9, 64, 96, 3), 40 if name == "left" else 160, np.uint8)
+    video.write_video(tmp_path / "out" / f"{name}.mp4", frames, 8.0)
+  script = ROOT / "docs" / "images" / "make_result.py"
+  module = runpy.run_path(str(script))
+  out = tmp_path / "strip.png"
+  module["main"](
+    ["--results", str(tmp_path / "out"), "--camera", "left", "--out", str(out)]
+  )
+  picture = np.asarray(PIL.Image.open(out)).astype(int)
+  assert picture.shape[0] == 256
+  # The photograph at the left, the completed view at the right.
+  assert np.abs(picture[128, 100] - 200).max() < 4
+  assert np.abs(picture[128, -100] - 40).max() < 4
 
 
 def test_doctor_runs(capsys):
