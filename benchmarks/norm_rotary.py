@@ -37,7 +37,7 @@ def lower_pass(room, device, case: tuple[int, int, int], name: str, given):
     device: of a topology.
     case: as `CASES` has them.
     name: "forward" or "backward".
-    given: whether the mean of squares is handed in.
+    given: whether the mean of squares is an argument.
   """
   import jax
   import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The figures of a checkpoint on records with ground truth.
+"""Figures of a checkpoint on records with ground truth.
 
 Joins records, the pipeline and the metrics; every function takes examples of
 `data.transforms` and returns plain numbers.
@@ -65,7 +65,7 @@ def evaluate_tracks(
     options: how samples are drawn.
     oracles: for each example, the true tracks of the same picture and caption
       under another motion seed.
-    look: shown every prediction.
+    look: called with every prediction.
 
   Returns: see `track_metrics.summarise_tracks`.
   """

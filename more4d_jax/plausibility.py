@@ -1,4 +1,4 @@
-"""Whether numbers that people bring can be what they are said to be.
+"""Checks whether numbers that users bring can be what they are said to be.
 
 Each check is in the terms of its field: a principal point lies inside its
 picture, a rotation is orthonormal, a scene is some metres deep. What cannot be

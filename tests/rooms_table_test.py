@@ -28,7 +28,7 @@ def test_rooms_and_what_they_import():
 
 
 def test_joiners():
-  sentence = re.search(r"\n\n([^|]*?) join the rooms", TEXT).group(1)
+  sentence = re.search(r"\n\n([^|]*?) join\sthe\srooms", TEXT).group(1)
   assert set(_NAME.findall(sentence)) == import_rules_test.JOINERS
 
 

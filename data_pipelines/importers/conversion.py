@@ -13,7 +13,7 @@ LEAST_FRAMES = 5
 LARGEST_COORDINATE = 500.0
 """Metres or units of the tracker; what lies farther is a failure of its depth
 network, or given in another unit."""
-_MOSTLY = 0.5  # Of the positions; if so many are too far, the unit is wrong.
+_MOSTLY = 0.5  # Share of positions that are too far if the unit is wrong.
 _ON_GRID = 1e-3  # Pixels; what float32 rounding leaves of an exact point.
 _NEAR_GRID = 1.0  # Pixels; further off a point is not the pixel's.
 _OFF_GRID_SHARE = 0.05

@@ -227,7 +227,7 @@ def show(
     split: its split, where there are several.
     first: number of the first record.
     count: how many records: rows of the film, or pages.
-    sheet: one picture of so many records, evenly spread: first frame, depth,
+    sheet: number of records, evenly spread, in one picture: first frame, depth,
       ways of the points, caption.
   """
   from data_pipelines.trajscene import show as showing

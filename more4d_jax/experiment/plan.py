@@ -1,4 +1,4 @@
-"""What a run will need, from shapes alone."""
+"""Parameters and memory that a run will need, from shapes alone."""
 
 import math
 from typing import Any

@@ -157,7 +157,7 @@ def cycled(whole: loader.Source, count: int, multiple: int) -> Selected:
 
   Args:
     whole: where they come from.
-    count: at most so many different items.
+    count: greatest number of different items.
     multiple: the batch size.
   """
   count = max(1, min(count, len(whole)))

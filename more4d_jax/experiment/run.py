@@ -101,7 +101,7 @@ def _mesh(config: ml_collections.ConfigDict) -> Mesh:
 
 
 def prepare(task: tasks.Task) -> loop.Training:
-  """Loads, opens and compiles nothing twice: all the loop is handed."""
+  """Loads, opens and compiles everything that the loop needs, each once."""
   config = task.config
   mesh, loop_config = _mesh(config), settings.loop_config(config)
   optimizer_config = settings.optimizer_config(config)

@@ -87,7 +87,7 @@ def mesh_config(config: ml_collections.ConfigDict) -> partitioning.MeshConfig:
 
 
 def loop_config(config: ml_collections.ConfigDict) -> loop.LoopConfig:
-  """Reads how long and how often.
+  """Reads the length of the run and the intervals of its regular work.
 
   Raises:
     UserError: for a count that is not positive.

@@ -1,4 +1,4 @@
-"""What the five tasks have in common, and what each must say of itself."""
+"""The common part of the five tasks, and the interface that each fills."""
 
 import abc
 import dataclasses

@@ -188,7 +188,7 @@ def _difference_faults(params: Mapping[str, Any], lora: LoRA) -> Iterator[str]:
 
 
 def _layer_fault(stack: Sequence[int], layer: int | None) -> str | None:
-  """Why a layer's number does not fit a stack of so many layers, if so."""
+  """Why a layer's number does not fit a stack; None if it fits."""
   if stack and not (layer is not None and 0 <= layer < stack[0]):
     return f"does not exist, there are {stack[0]} layers"
   if not stack and layer is not None:

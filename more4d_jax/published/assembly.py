@@ -1,8 +1,7 @@
 """Parts of a bundle joined to the networks that sampling uses.
 
 What cannot be read off tensors is stated here: how the released weights were
-trained and are sampled. Source:
-docs/differences.md#decisions.
+trained and are sampled. Source: docs/differences.md#decisions.
 """
 
 import dataclasses

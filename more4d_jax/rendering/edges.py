@@ -117,7 +117,7 @@ def _ramps(
 
 
 def _window(values, combine, start, before, after):
-  """Combines each value of a row with those up to so many steps away."""
+  """Combines each value of a row with its neighbours within a reach."""
   return jax.lax.reduce_window(
     values,
     start,

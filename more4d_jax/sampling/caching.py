@@ -99,7 +99,7 @@ def policy_of(config: sampler_options.SamplerConfig) -> Policy | None:
 
 @flax.struct.dataclass
 class TeaCache:
-  """What TeaCache hands from step to step.
+  """State of TeaCache between steps.
 
   Attributes:
     modulation: of the last step.

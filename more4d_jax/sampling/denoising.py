@@ -21,12 +21,12 @@ from more4d_jax.sampling import (
 
 @flax.struct.dataclass
 class Drawn:
-  """Latents, and how they came about.
+  """Latents, and the steps by which they were drawn.
 
   Attributes:
     latents: normalised.
-    steps: the latents after each step; what nobody reads costs nothing in a
-      compiled program.
+    steps: the latents after each step; a compiled program does not compute
+      them where they are not used.
     computed: the steps at which the transformer's layers ran.
   """
 

@@ -103,7 +103,7 @@ def encode_conditions(
   frames: int,
   choices: STraGChoices = DEFAULT,
 ) -> strag.STraGConditions:
-  """Everything the velocity depends on, computed once per picture.
+  """All conditions of the velocity, computed once for each picture.
 
   The picture's reference latent is the first latent frame of the still video,
   because the autoencoder is causal.

@@ -88,7 +88,7 @@ def encode_conditions(
   inputs: ViSMInputs,
   choices: ViSMChoices = DEFAULT,
 ) -> vism.ViSMConditions:
-  """Everything the velocity depends on, computed once per video.
+  """All conditions of the velocity, computed once for each video.
 
   A video without a single covered pixel has no condition but its text: mask
   and latents are zero, as in training

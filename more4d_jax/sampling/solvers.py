@@ -78,8 +78,8 @@ def integrate(
     velocity_fn: velocity of latents, with the memory it hands from step to
       step.
     solution: where the schedule starts.
-    memory: what `velocity_fn` is given at the first step; None will do.
-    schedule: the steps; a part of a sampler's schedule will do.
+    memory: what `velocity_fn` is given at the first step; may be None.
+    schedule: the steps; may be a part of a sampler's schedule.
     first: number of its first step.
 
   Returns: the solution where the schedule ends, the memory, and for each step

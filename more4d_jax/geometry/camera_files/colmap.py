@@ -186,7 +186,7 @@ class _Bytes:
     )
 
   def skip(self, count: int) -> None:
-    """Goes on by so many bytes."""
+    """Skips a number of bytes."""
     if self._at + count > len(self._data):
       raise errors.UserError(
         f"{self.name}: expected a binary file of COLMAP, found one that ends "

@@ -1,11 +1,11 @@
 """Norm and rotation for Hopper GPUs in Pallas Mosaic GPU, with the gradient.
 
 One warpgroup owns 64 rows and walks over their heads twice: first for the sums
-over the width, then for the results; once where the mean of squares is handed
-in. 64 rows of all heads do not fit in shared memory. The second walk goes back
-from the last head: the last ones are still in shared memory, and of the others
-those read last are the likeliest to be in the cache. Copies (TMA) run ahead of
-the computation.
+over the width, then for the results; once where the mean of squares is an
+argument. 64 rows of all heads do not fit in shared memory. The second walk
+starts at the last head: the last heads are then in shared memory already, and
+of the others those read last are most likely in the cache. Copies (TMA) run
+ahead of the computation.
 
 The two halves of a head are separate tiles, so that the partner of a value is
 in the same place of the other tile and a rotation moves nothing.
@@ -47,7 +47,7 @@ class _Plan:
     num_heads: heads in a row.
     head_dim: their width.
     eps: added to the mean of squares.
-    given: whether the mean of squares is handed in.
+    given: whether the mean of squares is an argument.
   """
 
   num_heads: int
