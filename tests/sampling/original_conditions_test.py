@@ -6,6 +6,7 @@ import pytest
 
 from more4d_jax.geometry import cameras, cameras_compat
 from more4d_jax.sampling import original_conditions, sample_strag, sample_vism
+from tests.parity.original import cameras as original_cameras
 
 
 def test_colours_are_cut_and_not_rounded():
@@ -20,7 +21,7 @@ def test_colours_are_cut_and_not_rounded():
 def test_the_camera_gives_the_originals_points(size):
   depth = np.random.default_rng(0).uniform(1, 5, (1, *size)).astype(np.float32)
   alpha = cameras_compat.aspect_alpha(cameras_compat.INFERENCE_SOURCE, size)
-  expected = cameras_compat.unproject(jnp.asarray(depth), size, alpha)
+  expected = original_cameras.unproject(jnp.asarray(depth), size, alpha)
   intrinsics = jnp.asarray(original_conditions.camera(size)[None])
   found = cameras.unproject(jnp.asarray(depth), intrinsics)
   # Up to the rounding of float32 at coordinates of a few metres.

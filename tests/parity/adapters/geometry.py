@@ -13,10 +13,12 @@ from more4d_jax.geometry import (
   cameras,
   cameras_compat,
   motion,
-  motion_compat,
 )
-from more4d_jax.rendering import gaussians, zbuffer_compat
+from more4d_jax.rendering import gaussians
 from tests.parity.adapters import wan_weights
+from tests.parity.original import cameras as original_cameras
+from tests.parity.original import motion as original_motion
+from tests.parity.original import zbuffer
 
 _first, _last = wan_weights.channels_first, wan_weights.channels_last
 # What config.json says of the paths: the function's default, in metres.
@@ -28,7 +30,7 @@ def _pluecker(io: dict) -> dict:
   last = np.broadcast_to(np.float32([0, 0, 0, 1]), (len(entries), 1, 4))
   poses = np.concatenate([entries[:, 7:].reshape(-1, 3, 4), last], axis=1)
   size = io["out.pluecker"].shape[1:3]
-  rays = cameras_compat.pluecker_rays(
+  rays = original_cameras.pluecker_rays(
     jnp.asarray(entries[:, 1:5]), jnp.asarray(poses), size
   )
   return {"out.pluecker": rays}
@@ -38,7 +40,7 @@ def _cameras(io: dict) -> dict:
   pose, matrix = io["in.project.extrinsic"], io["in.project.intrinsic"]
   points = jnp.asarray(io["in.project.points"])
   seen = cameras.transform(points, cameras.invert_pose(jnp.asarray(pose)))
-  xy, z = cameras_compat.project(seen, jnp.asarray(matrix))
+  xy, z = original_cameras.project(seen, jnp.asarray(matrix))
   position = jnp.asarray(io["in.unproject.xy"])
   ones = jnp.ones(len(position))
   rays = cameras_compat.lift(position, ones, jnp.asarray(matrix))
@@ -64,7 +66,7 @@ def _grids(io: dict) -> dict:
     if name:
       size = tuple(int(n) for n in io[f"in.{name[1]}.size"])
       alpha = cameras_compat.aspect_alpha(cameras_compat.INFERENCE_SOURCE, size)
-      points = cameras_compat.unproject(jnp.asarray(depth[None]), size, alpha)
+      points = original_cameras.unproject(jnp.asarray(depth[None]), size, alpha)
       out[f"out.{name[1]}"] = points[0]
   for key in io:
     named = re.fullmatch(r"out\.intrinsic(?:_(\d+)x(\d+)_source)?", key)
@@ -76,7 +78,9 @@ def _grids(io: dict) -> dict:
         cameras_compat.aspect_alpha(source, (int(height), int(width)))
         for height, width in io["in.intrinsic.sizes"]
       ]
-      out[key] = np.stack([cameras_compat.intrinsic_matrix(a) for a in alphas])
+      out[key] = np.stack(
+        [original_cameras.intrinsic_matrix(a) for a in alphas]
+      )
   return out
 
 
@@ -128,7 +132,7 @@ def _render(io: dict, poses: np.ndarray, dtype: str = "uint8") -> jax.Array:
   colours = jnp.asarray(io["in.render.colors"][0], dtype)
   size = points.shape[1:3]
   frames = [
-    zbuffer_compat.render_points(
+    zbuffer.render_points(
       jnp.asarray(frame.reshape(-1, 3)),
       colours,
       jnp.asarray(pose),
@@ -158,12 +162,12 @@ def _renderings(io: dict) -> dict:
       continue
     images = _render(io, poses)
     out[f"out.{name}.images"] = images
-    out[f"out.{name}.masks"] = zbuffer_compat.black_pixels(images)
+    out[f"out.{name}.masks"] = zbuffer.black_pixels(images)
   # The dataset shows the third frame from the first camera, with its mask on
   # three channels; neither the frame nor the pose is stored.
   poses = np.broadcast_to(np.eye(4, dtype=np.float32), (3, 4, 4))
   seen = _render(io, poses, "float32")[-1]
-  mask = zbuffer_compat.black_pixels(seen)[..., None]
+  mask = zbuffer.black_pixels(seen)[..., None]
   out["out.dataset_projection.image"] = seen
   out["out.dataset_projection.mask"] = jnp.repeat(mask, 3, axis=-1)
   return out
@@ -172,7 +176,7 @@ def _renderings(io: dict) -> dict:
 def _ties(io: dict, size: tuple[int, int]) -> dict:
   out = {}
   for dtype in ("float32", "uint8"):
-    ties = zbuffer_compat.render_points(
+    ties = zbuffer.render_points(
       jnp.asarray(io["in.render_ties.points"]),
       jnp.asarray(io["in.render_ties.colors"], dtype),
       jnp.eye(4),
@@ -181,7 +185,7 @@ def _ties(io: dict, size: tuple[int, int]) -> dict:
     ).astype(jnp.uint8)
     name = f"out.render_ties.{dtype.removesuffix('32')}"
     out[f"{name}.image"] = ties
-    out[f"{name}.mask"] = zbuffer_compat.black_pixels(ties)
+    out[f"{name}.mask"] = zbuffer.black_pixels(ties)
   return out
 
 
@@ -192,14 +196,16 @@ def _dataset(io: dict) -> dict:
   )
   out = {
     f"out.dataset.normalized_by_{name}": _first(
-      motion_compat.normalise(tracks, alpha, mode)
+      original_motion.normalise(tracks, alpha, mode)
     )
     for name, mode in (("depth", "depth"), ("first_frame", "first_frame_range"))
   }
   for key in io:
     length = re.match(r"out\.dataset\.(?:cut|padded)_to_(\d+)$", key)
     if length:
-      out[key] = _first(motion_compat.fit_length(tracks, int(length.group(1))))
+      out[key] = _first(
+        original_motion.fit_length(tracks, int(length.group(1)))
+      )
   return out
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from more4d_jax.geometry import cameras_compat, depth, motion
 from more4d_jax.sampling import networks, original_conditions
 from tests.parity.adapters import wan_weights
+from tests.parity.original import cameras as original_cameras
 
 _first, _last = wan_weights.channels_first, wan_weights.channels_last
 
@@ -22,7 +23,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
   picture = original_conditions.truncated(image / 2 + 0.5)
   control = jnp.repeat(picture[:, None], frames, axis=1)
   alpha = cameras_compat.aspect_alpha(cameras_compat.INFERENCE_SOURCE, size)
-  points = cameras_compat.unproject(
+  points = original_cameras.unproject(
     jnp.asarray(io["in.depth"][:, 0]), size, alpha
   )
   depth_picture = depth.depth_image(points[..., 2], compat=True)

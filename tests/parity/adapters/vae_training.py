@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from more4d_jax.geometry import cameras_compat, motion_compat
+from more4d_jax.geometry import cameras_compat
 from more4d_jax.models import (
   latent_stats,
   motion_vae,
@@ -20,6 +20,7 @@ from more4d_jax.training import outliers
 from more4d_jax.training.objectives import base
 from tests.parity import runner
 from tests.parity.adapters import stated, vae_weights, wan_weights
+from tests.parity.original import motion as original_motion
 
 _last, _first = wan_weights.channels_last, wan_weights.channels_first
 
@@ -43,7 +44,7 @@ _SQUARE = "_square_source"
 def _normalise(coords, mode: str, alpha: tuple) -> jax.Array:
   tracks = jnp.asarray(_last(coords))
   factors = jnp.broadcast_to(jnp.asarray(alpha, jnp.float32), (len(tracks), 2))
-  return motion_compat.normalise(tracks, factors, mode)
+  return original_motion.normalise(tracks, factors, mode)
 
 
 def _normalisation(io: dict, info: dict) -> dict:

@@ -1,7 +1,6 @@
 """Normalised motion exactly as the original computes it, faults included.
 
-For comparing numbers and reproducing its training; `motion.normalise` is what
-everything else uses. Differences: invalid points are not masked, and
+Differences from `motion.normalise`: invalid points are not masked, and
 `global_max` takes one maximum over the whole batch.
 """
 

@@ -2,8 +2,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from more4d_jax.geometry import cameras_compat
-from more4d_jax.rendering import zbuffer_compat
+from tests.parity.original import cameras, zbuffer
 
 _SIZE = (5, 7)
 
@@ -42,8 +41,8 @@ def test_equals_one_point_at_a_time(dtype):
   colours = rng.integers(0, 256, (120, 3)).astype(dtype)
   pose = np.eye(4, dtype=np.float32)
   pose[:3, 3] = [0.25, -0.5, 0.0]  # Exact in float32, so ties stay ties.
-  matrix = cameras_compat.intrinsic_matrix((1.0, 1.25))
-  image = zbuffer_compat.render_points(
+  matrix = cameras.intrinsic_matrix((1.0, 1.25))
+  image = zbuffer.render_points(
     jnp.asarray(points), jnp.asarray(colours), jnp.asarray(pose), matrix, _SIZE
   )
   expected = _reference(
@@ -55,18 +54,14 @@ def test_equals_one_point_at_a_time(dtype):
 
 def test_black_surfaces_are_holes():
   image = jnp.asarray([[[0, 0, 0], [0, 1, 0]]], jnp.uint8)
-  np.testing.assert_array_equal(
-    zbuffer_compat.black_pixels(image), [[True, False]]
-  )
+  np.testing.assert_array_equal(zbuffer.black_pixels(image), [[True, False]])
 
 
 def test_borders_belong_to_the_picture():
   # x / z is -0.5 and 0.5 exactly: u is 0 and 1.
   points = jnp.asarray([[-1.0, 0.0, 2.0], [1.0, 0.0, 2.0]])
   colours = jnp.asarray([[9.0, 0, 0], [0, 9.0, 0]])
-  matrix = cameras_compat.intrinsic_matrix((1.0, 1.0))
-  image = zbuffer_compat.render_points(
-    points, colours, jnp.eye(4), matrix, _SIZE
-  )
+  matrix = cameras.intrinsic_matrix((1.0, 1.0))
+  image = zbuffer.render_points(points, colours, jnp.eye(4), matrix, _SIZE)
   np.testing.assert_array_equal(image[2, 0], [9, 0, 0])
   np.testing.assert_array_equal(image[2, 6], [0, 9, 0])

@@ -1,6 +1,6 @@
 """Point rendering exactly as the original computes it, faults included.
 
-For comparing numbers; `zbuffer` is what everything else uses. Differences:
+Differences from the library's `zbuffer`:
 positions pass through a z with an epsilon, means of 8-bit colours wrap
 around, and black surfaces count as holes.
 """
@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt8
 
-from more4d_jax.geometry import cameras, cameras_compat
+from more4d_jax.geometry import cameras
+from tests.parity.original import cameras as original
 
 
 @functools.partial(jax.jit, static_argnames=("size",))
@@ -36,7 +37,7 @@ def render_points(
   """
   height, width = size
   seen = cameras.transform(points, cameras.invert_pose(world_from_camera))
-  position, z = cameras_compat.project(seen, matrix)
+  position, z = original.project(seen, matrix)
   kept = jnp.all((position >= 0) & (position <= 1), axis=-1) & (z >= 0)
   limit = jnp.asarray([width, height])
   cell = jnp.floor(jnp.where(kept[:, None], position, 0) * limit)

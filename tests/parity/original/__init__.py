@@ -1,0 +1,1 @@
+"""What the original computes where ours differs, for comparing numbers."""
