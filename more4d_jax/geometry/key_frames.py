@@ -1,15 +1,15 @@
 """Smooth camera paths through a few poses."""
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from scipy import interpolate
 from scipy.spatial import transform
 
 
 def interpolated(
   poses: Float[np.ndarray, "K 4 4"],
-  times: Float[np.ndarray, "K"],
-  wanted: Float[np.ndarray, "T"],
+  times: Real[np.ndarray, "K"],
+  wanted: Real[np.ndarray, "T"],
 ) -> Float[np.ndarray, "T 4 4"]:
   """Poses at other times, exact at the given ones.
 
@@ -41,8 +41,8 @@ def interpolated(
 
 def along(
   values: Float[np.ndarray, "K D"],
-  times: Float[np.ndarray, "K"],
-  wanted: Float[np.ndarray, "T"],
+  times: Real[np.ndarray, "K"],
+  wanted: Real[np.ndarray, "T"],
 ) -> Float[np.ndarray, "T D"]:
   """A cubic spline through values; two of them are joined by a line."""
   kind = "natural" if len(times) < 4 else "not-a-knot"

@@ -3,7 +3,7 @@
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
 from more4d_jax import errors, plausibility
 from more4d_jax.geometry import key_frames
@@ -43,7 +43,9 @@ class CameraPath:
     if found == 1:
       return self._taken(np.zeros(num_frames, int))
     if resample:
-      return self._resampled(np.linspace(0, found - 1, num_frames))
+      return self.interpolated(
+        np.arange(found), np.linspace(0, found - 1, num_frames)
+      )
     raise errors.UserError(
       f"{name}: expected {num_frames} camera poses, one per frame of the "
       f"scene, or a single one; found {found}; --resample-path brings them to "
@@ -73,20 +75,27 @@ class CameraPath:
     poses[0] = np.eye(4)
     return dataclasses.replace(self, world_from_camera=poses.astype(np.float32))
 
+  def interpolated(
+    self, times: Real[np.ndarray, "T"], wanted: Real[np.ndarray, "N"]
+  ) -> "CameraPath":
+    """A smooth path through the poses.
+
+    Args:
+      times: of the poses, increasing.
+      wanted: of the result's poses, in the same unit.
+    """
+    poses = key_frames.interpolated(self.world_from_camera, times, wanted)
+    lens = self.intrinsics
+    if lens is not None and len(times) > 1:
+      lens = key_frames.along(lens, times, np.clip(wanted, *times[[0, -1]]))
+      lens = lens.astype(np.float32)
+    return CameraPath(poses, lens, self.size)
+
   def _taken(self, frames: np.ndarray) -> "CameraPath":
     lens = None if self.intrinsics is None else self.intrinsics[frames]
     return dataclasses.replace(
       self, world_from_camera=self.world_from_camera[frames], intrinsics=lens
     )
-
-  def _resampled(self, moments: Float[np.ndarray, "N"]) -> "CameraPath":
-    """The path at moments between frames."""
-    frames = np.arange(len(self.world_from_camera), dtype=np.float64)
-    poses = key_frames.interpolated(self.world_from_camera, frames, moments)
-    lens = self.intrinsics
-    if lens is not None:
-      lens = key_frames.along(lens, frames, moments).astype(np.float32)
-    return CameraPath(poses, lens, self.size)
 
 
 def make(

@@ -6,20 +6,33 @@ camera's axes and the world's); optionally `intrinsics`, T or one
 (fx, fy, cx, cy) or 3 x 3 matrix, and `width` and `height` of the picture whose
 pixels they are: they are scaled to the scene that is filmed. The world is the
 first camera of the scene.
+
+`key_frames`, T increasing numbers, says which frames the poses are for: the path goes
+smoothly through them and has a pose for every frame from 0 to the last one.
 """
 
 import io
 import json
 import os
+from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from more4d_jax import errors, plausibility
 from more4d_jax.geometry.camera_files import content, path
 
+_MAX_FRAMES = 100_000
 # opengl and opencv differ by a flip of y and z; it is its own inverse.
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
-_KEYS = ("world_from_camera", "convention", "intrinsics", "width", "height")
+_KEYS = (
+  "world_from_camera",
+  "convention",
+  "key_frames",
+  "intrinsics",
+  "width",
+  "height",
+)
 
 
 def matches(found: content.Content) -> bool:
@@ -57,7 +70,29 @@ def read(found: content.Content) -> path.CameraPath:
   intrinsics = fields.get("intrinsics")
   if intrinsics is not None:
     intrinsics = plausibility.pinhole(intrinsics, f"{name}: intrinsics")
-  return path.make(poses, intrinsics, _size(fields, name), name)
+  made = path.make(poses, intrinsics, _size(fields, name), name)
+  if "key_frames" not in fields:
+    return made
+  times = _key_frames(fields["key_frames"], len(poses), name)
+  return made.interpolated(times, np.arange(times[-1] + 1))
+
+
+def _key_frames(value: Any, count: int, name: str) -> Int[np.ndarray, "T"]:
+  """Numbers of key frames.
+
+  Raises:
+    UserError: unless they are increasing, and one for each of several poses.
+  """
+  times = np.asarray(value)
+  whole = times.ndim == 1 and np.issubdtype(times.dtype, np.integer)
+  right = whole and len(times) == count > 1 and times[0] >= 0
+  if not right or (np.diff(times) <= 0).any() or times[-1] >= _MAX_FRAMES:
+    raise errors.UserError(
+      f"{name}: key_frames must be increasing whole numbers from 0 to "
+      f"{_MAX_FRAMES - 1}, one for each of the {count} poses and at least two, "
+      f"found {str(value)[:60]}"
+    )
+  return times
 
 
 def _size(fields: dict, name: str) -> plausibility.Size | None:
