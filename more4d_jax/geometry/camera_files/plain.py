@@ -7,8 +7,9 @@ camera's axes and the world's); optionally `intrinsics`, T or one
 pixels they are: they are scaled to the scene that is filmed. The world is the
 first camera of the scene.
 
-`key_frames`, T increasing numbers, says which frames the poses are for: the path goes
-smoothly through them and has a pose for every frame from 0 to the last one.
+`key_frames`, T increasing numbers, says which frames the poses are for: the
+path goes smoothly through them and has a pose for every frame from 0 to the
+last one.
 """
 
 import io
