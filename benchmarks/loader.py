@@ -2,7 +2,7 @@
 
 Run from the repository: python benchmarks/loader.py --out FILE.md
 Records are procedural, read from ArrayRecord files in a temporary directory
-whose pages are in memory. `planes` hands out coefficient planes and the video
+whose pages are in memory. `planes` returns coefficient planes and the video
 as they are, for the device to multiply. With `--memory N` it also reads N
 records of 5 MB (of zeros, which the file holds compressed) and says how much
 larger the process has become from the tenth part of them to the end.

@@ -10,4 +10,4 @@ class UserError(ValueError):
 
 
 class DamagedRecordError(UserError):
-  """A record cannot be read; a loader may go on without it, and counts it."""
+  """A record cannot be read; a loader may leave it out, and counts it."""

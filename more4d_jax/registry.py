@@ -1,7 +1,7 @@
 """The networks of this project: one row each, which everyone else reads.
 
 A row names classes by module and name, "models.strag:STraG" for that class of
-`more4d_jax.models.strag`. They are imported when they are asked for, so that
+`more4d_jax.models.strag`. They are imported when they are needed, so that
 the table itself costs nothing and any room may read it.
 """
 

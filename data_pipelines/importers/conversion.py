@@ -330,7 +330,7 @@ def _points(
   pixels: np.ndarray,
   size: tuple[int, int],
 ) -> schema.Points:
-  """Points that are seen at least once, asked for where that is first."""
+  """Points that are seen at least once; their query is the first such frame."""
   known = np.isfinite(tracks).all(-1)
   inside = (pixels >= 0) & (pixels < [size[1], size[0]])
   seen = visible & known

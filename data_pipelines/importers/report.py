@@ -22,7 +22,7 @@ class Report:
     mended: see above.
     mended_reasons: what was mended -> how often. Reasons that differ in
       their numbers only stand together, under the first one's words.
-    refused: why there is no record -> how often, likewise.
+    refused: why there is no record -> how often, counted in the same way.
     scenes: name, whether it was taken, notes; only those with notes.
   """
 

@@ -93,7 +93,7 @@ class Kind:
     units: source paths -> what workers read one by one (a file, a folder),
       sorted; each a tuple of strings.
     found: unit, `Limits` and settings -> its scenes, in order; called in a
-      worker. A scene must be read before the next one is asked for.
+      worker. A scene must be read before the iterator advances.
     about: the layout in one line, for --help and for messages.
   """
 

@@ -81,7 +81,7 @@ def one_per_file(suffixes: tuple[str, ...], read: Read) -> tuple[Units, Found]:
 def one_per_unit(read: Read) -> Found:
   """Returns `found` of a kind whose units begin with a path and a name.
 
-  The scene is read when it is asked for.
+  The scene is read when `read` is called.
   """
 
   def found(

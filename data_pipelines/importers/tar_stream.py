@@ -15,7 +15,7 @@ _BLOCK = 512
 _MAX_EXTENSION = 1 << 20  # Bytes of an extended header.
 _CHUNK = 1 << 20
 _MOST_DIGITS = 20  # Of a size.
-_MOST_AFTER = 16 << 20  # Bytes after the end marker that are looked at.
+_MOST_AFTER = 16 << 20  # Bytes after the end marker that are read.
 _LABELS = {
   tarfile.REGTYPE: "file",
   tarfile.AREGTYPE: "file",

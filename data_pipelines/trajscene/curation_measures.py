@@ -36,7 +36,7 @@ class Paths:
     tracks: [T N 3] in the axes of the record; NaN where unknown.
     own: [T N 3] in each frame's camera.
     visible: [T N].
-    asked: [N 2], pixels where each point is asked for.
+    asked: [N 2], pixel of each point in its query frame.
     query: [N] frame in which.
   """
 

@@ -1,4 +1,4 @@
-"""Networks whose parameters stay on disk until they are asked for."""
+"""Networks whose parameters stay on disk until they are read."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""`more4d data`: records made, checked, counted and looked at."""
+"""`more4d data`: makes, imports, checks, counts and shows records."""
 
 import json
 import pathlib

@@ -30,7 +30,7 @@ from more4d_jax.viewing import export, video
 CAMERAS = ("static", "orbit_left_90", "forward", "circular", "x_moving")
 _SUMMARY = "summary.json"
 _FROM_SCENE = ("seed", "checkpoint", "sampler", "computed_steps")
-_MIN_SIDE = 256  # Pixels; small videos are enlarged to be looked at.
+_MIN_SIDE = 256  # Pixels; smaller videos are enlarged.
 
 
 def generate(

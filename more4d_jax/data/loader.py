@@ -126,7 +126,7 @@ class Loader:
   def close(self) -> None:
     """Ends threads and workers; nothing can be read afterwards.
 
-    Grain's iterators are let go: those that Python finds when it exits print
+    Grain's iterators are released: those that Python finds when it exits print
     tracebacks from their destructors.
     """
     if self._elastic is not None:

@@ -10,7 +10,7 @@ record, 1 in a light one), `H W` the grid of the picture, which is data and
 differs between data sets, `P` points. World coordinates are those of the first
 camera: x right, y down, z forward; pixel (row, col) has its centre at
 (col + 0.5, row + 0.5). Lengths are metres, or the source's own unit where
-nobody knows the scale.
+the scale is unknown.
 """
 
 import dataclasses

@@ -90,7 +90,7 @@ def scene_example(
 
   Returns: `tracks`, `intrinsics` as `motion_example`, `visible` [T H W] bool,
     `image` [H W 3] uint8 and `depth` [H W] float32 of the first frame,
-    `segmentation` [H W] uint8, `caption` str. Where nobody segmented the
+    `segmentation` [H W] uint8, `caption` str. Without segmentation of the
     picture, what moves more than 1 % of its first depth is object 1.
 
   Raises:

@@ -59,7 +59,7 @@ class MotionVAETask(tasks.Task):
     self._video_vae = pretrained.load(self.config, "video_vae", needed=True)
 
   def loaded(self) -> Mapping[str, Any]:
-    """All parameters of a motion VAE to go on from, or the video VAE's.
+    """All parameters of a motion VAE to continue from, or the video VAE's.
 
     Raises:
       UserError: if that motion VAE holds another video VAE.

@@ -59,7 +59,7 @@ def open_sets(
 ) -> tuple[loader.Source, loader.Source]:
   """Opens the records to train on and those to evaluate on.
 
-  Without held-out records the evaluation looks at the first training records.
+  Without held-out records the evaluation uses the first training records.
 
   Args:
     config: the section `data`.

@@ -173,7 +173,7 @@ def _loss(task: tasks.Task) -> steps.LossFn:
 def _evaluators(
   task: tasks.Task, mesh: Mesh, frozen: Any
 ) -> list[loop.Evaluator]:
-  """The loss on held-out examples, then what the task itself looks at."""
+  """The loss on held-out examples, then the figures of the task itself."""
   compiled = jax.jit(_evaluation_loss(_loss(task), task.config.seed))
   held = task.held_out()  # Now: unusable records show before any training.
 

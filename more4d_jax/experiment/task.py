@@ -160,7 +160,7 @@ class Task(abc.ABC):
     )
 
   def shown(self, function: Any) -> list[dict[str, Any]]:
-    """Examples of the held-out records that evaluation looks at."""
+    """Examples of the held-out records that are evaluated."""
     held = self.records[1]
     count = min(self.config.evaluation.records, len(held))
     return [function(held[i], self.options()) for i in range(count)]

@@ -10,7 +10,7 @@ ENOUGH = 0.7
 _ROWS = 48  # Of the grid that coverage is counted on.
 _POINTS = 4  # Points a side of a cell, fewer of small scenes: more than one, so
 # that a cell stays covered up close.
-_FRAMES = 6  # Looked at, spread over the path.
+_FRAMES = 6  # Whose coverage is predicted, spread over the path.
 _HALVINGS = 7
 
 

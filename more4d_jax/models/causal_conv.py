@@ -210,7 +210,7 @@ class CausalConv(nn.Module):
     dtype: of the computation; parameters stay float32.
     form: see `causal_conv`.
     kernel_init: instead of PyTorch's default.
-    bias_init: likewise.
+    bias_init: instead of PyTorch's default.
   """
 
   features: int

@@ -193,7 +193,7 @@ class Downsample(nn.Module):
     before = _exchange(self, "frames", x, 1)
     first = x[:, :1] if before is None else x[:, :0]
     x = x if before is None else jnp.concatenate([before, x], axis=1)
-    # Output k looks at frames 2k-2, 2k-1, 2k; the very first is passed on.
+    # Output k depends on frames 2k-2, 2k-1, 2k; the first passes unchanged.
     taps = (x[:, :-2:2], x[:, 1:-1:2], x[:, 2::2])
     rest = _TimeKernel(channels, self.dtype, name="temporal")(taps)
     return constrain(jnp.concatenate([first.astype(rest.dtype), rest], axis=1))

@@ -158,7 +158,7 @@ def is_transformers(names: Mapping[str, Any]) -> bool:
 class AsOriginal(Mapping[str, np.ndarray]):
   """Tensors of the layout of transformers under the original's names.
 
-  Queries, keys and values of a layer are joined when they are asked for.
+  Queries, keys and values of a layer are joined when they are read.
   """
 
   def __init__(self, weights: Mapping[str, np.ndarray]):

@@ -253,7 +253,7 @@ def _of_type(value: Any, kind: type) -> Any:
 
 
 def _key(value: Any) -> Any:
-  """Returns a dict's key if hashing it takes no time to speak of."""
+  """Returns a dict's key if hashing it takes little time."""
   parts = value if type(value) is tuple and len(value) < 8 else (value,)
   for part in parts:
     small = type(part) is int and part.bit_length() <= 64

@@ -271,7 +271,7 @@ def _trajectory(weights: weight_files.Weights) -> list[Part]:
 
 
 class _Reading(Mapping[str, np.ndarray]):
-  """Tensors that are read when they are asked for."""
+  """Tensors that are read when they are needed."""
 
   def __init__(self, tensors: Mapping[str, array_trees.LazyArray]):
     self._tensors = tensors

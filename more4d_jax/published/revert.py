@@ -333,8 +333,8 @@ def _reader(
 ) -> Callable[[str, int | None], np.ndarray]:
   """Reads a parameter, or a layer of it.
 
-  Of a stacked array the whole one is read once and kept until another path is
-  asked for, since it lies on disk in pieces that no layer matches.
+  A stacked array is read whole and kept until another path is read, since its
+  pieces on disk match no layers.
   """
   last: dict[str, np.ndarray] = {}
 

@@ -122,7 +122,7 @@ def with_riflex(
   sampler: sampler_options.SamplerConfig,
   frames: int,
 ) -> networks.BoundModule:
-  """The model with one rotary frequency slowed down, if that is asked for.
+  """The model with one rotary frequency slowed down, if the sampler says so.
 
   Args:
     model: whose `config.dit` is a `backbone.DiTConfig`.
@@ -140,7 +140,7 @@ def with_riflex(
 def riflex_config(
   dit: backbone.DiTConfig, sampler: sampler_options.SamplerConfig, frames: int
 ) -> backbone.DiTConfig:
-  """A transformer's configuration with RIFLEx, if that is asked for.
+  """A transformer's configuration with RIFLEx, if the sampler says so.
 
   Raises:
     UserError: if the transformer has fewer frequencies of frames.

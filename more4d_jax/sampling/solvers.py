@@ -75,8 +75,8 @@ def integrate(
   """Follows the flow over the steps of a schedule.
 
   Args:
-    velocity_fn: velocity of latents, with the memory it hands from step to
-      step.
+    velocity_fn: velocity of latents, and the memory that it passes from step
+      to step.
     solution: where the schedule starts.
     memory: what `velocity_fn` is given at the first step; may be None.
     schedule: the steps; may be a part of a sampler's schedule.

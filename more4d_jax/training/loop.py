@@ -110,7 +110,7 @@ class _Log:
       unit="step",
       disable=not self._main,
       dynamic_ncols=True,
-      # A log file that nobody watches is not filled with bars.
+      # A log file is not filled with progress bars.
       mininterval=1.0 if sys.stderr.isatty() else 30.0,
     )
     self._time = time.monotonic()
@@ -187,7 +187,7 @@ def _stop_signals() -> Iterator[list[int]]:
   kinds = (signal.SIGINT, signal.SIGTERM)
   try:
     old = [signal.signal(k, lambda n, _: received.append(n)) for k in kinds]
-  except ValueError:  # Not in the main thread: signals are someone else's.
+  except ValueError:  # Only the main thread may handle signals.
     yield received
     return
   try:

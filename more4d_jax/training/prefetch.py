@@ -66,7 +66,7 @@ class Prefetcher:
         state = self._loader.get_state()
         self._put((to_mesh(batch, self._mesh), state))
     except BaseException as error:
-      # Handed to the reader of the queue, where it is raised.
+      # The reader of the queue raises it.
       self._put(error)
 
   def __iter__(self) -> Iterator[tuple[dict[str, jax.Array], dict[str, Any]]]:

@@ -30,7 +30,7 @@ class TrainState:
     optimizer: optax state.
     skipped: number of steps that changed nothing, int32 scalar.
     history: the newest losses, `outliers.LossHistory`; None where no rule
-      looks at them.
+      uses them.
   """
 
   step: Any

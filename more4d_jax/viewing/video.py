@@ -29,7 +29,7 @@ def write_video(
     frames: RGB, at least one frame.
     fps: frames per second.
     min_side: pixels are repeated until the shorter side reaches this size, so
-      that small videos can be looked at; 0 keeps the size.
+      that small videos are shown larger; 0 keeps the size.
     quality: constant rate factor of x264; smaller is better, 0 is lossless
       but for the colour planes.
 

@@ -113,7 +113,7 @@ def encode_video(
     stream.codec_context.options = {
       "crf": str(crf),
       "preset": "veryfast",
-      # The macroblock tree of x264 looks at memory beyond small pictures, so
+      # The macroblock tree of x264 reads memory beyond small pictures, so
       # that the same film came out in different bytes.
       "x264-params": "no-mbtree=1:b-adapt=0",
       "flags": "+bitexact",

@@ -96,14 +96,16 @@ class TrackPlanes:
       widths[axis] = (0, size - array.shape[axis])
       return np.pad(array, widths, constant_values=value)
 
-    nobody = height * width
+    missing = height * width
     return {
       "basis": fill(self.basis, 1, num_planes),
       "planes": fill(self.planes, 0, num_planes),
       "first": self.first,
-      "corrected": fill(self.corrected.astype(np.int32), 0, num_points, nobody),
+      "corrected": fill(
+        self.corrected.astype(np.int32), 0, num_points, missing
+      ),
       "corrections": fill(self.corrections, 1, num_points),
-      "listed": fill(self.listed.astype(np.int32), 0, num_points, nobody),
+      "listed": fill(self.listed.astype(np.int32), 0, num_points, missing),
       "exact": fill(self.exact, 1, num_points),
     }
 

@@ -1,7 +1,7 @@
 """Attention whose tokens lie on several devices, for use inside `shard_map`.
 
 `ulysses` trades tokens for heads, attends over all tokens with a part of the
-heads, and trades back. `ring` keeps the queries and hands keys and values
+heads, and trades back. `ring` keeps the queries and passes keys and values
 round, one device at a time, merging what each part of the keys gives by its
 log-sum-exp in float32; its backward pass goes round once more and keeps
 nothing but queries, keys, values and results of the device.

@@ -36,7 +36,7 @@ FEW_KEYS = 64
 
 _NO_CUDA = ("cpu", "TPU")  # Starts of the kinds of other devices.
 _WITHOUT_LSE = ("cudnn", "xla")
-# Those that cannot be asked for one pass, see `run_pass`.
+# Those that cannot run one pass alone, see `run_pass`.
 WITHOUT_PASSES = ("cudnn", "reference", "xla")
 
 
@@ -146,7 +146,7 @@ def why_not(
   dtype: jax.typing.DTypeLike,
   device_kind: str | None,
 ) -> str:
-  """Returns why what was asked for by name cannot run, or an empty string.
+  """Returns why a named implementation cannot run, or an empty string.
 
   None stands for a device that is not known, which passes.
   """

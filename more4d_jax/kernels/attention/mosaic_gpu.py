@@ -303,7 +303,7 @@ def _forward_kernel(
 
 
 def _take_turns(turn):
-  """Hands the tensor cores over and waits to get them back."""
+  """Lets the other warpgroup use the tensor cores, and waits for its turn."""
   plgpu.barrier_arrive(turn)
   plgpu.barrier_wait(turn)
 
