@@ -5,7 +5,7 @@ import pathlib
 
 from more4d_jax import errors
 from more4d_jax.checkpoints import store
-from more4d_jax.cli import lists
+from more4d_jax.cli import lists, outputs
 
 
 def bundle(*, workdir: lists.Words, out: pathlib.Path) -> None:
@@ -22,5 +22,6 @@ def bundle(*, workdir: lists.Words, out: pathlib.Path) -> None:
       "expected training workdirs in --workdir, found none: give them as "
       "--workdir runs/video_vae runs/strag ..."
     )
+  outputs.check_folder(out)
   kinds = store.bundle(workdirs, out)
   print(f"{len(kinds)} networks in {out}")

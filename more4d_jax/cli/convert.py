@@ -5,6 +5,7 @@ from typing import Annotated
 
 import tyro
 
+from more4d_jax.cli import outputs
 from more4d_jax.published import assembly, revert
 from more4d_jax.published import convert as conversion
 
@@ -37,6 +38,7 @@ def convert(
     height: of them, in pixels.
     width: of them, in pixels.
   """
+  outputs.check_folder(to)
   if reverse:
     lines = revert.revert(source, to, dtype)
   else:

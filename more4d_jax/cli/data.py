@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from more4d_jax import errors
+from more4d_jax.cli import outputs
 
 
 def make(
@@ -57,6 +58,7 @@ def make(
 
   if processes is not None and processes < 1:
     raise errors.UserError(f"processes is {processes}; expected at least 1")
+  outputs.check_folder(pathlib.Path(out))
   options = making.MakeOptions(
     out=str(record_directory.named(out, config or kind)),
     scenes=generation.SceneOptions(
@@ -119,6 +121,7 @@ def import_records(
   if not fps > 0:
     raise errors.UserError(f"fps is {fps}; expected more than 0")
   directory = record_directory.named(out, config or kind)
+  outputs.check_folder(pathlib.Path(out))
   report = run.import_records(
     run.ImportOptions(
       kind=kind,
@@ -198,6 +201,8 @@ def stats(
   from data_pipelines.trajscene import stats as counting
 
   records = _one_directory("stats", directory, records)
+  for path in filter(None, (out, plots)):
+    outputs.check_file(pathlib.Path(path))
   found = counting.stats(
     records, split, limit=limit, plots=plots, show_progress=True
   )
@@ -275,6 +280,7 @@ def curate(
 
   if processes is not None and processes < 1:
     raise errors.UserError(f"processes is {processes}; expected at least 1")
+  outputs.check_folder(pathlib.Path(out))
   options = curating.CurateOptions(
     records=records,
     out=out,
@@ -315,6 +321,7 @@ def ask(
   """
   from data_pipelines.trajscene import captioning
 
+  outputs.check_file(pathlib.Path(out))
   count = captioning.requests(
     records, out, question, split=split, frames=frames
   )

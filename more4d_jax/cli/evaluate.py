@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from more4d_jax import errors, evaluate_bundle, pipeline
-from more4d_jax.cli import lists, sampling_flags
+from more4d_jax.cli import lists, outputs, sampling_flags
 from more4d_jax.data import transforms
 from more4d_jax.lora import requests
 
@@ -101,10 +101,14 @@ def evaluate(
       f"expected counts of at least 1, found {min(counts)}: check --scenes, "
       "--kind-scenes, --training-scenes and --batch"
     )
-  if out is not None and not out.absolute().parent.is_dir():
-    raise errors.UserError(
-      f"expected a directory for {out}, found none: make it first"
-    )
+  if out is not None:
+    if not out.absolute().parent.is_dir():
+      raise errors.UserError(
+        f"expected a directory for {out}, found none: make it first"
+      )
+    outputs.check_file(out)
+  if videos is not None:
+    outputs.check_folder(videos)
   loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
   for request in loras:
     print(requests.describe(request), flush=True)

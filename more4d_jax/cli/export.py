@@ -3,7 +3,7 @@
 import pathlib
 
 from more4d_jax import scene as scene_lib
-from more4d_jax.cli import lists
+from more4d_jax.cli import lists, outputs
 from more4d_jax.viewing import export as export_lib
 
 
@@ -17,6 +17,7 @@ def export(*, scene: pathlib.Path, to: lists.Words, out: pathlib.Path) -> None:
   """
   targets = lists.items(to, lambda name: name in export_lib.TARGETS, "--to")
   export_lib.check_targets(targets)
+  outputs.check_folder(out)
   loaded = scene_lib.Scene.load(scene)
   for name, path in export_lib.export(loaded, targets, out).items():
     print(f"{name}: {path}")

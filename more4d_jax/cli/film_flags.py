@@ -20,11 +20,13 @@ class FilmFlags:
       as fast, to its end and back, or backwards.
     resample_path: brings a camera file with another number of poses to the
       number of frames, evenly along its path.
+    allow_empty: films a path that sees nothing of the scene.
   """
 
   reach: float | None = None
   time: Literal["play", "frozen", "slow", "ping-pong", "reverse"] = "play"
   resample_path: bool = False
+  allow_empty: bool = False
 
 
 DEFAULT = FilmFlags()

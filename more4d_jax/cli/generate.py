@@ -20,7 +20,13 @@ from more4d_jax import (
   plausibility,
 )
 from more4d_jax import scene as scene_lib
-from more4d_jax.cli import film_flags, lists, sampling_flags
+from more4d_jax.cli import (
+  coverage,
+  film_flags,
+  lists,
+  outputs,
+  sampling_flags,
+)
 from more4d_jax.cli import jobs as jobs_lib
 from more4d_jax.evaluation import scene_checks
 from more4d_jax.geometry import camera_paths
@@ -93,6 +99,7 @@ def generate(
   jobs = jobs_lib.find_jobs(image, prompt, depth)
   several = image.is_dir() or image.suffix.lower() in jobs_lib.MANIFESTS
   _check_out(out)
+  outputs.check_folder(out)
   plausibility.seed(seed)
   for job in jobs:  # Every mistake is found before a network is read.
     inputs.check(*_read(job, depth_unit), fov)
@@ -110,6 +117,12 @@ def generate(
   prepared = [
     loaded.prepare_picture(*_read(job, depth_unit), fov, fit) for job in jobs
   ]
+  for name in cameras:
+    if name not in camera_paths.NAMES and not film.allow_empty:
+      for ready in prepared:
+        coverage.check_before(
+          ready, name, loaded.size[0], resample=film.resample_path
+        )
   with _new_directory(out) as folder:
     for job, ready in zip(jobs, prepared):
       target = folder / job.name if several else folder
@@ -144,12 +157,12 @@ def _make(
   scene.save(target / "scene.npz")
   export.export(scene, ["html"], target)
   _say("scene.npz and scene.html", started)
-  coverage, reach = {}, {}
+  shares, reach = {}, {}
   filmed = film_flags.timed(scene, film)
   for name in cameras:
     path, reach[name] = film_flags.planned(filmed, name, film)
     label = camera_paths.label(name)
-    coverage[name] = _film(loaded, filmed, (path, seed), target / label)
+    shares[name] = _film(loaded, filmed, (path, seed), target / label)
     _say(f"{camera_paths.label(name)}.mp4", started)
   summary = {
     **checks,
@@ -162,7 +175,7 @@ def _make(
     "frames": scene.num_frames,
     "size": list(scene.size),
     "fps": scene.fps,
-    "coverage": coverage,
+    "coverage": shares,
     "reach": reach,
     "loras": loaded.networks.loras,
     **{name: scene.metadata[name] for name in _FROM_SCENE},
@@ -189,6 +202,7 @@ def _film(
   """
   path, seed = view
   points, covered = scene.render(path)
+  coverage.check(covered, scene, path, target.name, allow_empty=True)
   completed = loaded.complete_rendering(scene, points, covered, seed)
   for frames, suffix in ((completed, ""), (points, "_points")):
     video.write_video(
@@ -228,9 +242,14 @@ def choose_cameras(words: lists.Words) -> tuple[str, ...]:
 
 def _check_out(out: pathlib.Path) -> None:
   """Refuses to replace anything but an earlier result."""
+  if os.path.ismount(out):
+    raise errors.UserError(
+      f"expected a directory that can be replaced, found {out}, the root of a "
+      "disk: name a directory in it"
+    )
   if out.is_dir() and (not any(out.iterdir()) or (out / _SUMMARY).is_file()):
     return
-  if out.exists():
+  if os.path.lexists(out):
     raise errors.UserError(
       f"expected a new directory for the results, found {out}, which holds "
       "other files: name another --out"
@@ -240,7 +259,7 @@ def _check_out(out: pathlib.Path) -> None:
 @contextlib.contextmanager
 def _new_directory(out: pathlib.Path) -> Iterator[pathlib.Path]:
   """A folder to fill that gets its name when the block ends well."""
-  out = out.absolute()
+  out = out.resolve()  # Beside a link's target, on its disk.
   out.parent.mkdir(parents=True, exist_ok=True)
   partial = out.with_name(f"{out.name}.partial")
   shutil.rmtree(partial, ignore_errors=True)

@@ -4,7 +4,7 @@ import pathlib
 
 from more4d_jax import errors
 from more4d_jax import scene as scene_lib
-from more4d_jax.cli import film_flags
+from more4d_jax.cli import coverage, film_flags, outputs
 from more4d_jax.geometry import camera_paths
 
 _MAX_FRAMES = 10_000
@@ -27,7 +27,8 @@ def render(
 
   Args:
     scene: the scene.npz that `more4d generate` wrote.
-    camera: name of a path, or a .json or .npz camera file.
+    camera: name of a path, or a camera file: ours (.json, .npz; intrinsics are
+      scaled to the rendered size), COLMAP, nerfstudio, RealEstate10K, Lyra.
     out: the mp4 file to write.
     height: of the rendered video; 0 takes the scene's.
     width: of the rendered video; 0 takes the scene's.
@@ -51,6 +52,7 @@ def render(
       f"expected --frames of 0 to {_MAX_FRAMES}, found {frames}"
     )
   film_flags.check(film)
+  outputs.check_file(out)
   camera_paths.check(camera)
   loaded = film_flags.timed(scene_lib.Scene.load(scene), film, frames)
 
@@ -59,11 +61,12 @@ def render(
 
   options = render_video.RenderOptions(height, width, splat)
   path, _ = film_flags.planned(loaded, camera, film)
-  pictures, coverage = loaded.render(path, options)
+  pictures, covered = loaded.render(path, options)
+  coverage.check(covered, loaded, path, camera, allow_empty=film.allow_empty)
   out.parent.mkdir(parents=True, exist_ok=True)
   video.write_video(out, pictures, loaded.fps, min_side=min_side)
-  count, rows, columns = coverage.shape
+  count, rows, columns = covered.shape
   print(
     f"{out}: {count} frames of {columns}x{rows}, "
-    f"{100 * coverage.mean():.1f} % of the pixels covered"
+    f"{100 * covered.mean():.1f} % of the pixels covered"
   )

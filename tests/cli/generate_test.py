@@ -7,6 +7,7 @@ import PIL.Image
 import pytest
 from safetensors import numpy as safetensors_numpy
 
+from more4d_jax import inputs
 from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import store
 from more4d_jax.cli import main
@@ -191,6 +192,52 @@ def test_bad_input(case, nano_checkpoint, photo, tmp_path, capsys):
   assert err.startswith("error: ") and err.count("\n") == 1
   assert words in err
   assert sorted(tmp_path.iterdir()) == before
+
+
+def _from_behind(tmp_path):
+  """A camera that has turned its back to the scene."""
+  pose = np.diag([-1.0, 1.0, -1.0, 1.0])
+  np.savez(tmp_path / "p.npz", world_from_camera=pose, convention="opencv")
+  return "--camera", str(tmp_path / "p.npz")
+
+
+def test_a_camera_that_sees_nothing_is_found_before_sampling(
+  nano_checkpoint, photo, tmp_path, capsys, monkeypatch
+):
+  sampled = []
+  monkeypatch.setattr(
+    "more4d_jax.pipeline.Pipeline.scene", lambda *a: sampled.append(a)
+  )
+  np.save(tmp_path / "d.npy", np.full((60, 80), 2.0))
+  more = ("--prompt", "p", "--depth", tmp_path / "d.npy")
+  more = (*more, *_from_behind(tmp_path))
+  assert _generate(nano_checkpoint, tmp_path / "out", photo, *more) == 2
+  err = capsys.readouterr().err
+  assert "100 % of its points lie behind the camera" in err and not sampled
+  assert err.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_letterboxed_portrait_comes_back_whole(
+  nano_checkpoint, tmp_path, capsys
+):
+  pixels = np.random.default_rng(0).integers(0, 256, (120, 40, 3), np.uint8)
+  PIL.Image.fromarray(pixels).save(tmp_path / "p.png")
+  more = ("--prompt", "p", "--camera", "x_moving", "--steps", 1)
+  out = tmp_path / "crop"
+  assert _generate(nano_checkpoint, out, tmp_path / "p.png", *more) == 0
+  assert "78 % of the picture is cut off" in capsys.readouterr().out
+  more = (*more, "--fit", "letterbox", "--seed", 2**63 - 1)
+  out = tmp_path / "whole"
+  assert _generate(nano_checkpoint, out, tmp_path / "p.png", *more) == 0
+  assert "cut off" not in capsys.readouterr().out
+  scene = scene_lib.Scene.load(out / "scene.npz")
+  assert scene.size == (32, 11)
+  small = inputs.resize(pixels, (32, 11))
+  np.testing.assert_array_equal(scene.colours, small)
+  assert scene.intrinsics[2] == pytest.approx(5.5)
+  frames, _ = video.read_video(out / "x_moving.mp4")
+  assert frames.shape[1] / frames.shape[2] == pytest.approx(32 / 11, rel=0.01)
 
 
 def test_other_files_are_not_replaced(nano_checkpoint, photo, tmp_path, capsys):

@@ -1,5 +1,7 @@
 """`more4d render` and `more4d export`, run as a user runs them."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,51 @@ def test_a_camera_file_may_have_any_name(tmp_path, scene_file, capsys):
   command = ["render", "--scene", str(scene_file), "--out", str(out)]
   assert main.main([*command, "--camera", str(camera)]) == 0
   assert out.is_file(), capsys.readouterr().err
+
+
+def _camera_at(path, x, turn=1.0):
+  pose = np.diag([turn, 1.0, turn, 1.0]).astype(np.float32)
+  pose[0, 3] = x
+  formats.save(path, camera_paths.CameraPath(pose[None], None))
+  return str(path)
+
+
+def test_a_film_that_shows_little_says_why(tmp_path, scene_file, capsys):
+  out = tmp_path / "v.mp4"
+  command = ["render", "--scene", str(scene_file), "--out", str(out)]
+  behind = _camera_at(tmp_path / "behind.json", 0.0, -1.0)
+  assert main.main([*command, "--camera", behind]) == 2
+  assert "points lie behind the camera" in capsys.readouterr().err
+  assert not out.exists()
+  assert main.main([*command, "--camera", behind, "--allow-empty"]) == 0
+  assert "only 0.0 % of the pixels" in capsys.readouterr().out
+  # The scene is 1.78 m wide at 2 m: 1.4 m to the right a fifth is in view.
+  beside = _camera_at(tmp_path / "beside.json", 1.4)
+  assert main.main([*command, "--camera", beside]) == 0
+  assert "points lie outside the picture" in capsys.readouterr().out
+  size = ("--height", "120", "--width", "160", "--splat", "0")
+  assert main.main([*command, "--camera", "static", *size]) == 0
+  assert "too far apart for this size" in capsys.readouterr().out
+  assert main.main([*command, "--camera", "static"]) == 0
+  assert "warning" not in capsys.readouterr().out
+
+
+def test_a_files_intrinsics_scale_with_the_scene_and_the_film(
+  tmp_path, scene_file
+):
+  """Those of 1280 x 720 film a scene of 8 x 6 as its own lens does."""
+  command = ["render", "--scene", str(scene_file), "--min-side", "0"]
+  films = []
+  for name, lens in (("hd", [1080, 1080, 640, 360]), ("own", [9, 9, 4, 3])):
+    camera = tmp_path / f"{name}.json"
+    fields = {"convention": "OPENCV", "world_from_camera": np.eye(4).tolist()}
+    camera.write_text(json.dumps({**fields, "intrinsics": lens}))
+    out = tmp_path / f"{name}.mp4"
+    size = ("--height", "60", "--width", "80")
+    more = ("--camera", str(camera), "--out", str(out))
+    assert main.main([*command, *size, *more]) == 0
+    films.append(video.read_video(out)[0])
+  np.testing.assert_array_equal(films[0], films[1])
 
 
 @pytest.mark.parametrize(
