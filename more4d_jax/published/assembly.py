@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from more4d_jax import errors, registry
-from more4d_jax.checkpoints import store
+from more4d_jax.checkpoints import configurations, store
 from more4d_jax.geometry import motion as motion_geometry
 from more4d_jax.models import (
   backbone,
