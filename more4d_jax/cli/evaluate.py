@@ -101,14 +101,7 @@ def evaluate(
       f"expected counts of at least 1, found {min(counts)}: check --scenes, "
       "--kind-scenes, --training-scenes and --batch"
     )
-  if out is not None:
-    if not out.absolute().parent.is_dir():
-      raise errors.UserError(
-        f"expected a directory for {out}, found none: make it first"
-      )
-    outputs.check_file(out)
-  if videos is not None:
-    outputs.check_folder(videos)
+  _check_outputs(out, videos)
   loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
   for request in loras:
     print(requests.describe(request), flush=True)
@@ -137,6 +130,20 @@ def evaluate(
     print(line)
   if out is not None:
     _write(out, report)
+
+
+def _check_outputs(
+  out: pathlib.Path | None, videos: pathlib.Path | None
+) -> None:
+  """Raises UserError unless figures and videos can be written."""
+  if out is not None:
+    if not out.absolute().parent.is_dir():
+      raise errors.UserError(
+        f"expected a directory for {out}, found none: make it first"
+      )
+    outputs.check_file(out)
+  if videos is not None:
+    outputs.check_folder(videos)
 
 
 def _fitting_scenes(size: tuple[int, int, int]) -> int:
