@@ -40,6 +40,7 @@ COUNTS = (40, pytest.param(300, marks=pytest.mark.long))
 # What a reader may use whatever the size of a file: its own objects.
 _SLACK_BYTES = 4 << 20
 _HEAD_BYTES = 512  # Headers are damaged as often as all that follows them.
+_PARTS = 16  # Equal ones of a file, which are damaged equally often.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +90,7 @@ def fuzz(
   *,
   count: int,
   seconds: float = 10.0,
+  beside: int = 0,
 ) -> collections.Counter[str]:
   """Uses a file that is there, then as many damaged ones in its place.
 
@@ -99,12 +101,13 @@ def fuzz(
     right: asserts that a result is one the damaged file justifies.
     count: of damaged files.
     seconds: that one use may take.
+    beside: bytes of other files that every use reads too.
 
   Returns: how many uses ended as "refused" and as "read".
   """
   good = path.read_bytes()
   use()  # What is imported or compiled at the first use counts for none.
-  bound = 2 * len(good) + _SLACK_BYTES
+  bound = 2 * (len(good) + beside) + _SLACK_BYTES
   ends: collections.Counter[str] = collections.Counter()
 
   @hypothesis.settings(
@@ -171,9 +174,12 @@ def _measured(bound: int, seconds: float) -> Iterator[None]:
 def damaged_bytes(draw: Callable, data: bytes) -> Damaged:
   """Any file after a bad disk, an interrupted download or a bad program."""
   size = len(data)
-  places = strategies.integers(0, size - 1) | strategies.integers(
-    0, min(size, _HEAD_BYTES) - 1
-  )
+  # Small numbers are drawn more often than large ones: parts come first.
+  begin = strategies.integers(0, _PARTS - 1).map(lambda i: i * size // _PARTS)
+  within = strategies.integers(0, size // _PARTS)
+  places = strategies.builds(
+    lambda first, more: min(first + more, size - 1), begin, within
+  ) | strategies.integers(0, min(size, _HEAD_BYTES) - 1)
   start = draw(places)
   stop = min(size, start + draw(strategies.integers(1, max(1, size // 4))))
   part = data[start:stop]
@@ -294,7 +300,7 @@ def damaged_array(draw: Callable, array: np.ndarray) -> tuple[str, Any]:
       "an axis more": array[None],
       "one axis": array.reshape(-1),
       "turned": array.T,
-      "empty": array[:0],
+      "empty": array[:0] if array.ndim else array.reshape(-1)[:0],
       "a number": array.reshape(-1)[:1].reshape(()),
       "rows twice": np.concatenate([array, array]) if array.ndim else array,
       "a row less": array[1:] if array.ndim else array,

@@ -18,6 +18,7 @@ import numpy as np
 from more4d_jax import errors
 from more4d_jax.models.encoders import depth
 from more4d_jax.name_maps import matching, table
+from more4d_jax.name_maps import stated as stated_lib
 
 PATCH = 14
 HEAD_WIDTH = 64  # Of every published trunk.
@@ -216,7 +217,8 @@ class Stated:
     Raises:
       UserError: if the kind, or a metric network's range, is not stated.
     """
-    kind, largest = values.get("depth_estimation_type"), values.get("max_depth")
+    kind = values.get("depth_estimation_type")
+    largest = stated_lib.number(values, "max_depth", 0, 1e6)
     if kind not in ("metric", "relative") or (kind == "metric" and not largest):
       example = {"depth_estimation_type": "metric", "max_depth": 20}
       raise errors.UserError(
@@ -226,15 +228,32 @@ class Stated:
         "or the type relative"
       )
     trunk = values.get("backbone_config") or {}
-    stages = trunk.get("out_indices")
+    if not isinstance(trunk, dict):
+      raise errors.UserError(
+        "config.json states a backbone_config that is no JSON object: use the "
+        "one published with the weights"
+      )
     return cls(
       kind,
       float(largest or 1.0),
-      trunk.get("num_attention_heads"),
-      # Stage 0 is what enters the first block.
-      None if stages is None else tuple(stage - 1 for stage in stages),
+      stated_lib.count(trunk, "num_attention_heads", 1, 1024),
+      _taps(trunk.get("out_indices")),
       0.0 if transformers else 0.1,
     )
+
+
+def _taps(stages: Any) -> tuple[int, ...] | None:
+  """Blocks whose outputs are the stages; stage 0 enters the first block."""
+  if stages is None:
+    return None
+  if not isinstance(stages, list) or not all(
+    type(stage) is int and 1 <= stage <= 1024 for stage in stages
+  ):
+    raise errors.UserError(
+      f"config.json states out_indices {str(stages)[:40]}, expected a list of "
+      "stages from 1: use the one published with the weights"
+    )
+  return tuple(stage - 1 for stage in stages)
 
 
 def config(found: table.Match, stated: Stated) -> depth.DepthConfig:
@@ -252,10 +271,17 @@ def config(found: table.Match, stated: Stated) -> depth.DepthConfig:
       f"expected a depth network of {' or '.join(map(str, _TAPS))} blocks, "
       f"found {layers}: state backbone_config.out_indices in its config.json"
     )
+  heads = stated.num_heads or sizes["D"] // HEAD_WIDTH
+  if heads == 0 or sizes["D"] % heads or len(taps) != 4 or max(taps) >= layers:
+    raise errors.UserError(
+      f"config.json states {heads} heads and stages {taps} of a depth network "
+      f"of {layers} blocks of width {sizes['D']}: use the one published with "
+      "the weights"
+    )
   return depth.DepthConfig(
     width=sizes["D"],
     num_layers=layers,
-    num_heads=stated.num_heads or sizes["D"] // HEAD_WIDTH,
+    num_heads=heads,
     mlp_ratio=sizes["M"] // sizes["D"],
     patch=PATCH,
     position_grid=(side, side),

@@ -12,6 +12,7 @@ from typing import Any
 from more4d_jax import errors
 from more4d_jax.models import backbone, rotary_order
 from more4d_jax.name_maps import motion, table
+from more4d_jax.name_maps import stated as stated_lib
 
 HEAD_WIDTH = 128  # Of every published Wan 2.1 transformer.
 BLOCK = "blocks.{i}."
@@ -163,10 +164,18 @@ class Stated:
 
   @classmethod
   def read(cls, values: Mapping[str, Any]) -> "Stated":
-    """Reads the original's config.json, or that of diffusers."""
-    names = {"num_heads": "num_heads", "num_attention_heads": "num_heads"}
-    names |= {"text_len": "text_length", "eps": "eps"}
-    return cls(**{names[k]: v for k, v in values.items() if k in names})
+    """Reads the original's config.json, or that of diffusers.
+
+    Raises:
+      UserError: if it states what cannot be.
+    """
+    found = {
+      "num_heads": stated_lib.count(values, "num_heads", 1, 1024)
+      or stated_lib.count(values, "num_attention_heads", 1, 1024),
+      "text_length": stated_lib.count(values, "text_len", 1, 1 << 16),
+      "eps": stated_lib.number(values, "eps", 1e-12, 1e-2),
+    }
+    return cls(**{name: v for name, v in found.items() if v is not None})
 
 
 def config(
@@ -187,7 +196,7 @@ def config(
   sizes = found.sizes
   width, patch = sizes["D"], (sizes["pt"], sizes["ph"], sizes["pw"])
   heads = stated.num_heads or width // HEAD_WIDTH
-  if heads == 0 or width % heads:
+  if heads == 0 or width % heads or width // heads % 2:
     raise errors.UserError(
       f"expected num_heads for a transformer of width {width}: put the "
       "config.json it was published with beside it"

@@ -1,0 +1,187 @@
+"""--dtype sets what weights are stored in and what products are computed in."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from more4d_jax import errors
+from more4d_jax.checkpoints import dtypes, safetensors_files, store
+from more4d_jax.checkpoints.array_trees import LazyArray
+from more4d_jax.cli import main
+from more4d_jax.lora import requests
+from more4d_jax.models import backbone
+from more4d_jax.name_maps import dit, matching
+from more4d_jax.published import convert
+from tests.published import released
+
+_TYPES = (np.float32, np.float16, ml_dtypes.bfloat16)
+
+
+def _source(folder, kinds):
+  """The transformer of Wan2.1-Fun-InP, tensors of these types in turn."""
+  weights = {
+    name: value.astype(kinds[number % len(kinds)])
+    for number, (name, value) in enumerate(released.inpaint().items())
+  }
+  _write(folder / "a.safetensors", weights)
+  (folder / "config.json").write_text(json.dumps(released.CONFIG))
+  return weights
+
+
+def _write(path, weights):
+  safetensors_files.write(
+    path,
+    {
+      name: LazyArray(v.shape, v.dtype, lambda v=v: v)
+      for name, v in weights.items()
+    },
+  )
+
+
+def _converted(source, out, dtype):
+  options = convert.Options(dtype=dtype, progress=False)
+  convert.convert(source, out, options)
+  return store.load_network(out / "vism_transformer")
+
+
+def _call(network):
+  """The velocity as a function of the parameters, at random inputs."""
+  generator = np.random.default_rng(0)
+  draw = lambda *shape: jnp.asarray(generator.normal(size=shape), jnp.float32)  # noqa: E731
+  config = network.config
+  inputs = draw(1, 1, 4, 4, 36), jnp.asarray([300.0]), draw(1, 5, 12)
+  image = draw(1, 3, config.image_width)
+  module = backbone.WanDiT(dataclasses.replace(config, attention="reference"))
+  return lambda params: module.apply(
+    {"params": params}, *inputs, image_context=image
+  )
+
+
+def _products(jaxpr, inside=False):
+  """Types of the operands of every product with a matrix in the layers."""
+  for equation in jaxpr.eqns:
+    if inside and equation.primitive.name == "dot_general":
+      left, right = (v.aval for v in equation.invars)
+      if right.ndim == 2:
+        yield left.dtype.name, right.dtype.name
+    within = inside or equation.primitive.name == "scan"
+    for inner in jax.core.jaxprs_in_params(equation.params):
+      yield from _products(inner, within)
+
+
+@pytest.mark.parametrize(
+  "kinds", [(np.float32,), (np.float16,), _TYPES], ids=["f32", "f16", "mixed"]
+)
+def test_bfloat16_computes_in_bfloat16_whatever_it_came_from(tmp_path, kinds):
+  weights = _source(tmp_path / "in", kinds)
+  half = _converted(tmp_path / "in", tmp_path / "half", "bfloat16")
+  whole = _converted(tmp_path / "in", tmp_path / "whole", "float32")
+  assert (half.config.dtype, whole.config.dtype) == ("bfloat16", "float32")
+  for network, dtype in ((half, ml_dtypes.bfloat16), (whole, np.float32)):
+    for path, value in matching.flatten(network.params).items():
+      assert value.dtype == dtype, path
+  products = [
+    set(_products(jax.make_jaxpr(_call(n))(n.params).jaxpr))
+    for n in (half, whole)
+  ]
+  assert products[0] == {("bfloat16", "bfloat16")}
+  assert products[1] == {("float32", "float32")}
+  found, expected = (jax.jit(_call(n))(n.params) for n in (half, whole))
+  off = np.abs(found - expected).max() / np.abs(expected).max()
+  # Eight bits of each of some ten factors; an error in a layer gives 1.
+  assert 1e-5 < off < 0.05
+  assert len(weights) == len(released.inpaint())
+
+
+def test_the_type_of_the_file_decides_without_a_flag(tmp_path):
+  for kind, computed in (
+    (np.float16, "float32"),
+    (np.float32, "float32"),
+    (ml_dtypes.bfloat16, "bfloat16"),
+  ):
+    name = np.dtype(kind).name
+    _source(tmp_path / name, [kind])
+    network = _converted(tmp_path / name, tmp_path / f"{name}-out", None)
+    assert network.config.dtype == computed
+    assert network.params["head"]["linear"]["kernel"].dtype == kind
+  _source(tmp_path / "mixed", _TYPES)
+  with pytest.raises(errors.UserError, match="mixes types"):
+    _converted(tmp_path / "mixed", tmp_path / "mixed-out", None)
+
+
+def test_eight_bits_with_scales_in_shards(tmp_path, capsys):
+  weights, files, folder = released.inpaint(), {}, tmp_path / "in"
+  expected, places = dict(weights), {}
+  for name, value in weights.items():
+    if name.startswith("blocks.") and value.ndim == 2:
+      scale = np.abs(value).max() / np.float32(448)
+      eight = (value / scale).astype(ml_dtypes.float8_e4m3fn)
+      expected[name] = eight.astype(np.float32) * scale
+      files[name] = eight
+      module = name.removesuffix(".weight")
+      files[f"{module}.scale_weight"] = np.asarray(scale)
+      files[f"{module}.scale_input"] = np.ones((), np.float32)
+    else:
+      files[name] = value.astype(np.float16)
+      expected[name] = files[name].astype(np.float32)
+  files["scaled_fp8"] = np.zeros(2, ml_dtypes.float8_e4m3fn)
+  names = sorted(files)  # A weight and its scale may be in different shards.
+  for number in range(3):
+    mine = names[number::3]
+    _write(folder / f"x-{number}.safetensors", {n: files[n] for n in mine})
+    places |= dict.fromkeys(mine, f"x-{number}.safetensors")
+  index = folder / "x.safetensors.index.json"
+  index.write_text(json.dumps({"weight_map": places}))
+  (folder / "config.json").write_text(json.dumps(released.CONFIG))
+  command = ["convert", "--from", str(folder), "--to", str(tmp_path / "out")]
+  assert main.main(command) == 2
+  assert "give --dtype float32 or --dtype bfloat16" in capsys.readouterr().err
+  assert main.main([*command, "--dtype", "float32"]) == 0
+  printed = capsys.readouterr().out
+  assert "24 weights of eight bits times scales" in printed
+  assert "25 tensors (scale_input, scaled_fp8) that are no weights" in printed
+  found = matching.match(dit.DIT, matching.shapes_of(expected))
+  theirs = matching.to_params(found.with_head_dim(16), expected)
+  network = store.load_network(tmp_path / "out" / "vism_transformer")
+  for path, value in matching.flatten(theirs).items():
+    ours = matching.flatten(network.params)[path]
+    np.testing.assert_array_equal(ours, value, err_msg=path)
+
+
+def test_a_flag_at_load(nano_checkpoint):
+  plain = requests.load_networks(nano_checkpoint)
+  half = requests.load_networks(nano_checkpoint, dtype="bfloat16")
+  for kind in ("strag", "vism"):
+    config = half[kind].config
+    assert {config.dit.dtype, config.text.dtype} == {"bfloat16"}
+    leaves = jax.tree.leaves(half[kind].params)
+    assert {leaf.dtype.name for leaf in leaves} == {"bfloat16"}
+  assert half["strag"].config.motion.dtype == "bfloat16"
+  for kind in ("video_vae", "motion_vae", "depth"):
+    assert half[kind].config == plain[kind].config
+    jax.tree.map(
+      np.testing.assert_array_equal, half[kind].params, plain[kind].params
+    )
+  with pytest.raises(errors.UserError, match="expected --dtype bfloat16 or"):
+    requests.load_networks(nano_checkpoint, dtype="float16")
+
+
+def test_networks_that_share_an_encoder_share_the_new_one(nano_checkpoint):
+  networks = dict(store.load_bundle(nano_checkpoint))
+  text = networks["strag"].params["text_encoder"]
+  vism = networks["vism"]
+  params = {**vism.params, "text_encoder": text}
+  networks["vism"] = dataclasses.replace(vism, params=params)
+  half = dtypes.cast(networks, "bfloat16")
+  ours, theirs = (half[k].params["text_encoder"] for k in ("strag", "vism"))
+  assert ours["embedding"] is theirs["embedding"]
+  whole = dtypes.cast(half, "float32")
+  expected = text["embedding"].astype(ml_dtypes.bfloat16).astype(np.float32)
+  found = whole["vism"].params["text_encoder"]["embedding"]
+  np.testing.assert_array_equal(found, expected)
+  assert whole["vism"].config.dit.dtype == "float32"
