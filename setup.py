@@ -59,7 +59,12 @@ _TEST = [
 ]
 # What the networks are compared with; torch==2.13.0 goes before it, see the
 # Makefile.
-_REFERENCE = ["diffusers==0.42.1", "pycolmap>=3.12", "transformers==5.24.0"]
+_REFERENCE = [
+  "diffusers==0.42.1",
+  "peft>=0.18",
+  "pycolmap>=3.12",
+  "transformers==5.24.0",
+]
 
 setuptools.setup(
   name="more4d_jax",
