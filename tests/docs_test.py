@@ -104,6 +104,34 @@ def test_links(path):
   assert not wrong
 
 
+@pytest.mark.parametrize(
+  ("heading", "page"), [("Results", "evaluation"), ("Sizes", "training")]
+)
+def test_tables_of_the_readme_are_those_of_the_guides(heading, page):
+  section = (ROOT / "README.md").read_text().partition(f"## {heading}\n")[2]
+  rows = [
+    line
+    for line in section.partition("\n## ")[0].splitlines()
+    if line.startswith("|")
+  ]
+  guide = (ROOT / "docs" / f"{page}.md").read_text().splitlines()
+  assert len(rows) > 5
+  assert set(rows) <= set(guide)
+
+
+def test_the_readme_is_short():
+  assert len((ROOT / "README.md").read_text().splitlines()) <= 120
+
+
+def test_sizes_are_those_of_the_networks():
+  from more4d_jax.models import variants
+
+  guide = (ROOT / "docs" / "training.md").read_text()
+  for name, variant in variants.VARIANTS.items():
+    clip = f"{variant.frames} x {variant.height} x {variant.width}"
+    assert f"| `{name}` | {clip} |" in guide
+
+
 def test_nothing_cites_what_is_not_here():
   pattern = re.compile(r"\b[Ss]pec \d|\bDESIGN\b")
   found = [
