@@ -24,25 +24,27 @@ import time
 from benchmarks import absent_devices, compiler_reports
 
 TARGETS = ",".join((*absent_devices.TPU_TARGETS, "h200"))
-# Tokens, heads and their width.
-CASES = {"1p3b": (9568, 12, 128), "14b": (10304, 40, 128)}
-NARROW = {"narrow": (301, 3, 64)}
+CASES = ("1p3b/9568/whole", "14b/10304/whole")
+NARROW = "narrow/301/whole"
 
 
-def lower_pass(room, device, case: tuple[int, int, int], name: str, given):
+def lower_pass(room, device, case: str, name: str, given):
   """One pass, not compiled yet.
 
   Args:
     room: module of the implementation.
     device: of a topology.
-    case: as `CASES` has them.
+    case: a name of the kernel's cases.
     name: "forward" or "backward".
     given: whether the mean of squares is an argument.
   """
   import jax
   import jax.numpy as jnp
 
-  tokens, heads, head_dim = case
+  from more4d_jax.kernels.norm_rotary import cases
+
+  found = cases.CASES[case]
+  tokens, heads, head_dim = found.tokens, found.heads, found.width
   options = {"num_heads": heads, "eps": 1e-6}
 
   def forward(x, scale, angles, square=None):
@@ -74,14 +76,15 @@ def measure_tpu(target: str, folder: pathlib.Path):
   """Yields the lines of one TPU."""
   import jax.numpy as jnp
 
-  from more4d_jax.kernels.norm_rotary import mosaic_tpu, plain
+  from more4d_jax.kernels.norm_rotary import cases, mosaic_tpu, plain
 
   device = absent_devices.tpu_devices(target)[0]
-  for case, (tokens, heads, head_dim) in CASES.items():
-    width = heads * head_dim
+  for case in CASES:
+    tokens = cases.CASES[case].tokens
+    width = cases.CASES[case].heads * cases.CASES[case].width
     for name in ("forward", "backward"):
       for room in (plain, mosaic_tpu):
-        lowered = lower_pass(room, device, CASES[case], name, given=False)
+        lowered = lower_pass(room, device, case, name, given=False)
         start = time.process_time()
         program = lowered.compile()
         seconds = time.process_time() - start
@@ -106,10 +109,10 @@ def measure_hopper(folder: pathlib.Path):
 
   compiler_reports.write_assembler_reports(folder)
   device = absent_devices.hopper_devices()[0]
-  for case, sizes in (CASES | NARROW).items():
+  for case in (*CASES, NARROW):
     for given in (False, True):
       for name in ("forward", "backward"):
-        lower_pass(mosaic_gpu, device, sizes, name, given).compile()
+        lower_pass(mosaic_gpu, device, case, name, given).compile()
         for figures in compiler_reports.assembler_figures(folder):
           yield {"case": case, "given": given, **figures}
 

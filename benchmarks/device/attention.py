@@ -6,7 +6,7 @@ from benchmarks.device import measuring
 from more4d_jax.kernels.attention import benchmark, cases
 
 _CASES = ("1p3b/self/10304/whole", "14b/self/10304/whole")
-_IMPLEMENTATIONS = ("auto", "cudnn", "blocked")
+_IMPLEMENTATIONS = ("auto", "cudnn", "plain")
 
 
 def _torch_passes(case: cases.Case):

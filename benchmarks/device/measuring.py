@@ -4,9 +4,7 @@ import argparse
 import contextlib
 import json
 import pathlib
-import statistics
 import tempfile
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import jax
 
 from more4d_jax import partitioning
+from more4d_jax.kernels import timing
 from more4d_jax.kernels.attention import benchmark as attention_benchmark
 
 _TOP = 8  # Kernels of a profile that are named.
@@ -51,13 +50,7 @@ def device_mesh() -> jax.sharding.Mesh:
 
 def seconds(run: Callable[[], Any], repetitions: int = 5) -> float:
   """Median time of a call, after one that compiles."""
-  jax.block_until_ready(run())
-  times = []
-  for _ in range(repetitions):
-    started = time.perf_counter()
-    jax.block_until_ready(run())
-    times.append(time.perf_counter() - started)
-  return statistics.median(times)
+  return timing.seconds(run, repetitions)
 
 
 def speed(flops: float, taken: float) -> dict[str, float]:

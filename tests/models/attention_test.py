@@ -64,7 +64,7 @@ def _assert_same(found, wanted, loss_limit, gradient_limit):
   "changes",
   [
     {"attention": "auto"},
-    {"attention": "blocked"},
+    {"attention": "plain"},
     {"attention": "xla"},
     {"attention": "reference", "norm_rotary": "reference"},
   ],
@@ -77,7 +77,7 @@ def test_a_tiny_step_is_the_same_with_every_implementation(changes):
 @pytest.mark.slow
 def test_a_bfloat16_step_of_several_samples_is_near_the_float32_one():
   nano = variants.get("nano")
-  found = _step(nano, 2, attention="blocked", dtype="bfloat16")
+  found = _step(nano, 2, attention="plain", dtype="bfloat16")
   # Products of 8 bits, through two layers.
   _assert_same(found, _step(nano, 2, attention="reference"), 1e-2, 5e-2)
 

@@ -10,11 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-_HEADS = {"1p3b": 12, "14b": 40}
-_WIDTH = 128
+HEADS = {"1p3b": 12, "14b": 40}
+WIDTH = 128
 _VIDEO_TOKENS = 13 * 23 * 32  # 9,568
 _REFERENCE_TOKENS = 23 * 32
-_WAYS = (1, 2, 4, 8)
+TOKENS = (_VIDEO_TOKENS + _REFERENCE_TOKENS, _VIDEO_TOKENS)
+WAYS = (1, 2, 4, 8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Case:
   queries: int
   keys: int
   heads: int
-  width: int = _WIDTH
+  width: int = WIDTH
 
   def reduced(self, tokens: int = 384, heads: int = 1) -> "Case":
     """Returns a small case with the same ragged tails of 128-row tiles."""
@@ -59,12 +60,12 @@ class Case:
 
 
 def _cases():
-  for model, heads in _HEADS.items():
-    for tokens in (_VIDEO_TOKENS + _REFERENCE_TOKENS, _VIDEO_TOKENS):
+  for model, heads in HEADS.items():
+    for tokens in TOKENS:
       layers = {"self": tokens, "text": 512, "image": 257}
       for layer, keys in layers.items():
         name = f"{model}/{layer}/{tokens}"
-        for ways in _WAYS:
+        for ways in WAYS:
           if heads % ways == 0:  # Heads over `tensor`, or Ulysses.
             sharding = f"tensor{ways}" if ways > 1 else "whole"
             yield Case(f"{name}/{sharding}", 1, tokens, keys, heads // ways)

@@ -174,7 +174,7 @@ def why_not(form: str, implementation: str, heads: int, ways: int) -> str:
   if form == "ring" and implementation in dispatch.WITHOUT_PASSES:
     return (
       f"ring attention cannot use the implementation {implementation!r}, which"
-      " has no passes of its own; set model.attention to auto or blocked, or"
+      " has no passes of its own; set model.attention to auto or plain, or"
       " model.context_attention to ulysses"
     )
   return ""

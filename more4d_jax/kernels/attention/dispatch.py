@@ -12,19 +12,19 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
 from more4d_jax.kernels.attention import (
-  blocked,
   mosaic_gpu,
   mosaic_tpu,
+  plain,
   reference,
 )
 
 _log = logging.getLogger(__name__)
 IMPLEMENTATIONS = (
   "auto",
-  "blocked",
   "cudnn",
   "mosaic_gpu",
   "mosaic_tpu",
+  "plain",
   "reference",
   "xla",
 )
@@ -79,7 +79,7 @@ def validate(
   reason = why_not(implementation, q.shape[-1], q.dtype, device_kind())
   if reason:
     raise ValueError(
-      f"attention implementation {implementation!r} {reason}; use 'blocked'"
+      f"attention implementation {implementation!r} {reason}; use 'plain'"
     )
 
 
@@ -197,7 +197,7 @@ def choose(
   known = platform in ("cuda", "gpu") and device_kind is not None
   if known and not mosaic_gpu.unsupported(width, jnp.bfloat16, device_kind):
     return "mosaic_gpu"
-  return "blocked"
+  return "plain"
 
 
 def on_the_device(kind: str | None, *, cpu: str, gpu: str, tpu: str) -> str:
@@ -211,11 +211,11 @@ def on_the_device(kind: str | None, *, cpu: str, gpu: str, tpu: str) -> str:
 @functools.cache
 def _log_choice(kind: str | None, tpu_reason: str, gpu_reason: str) -> None:
   def choice(kernel, reason):
-    return f"blocked ({kernel} {reason})" if reason else kernel
+    return f"plain ({kernel} {reason})" if reason else kernel
 
   chosen = on_the_device(
     kind,
-    cpu="blocked (the fastest there, and linear in memory)",
+    cpu="plain (the fastest there, and linear in memory)",
     gpu=choice("mosaic_gpu", gpu_reason or tpu_reason),
     tpu=choice("mosaic_tpu", tpu_reason),
   )
@@ -235,7 +235,7 @@ def resolve(
     return implementation
   reason = why_no_kernel(width, dtype)
   _log_choice(device_kind(), reason, why_no_gpu_kernel(width, dtype))
-  return "blocked" if reason else "auto"
+  return "plain" if reason else "auto"
 
 
 def run_pass(
@@ -243,7 +243,7 @@ def run_pass(
 ) -> tuple[Array, ...]:
   """Runs "forward" or "backward" of a resolved implementation.
 
-  The arguments are those of `blocked.forward` and `blocked.backward`, which
+  The arguments are those of `plain.forward` and `plain.backward`, which
   all implementations take but those in `WITHOUT_PASSES`.
 
   `jax.default_backend()` would name the machine that compiles, which need not
@@ -254,15 +254,17 @@ def run_pass(
     return functools.partial(getattr(room, pass_name), scale=scale, **options)
 
   kind = device_kind()
-  plain = of(blocked)
+  fallback = of(plain)
   tpu = of(mosaic_tpu, tiles=mosaic_tpu.tiles_for(kind))
   gpu = of(mosaic_gpu, tiles=mosaic_gpu.tiles_for(kind or "9.0"))
   if implementation == "auto":
     q = jax.tree.leaves(args)[0]
     if why_no_gpu_kernel(q.shape[-1], q.dtype):
-      gpu = plain
-    return jax.lax.platform_dependent(*args, cuda=gpu, tpu=tpu, default=plain)
-  named = {"blocked": plain, "mosaic_gpu": gpu, "mosaic_tpu": tpu}
+      gpu = fallback
+    return jax.lax.platform_dependent(
+      *args, cuda=gpu, tpu=tpu, default=fallback
+    )
+  named = {"mosaic_gpu": gpu, "mosaic_tpu": tpu, "plain": fallback}
   return named[implementation](*args)
 
 
@@ -352,7 +354,7 @@ def attention(
       one that the platform cannot run is an error when it is lowered. Kernels,
       and so "auto", can be differentiated once. Where scaled logits reach
       1e5, the mosaic kernels' gradients are no longer right: they form weights
-      from a log-sum-exp of 24 bits. Those of `blocked` stay right.
+      from a log-sum-exp of 24 bits. Those of `plain` stay right.
 
   Raises:
     ValueError: for an unknown implementation, or arguments that do not fit
@@ -373,7 +375,7 @@ def attention(
     if return_lse:
       raise ValueError(
         f"attention implementation {implementation!r} has no differentiable"
-        " log-sum-exp; use 'auto', 'blocked' or a mosaic kernel"
+        " log-sum-exp; use 'auto', 'plain' or a mosaic kernel"
       )
     run = functools.partial(_jax_nn, implementation=implementation)
     return run(q, k, v, key_length=key_length, scale=scale)

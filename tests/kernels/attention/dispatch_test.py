@@ -12,7 +12,7 @@ from more4d_jax.kernels.attention import cases, dispatch
 from tests.kernels.attention import comparison
 
 SHAPE = (2, 40, 24, 2, 64)
-CPU = ("reference", "auto", "blocked", "xla")  # What a CPU can run.
+CPU = ("reference", "auto", "plain", "xla")  # What a CPU can run.
 
 
 def loss(q, k, v, **options):
@@ -55,11 +55,11 @@ def test_inside_scan_with_rematerialisation_and_vmap():
 
   found, wanted = (
     jax.jit(jax.grad(functools.partial(network, implementation=name)))(q)
-    for name in ("blocked", "reference")
+    for name in ("plain", "reference")
   )
   np.testing.assert_allclose(found, wanted, atol=2e-6 * np.abs(wanted).max())
 
-  gradient = jax.grad(functools.partial(loss, implementation="blocked"))
+  gradient = jax.grad(functools.partial(loss, implementation="plain"))
   lengths = jnp.array(((24, 7), (3, 1)))
   mapped = jax.jit(jax.vmap(lambda q, n: gradient(q, k, v, key_length=n)))(
     jnp.stack((q, 2 * q)), lengths
@@ -146,14 +146,14 @@ def test_the_mesh_names_the_gpu():
   x = like(1, 8, 2, 64, dtype="bfloat16")
   with jax.set_mesh(mesh), pytest.raises(ValueError) as caught:
     dispatch.validate(x, x, x, None, "mosaic_gpu")
-  assert "takes Hopper GPUs, not cpu; use 'blocked'" in str(caught.value)
+  assert "takes Hopper GPUs, not cpu; use 'plain'" in str(caught.value)
   dispatch.validate(x, x, x, None, "mosaic_gpu")
 
 
 @pytest.mark.parametrize(
   "kind, chosen",
   [
-    ("cpu", "blocked (the fastest there, and linear in memory) on cpu;"),
+    ("cpu", "plain (the fastest there, and linear in memory) on cpu;"),
     ("TPU v6 lite", "mosaic_tpu on TPU v6 lite;"),
     ("NVIDIA H200", "mosaic_gpu on NVIDIA H200;"),
     ("NVIDIA L4", "(mosaic_gpu takes Hopper GPUs, not NVIDIA L4) on NVIDIA L4"),
@@ -194,12 +194,12 @@ def test_why_not_on_a_device(name, kind, reason):
 
 def test_choice_that_reports_name():
   assert dispatch.choose("tpu") == "mosaic_tpu"
-  assert dispatch.choose("tpu", width=96) == "blocked"
-  assert dispatch.choose("cuda") == dispatch.choose("cpu") == "blocked"
+  assert dispatch.choose("tpu", width=96) == "plain"
+  assert dispatch.choose("cuda") == dispatch.choose("cpu") == "plain"
   h100, a100 = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB"
   assert dispatch.choose("gpu", device_kind=h100) == "mosaic_gpu"
-  assert dispatch.choose("gpu", device_kind=a100) == "blocked"
-  assert dispatch.choose("gpu", width=96, device_kind=h100) == "blocked"
+  assert dispatch.choose("gpu", device_kind=a100) == "plain"
+  assert dispatch.choose("gpu", width=96, device_kind=h100) == "plain"
 
 
 def test_no_log_sum_exp_without_its_gradient():

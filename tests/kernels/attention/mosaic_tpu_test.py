@@ -150,7 +150,7 @@ def test_tiles_follow_the_devices_of_the_mesh(monkeypatch):
 
   def trace():
     jax.eval_shape(
-      lambda *x: dispatch.attention(*x, implementation="blocked"), *3 * [like]
+      lambda *x: dispatch.attention(*x, implementation="plain"), *3 * [like]
     )
 
   with jax.sharding.use_abstract_mesh(mesh):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from more4d_jax.kernels.attention import blocked
+from more4d_jax.kernels.attention import plain
 from tests.kernels.attention import comparison
 
 
@@ -23,7 +23,7 @@ from tests.kernels.attention import comparison
   ],
 )
 def test_values_and_gradients(shape, key_length, dtype):
-  comparison.check(blocked, comparison.draw(shape, dtype), key_length)
+  comparison.check(plain, comparison.draw(shape, dtype), key_length)
 
 
 @pytest.mark.parametrize(
@@ -31,14 +31,14 @@ def test_values_and_gradients(shape, key_length, dtype):
 )
 def test_as_many_tokens_as_the_models(queries, keys, key_length):
   arrays = comparison.draw((1, queries, keys, 1, 128), "float32")
-  comparison.check(blocked, arrays, (key_length,))
+  comparison.check(plain, arrays, (key_length,))
 
 
 def test_several_blocks_with_a_ragged_last_one(monkeypatch):
-  monkeypatch.setattr(blocked, "_STEP_WEIGHTS", 1)
-  assert blocked.query_block(2 * 150, 150) == 64
+  monkeypatch.setattr(plain, "_STEP_WEIGHTS", 1)
+  assert plain.query_block(2 * 150, 150) == 64
   arrays = comparison.draw((1, 150, 150, 2, 32), "float32")
-  comparison.check(blocked, arrays, (131,))
+  comparison.check(plain, arrays, (131,))
 
 
 @pytest.mark.slow
@@ -51,22 +51,22 @@ def test_random_shapes(data):
   arrays = comparison.draw(sizes, "float32")
   # With one key in all, d_q and d_k are differences that cancel: of order
   # one in their terms, near zero in their sum.
-  comparison.check(blocked, arrays, key_length, tolerance=4e-6)
+  comparison.check(plain, arrays, key_length, tolerance=4e-6)
 
 
 def test_large_logits_and_identical_keys():
   q, k, v, *cotangents = comparison.draw((1, 70, 90, 1, 64), "float32")
   k = jnp.broadcast_to(k[:, :1], k.shape)
-  comparison.check(blocked, (q, k, v, *cotangents))
+  comparison.check(plain, (q, k, v, *cotangents))
   q, k, v, *cotangents = comparison.draw((1, 70, 90, 1, 64), "float32")
   # Logits of some hundreds: a unit in the last place of one is 3e-5, and the
   # weights carry that as a relative error.
-  comparison.check(blocked, (30 * q, 3 * k, v, *cotangents), tolerance=1e-4)
+  comparison.check(plain, (30 * q, 3 * k, v, *cotangents), tolerance=1e-4)
 
 
 def test_no_valid_key_gives_zeros():
   arrays = comparison.draw((2, 3, 5, 1, 8), "float32")
-  out, lse, *grads = comparison.gradients(blocked, arrays, jnp.array((0, 5)))
+  out, lse, *grads = comparison.gradients(plain, arrays, jnp.array((0, 5)))
   assert np.isneginf(lse[0]).all()
   for x in (out, *grads):
     assert np.isfinite(x).all() and not np.asarray(x[0]).any()
@@ -77,8 +77,8 @@ def temporary_bytes(tokens):
   lse = jax.ShapeDtypeStruct((1, tokens, 2), jnp.float32)
 
   def both(q, k, v, d_out, d_lse):
-    outputs = blocked.forward(q, k, v, None, scale=0.1)
-    return blocked.backward((q, k, v, None), outputs, (d_out, d_lse), scale=0.1)
+    outputs = plain.forward(q, k, v, None, scale=0.1)
+    return plain.backward((q, k, v, None), outputs, (d_out, d_lse), scale=0.1)
 
   compiled = jax.jit(both).lower(like, like, like, like, lse).compile()
   return compiled.memory_analysis().temp_size_in_bytes
