@@ -16,6 +16,7 @@ from more4d_jax.name_maps import table as table_lib
 from more4d_jax.name_maps.table import LAYER
 
 Shapes = Mapping[str, table_lib.Shape]
+_SHOWN = 20  # Names in a message; more of them say nothing new.
 
 
 def common_prefix(table: table_lib.Table, names: Iterable[str]) -> str:
@@ -67,13 +68,20 @@ def _refuse(
   what: str, table: table_lib.Table, faults: Mapping[str, list[str]]
 ) -> None:
   found = [
-    f"{kind} {', '.join(names)}" for kind, names in faults.items() if names
+    f"{kind} {_listed(names)}" for kind, names in faults.items() if names
   ]
   if found:
     raise errors.UserError(
       f"{what} is no {table.model}: {'; '.join(found)}. Use a complete file as "
       "it was published or trained"
     )
+
+
+def _listed(names: list[str]) -> str:
+  """Names in one line, which stays short."""
+  more = len(names) - _SHOWN
+  text = ", ".join(names[:_SHOWN])
+  return f"{text} and {more} more" if more > 0 else text
 
 
 def match(
@@ -88,7 +96,7 @@ def match(
 
   Raises:
     UserError: if tensors are missing, not in the table, or of another shape;
-      it lists them all.
+      it lists them.
   """
   prefix = common_prefix(table, shapes)
   shapes = {name.removeprefix(prefix): s for name, s in shapes.items()}
