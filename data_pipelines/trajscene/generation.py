@@ -6,7 +6,7 @@ from typing import Any
 from more4d_jax import errors
 from more4d_jax.data import records
 
-KINDS = ("procedural",)
+KINDS = ("procedural", "photos")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +27,8 @@ class SceneOptions:
       scenes are made, from its number `seed` on; None takes the training
       seeds, which no other split shares.
     version: of the scenes, 1 or 2; None takes the split's own, or 1.
+    photos: folder of the photographs of kind "photos".
+    depth: of photographs, see `photos.depth_maps.HELP`.
   """
 
   count: int
@@ -40,6 +42,8 @@ class SceneOptions:
   views: int = 0
   seeds_of: str | None = None
   version: int | None = None
+  photos: str | None = None
+  depth: str | None = None
 
 
 def check(options: SceneOptions) -> None:
@@ -58,6 +62,13 @@ def check(options: SceneOptions) -> None:
       f"frames is {options.frames}; expected 4k + 1 (1, 5, 9, ...), what the "
       f"video autoencoder takes"
     )
+  if options.kind == "photos":
+    _check_photos(options)
+    return
+  if (options.photos, options.depth) != (None, None):
+    raise errors.UserError(
+      "photos and depth belong to kind photos, found kind procedural"
+    )
   split = _split(options)
   _check_scenes(options.scenes, split.version)
   if options.seed + options.count > split.size:
@@ -70,6 +81,8 @@ def check(options: SceneOptions) -> None:
 
 def generate(index: int, options: SceneOptions) -> records.Record:
   """The record at a place; depends on nothing else."""
+  if options.kind == "photos":
+    return _photograph(index, options)
   from data_pipelines.procedural import records as procedural
 
   split = _split(options)
@@ -86,6 +99,56 @@ def generate(index: int, options: SceneOptions) -> records.Record:
       version=split.version,
     ),
   )
+
+
+def source_digest(options: SceneOptions) -> str | None:
+  """What the records are made of, besides the options; None for nothing."""
+  if options.kind != "photos":
+    return None
+  from data_pipelines.photos import folder
+
+  return folder.digest(options.photos)
+
+
+def _photograph(index: int, options: SceneOptions) -> records.Record:
+  from data_pipelines.photos import records as photographs
+
+  return photographs.make_record(
+    options.seed + index,
+    photographs.RecordOptions(
+      photos=options.photos,
+      depth=options.depth,
+      frames=options.frames,
+      height=options.height,
+      width=options.width,
+      light=options.light,
+      views=options.views,
+    ),
+  )
+
+
+def _check_photos(options: SceneOptions) -> None:
+  from data_pipelines.photos import depth_maps, folder
+
+  if options.photos is None:
+    raise errors.UserError("kind photos needs --photos, a folder of pictures")
+  if (options.scenes, options.seeds_of, options.version) != ("all", None, None):
+    raise errors.UserError(
+      "scenes, seeds_of and version belong to kind procedural, found kind "
+      "photos"
+    )
+  if min(options.height, options.width) < 16:
+    raise errors.UserError(
+      f"photographs need a grid of at least 16 x 16, found {options.height} x "
+      f"{options.width}"
+    )
+  if options.frames < 5:
+    raise errors.UserError(
+      f"frames is {options.frames}; photographs that move need at least 5"
+    )
+  folder.listing.cache_clear()  # It may have changed since the last command.
+  folder.listing(options.photos)
+  depth_maps.provider(options.depth)
 
 
 def _split(options: SceneOptions) -> Any:

@@ -142,7 +142,9 @@ def _make_parts(
 
 def _identity(options: MakeOptions) -> dict[str, Any]:
   """What decides the files; not where and how fast they are made."""
+  digest = generation.source_digest(options.scenes)
   return {
+    **({} if digest is None else {"source_digest": digest}),
     "scenes": dataclasses.asdict(options.scenes),
     "split": options.split,
     "records_per_shard": len(shard_ranges(options)[0]),

@@ -18,7 +18,9 @@ def make(
   width: int,
   config: str | None = None,
   seed: int = 0,
-  kind: Literal["procedural"] = "procedural",
+  kind: Literal["procedural", "photos"] = "procedural",
+  photos: str | None = None,
+  depth: str | None = None,
   scenes: str = "all",
   version: int | None = None,
   light: bool = False,
@@ -38,7 +40,13 @@ def make(
     width: columns of the grid.
     config: name of the data set; the kind unless given.
     seed: record i is made from seed + i.
-    kind: where records come from.
+    kind: procedural scenes; or photos, photographs that move: cut into layers
+      by their depth, moved in space and filmed again, with exact tracks.
+    photos: folder of photographs, of any size; NAME.txt beside a picture says
+      what it shows.
+    depth: of the photographs: a folder of depth files named like them,
+      MODULE:FUNCTION (takes a picture, returns metres), or a directory made by
+      `more4d bundle`.
     scenes: which procedural scenes: all, motion, rigid, walker, flag, ...;
       of version 2 also person, animal, bird, wheel, cart, spinner, pendulum,
       plant, door, chest, drawer, collision, fall, jelly, blob, and tumble
@@ -73,6 +81,8 @@ def make(
       views=views,
       seeds_of=seeds_of,
       version=version,
+      photos=photos,
+      depth=depth,
     ),
     split=split,
     processes=processes,

@@ -1,0 +1,1 @@
+"""Photographs that move: layers cut out, moved in space, rendered again."""
