@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 from jaxtyping import Array, Bool, Float, UInt8
 
-from more4d_jax import pipeline
+from more4d_jax import batches, pipeline
 from more4d_jax.evaluation import (
   depth_metrics,
   linear_code,
@@ -123,7 +123,7 @@ def _sample(
   """Samples every example once; noise depends on seed and number alone."""
   found = []
   for first, chosen, kept in _batches(len(examples), options.batch):
-    batch = pipeline.PictureBatch(
+    batch = batches.PictureBatch(
       images=np.stack([examples[i]["image"] for i in chosen]),
       depths=np.stack([first_depth(examples[i]) for i in chosen]),
       intrinsics=np.stack([examples[i]["intrinsics"] for i in chosen]),
@@ -249,7 +249,7 @@ def evaluate_vism(
   """
   completed = []
   for first, chosen, kept in _batches(len(films), options.batch):
-    batch = pipeline.RenderingBatch(
+    batch = batches.RenderingBatch(
       videos=np.stack([films[i].rendering for i in chosen]),
       coverage=np.stack([films[i].coverage for i in chosen]),
       images=np.stack([films[i].image for i in chosen]),

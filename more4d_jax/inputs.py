@@ -43,6 +43,26 @@ class Window:
     top, left = ((o - i) // 2 for o, i in zip(outer, inner))
     return cls(top, left, top + inner[0], left + inner[1])
 
+  @classmethod
+  def fitted(cls, inner: tuple[int, int], outer: tuple[int, int]) -> "Window":
+    """The largest window of an aspect (H, W) in the middle of a frame."""
+    scale = min(o / i for o, i in zip(outer, inner))
+    sides = [min(o, max(1, round(i * scale))) for o, i in zip(outer, inner)]
+    return cls.centred(tuple(sides), outer)
+
+  def scaled(self, size: tuple[int, int], new: tuple[int, int]) -> "Window":
+    """The same part of a frame whose (H, W) changes."""
+    rows, cols = (n / s for n, s in zip(new, size))
+    top, left = round(self.top * rows), round(self.left * cols)
+    high = round((self.bottom - self.top) * rows)
+    wide = round((self.right - self.left) * cols)
+    return Window(top, left, min(top + high, new[0]), min(left + wide, new[1]))
+
+  @property
+  def size(self) -> tuple[int, int]:
+    """(H, W) of the window."""
+    return self.bottom - self.top, self.right - self.left
+
   def beside(self, size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
     """Rows above and below, columns left and right, in a frame of (H, W)."""
     return (
@@ -73,6 +93,7 @@ class Prepared:
       the known ones; None without depth.
     invalid_depth: values of the source that were replaced by the median.
     depth_estimated: whether a checkpoint's network gave the depth.
+    finer: the same on the grid of a scene that is larger than the model's.
   """
 
   image: UInt8[np.ndarray, "H W 3"]
@@ -82,6 +103,18 @@ class Prepared:
   valid: Bool[np.ndarray, "H W"] | None = None
   invalid_depth: int = 0
   depth_estimated: bool = False
+  finer: "Prepared | None" = None
+
+  def with_camera(self, intrinsics: Float[np.ndarray, "4"]) -> "Prepared":
+    """The same seen by another camera, in pixels of `image`."""
+    finer = self.finer
+    if finer is not None:
+      y, x = (
+        f / s for f, s in zip(finer.image.shape[:2], self.image.shape[:2])
+      )
+      scaled = (intrinsics * np.asarray([x, y, x, y])).astype(np.float32)
+      finer = dataclasses.replace(finer, intrinsics=scaled)
+    return dataclasses.replace(self, intrinsics=intrinsics, finer=finer)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,10 +156,10 @@ def prepare(
   Raises:
     UserError: for a depth map of another aspect, or an impossible angle.
   """
-  rows, cols = picture.pixels.shape[:2]
-  frame = _frame((rows, cols), size, fit)
+  source = picture.pixels.shape[:2]
+  frame = _frame(source, size, fit)
   left, top, right, bottom = frame.box
-  lost = max(0.0, 1 - (right - left) * (bottom - top) / (rows * cols))
+  lost = max(0.0, 1 - (right - left) * (bottom - top) / math.prod(source))
   if fit == "crop" and lost > _SAID_LOSS:
     _LOG.warning(
       "%s: %.0f %% of the picture is cut off to the model's aspect; --fit "
@@ -134,6 +167,51 @@ def prepare(
       picture.name,
       100 * lost,
     )
+  return _prepared(picture, depth, frame, size, fov)
+
+
+def prepare_finer(
+  picture: pictures.Picture,
+  depth: depth_sources.DepthMap | None,
+  sizes: tuple[tuple[int, int], tuple[int, int]],
+  fov: float | None = None,
+  fit: Fit = "crop",
+) -> Prepared:
+  """`prepare` for a finer grid that shows the same as the model's frame.
+
+  Args:
+    picture: any size.
+    depth: of the whole picture.
+    sizes: (H, W) of the model, and of the finer grid.
+    fov: as `prepare` takes it.
+    fit: as `prepare` takes it.
+  """
+  coarse, fine = sizes
+  frame = _frame(picture.pixels.shape[:2], coarse, fit)
+  window = frame.window.scaled(coarse, fine)
+  return _prepared(picture, depth, _Frame(frame.box, window), fine, fov)
+
+
+def shown(
+  source: tuple[int, int], size: tuple[int, int], fit: Fit
+) -> tuple[tuple[float, float], Window]:
+  """What a model's frame shows of a picture: (H, W) of it, and where."""
+  frame = _frame(source, size, fit)
+  left, top, right, bottom = frame.box
+  high = min(bottom, float(source[0])) - max(top, 0.0)
+  wide = min(right, float(source[1])) - max(left, 0.0)
+  return (high, wide), frame.window
+
+
+def _prepared(
+  picture: pictures.Picture,
+  depth: depth_sources.DepthMap | None,
+  frame: _Frame,
+  size: tuple[int, int],
+  fov: float | None,
+) -> Prepared:
+  source = picture.pixels.shape[:2]
+  left, top, right, bottom = frame.box
   sx, sy = size[1] / (right - left), size[0] / (bottom - top)
   fx, fy, cx, cy = _camera(picture, depth, fov)
   intrinsics = (fx * sx, fy * sy, (cx - left) * sx, (cy - top) * sy)
@@ -144,7 +222,7 @@ def prepare(
   )
   if depth is None:
     return prepared
-  places = _sample_places(depth.depth.shape, (rows, cols), size, fit)
+  places = _sample_places(depth.depth.shape, source, size, frame.box)
   valid = np.zeros(size, bool)
   valid[frame.window.slices] = depth.valid[places][frame.window.slices]
   return dataclasses.replace(
@@ -248,10 +326,8 @@ def _frame(source: tuple[int, int], size: tuple[int, int], fit: Fit) -> _Frame:
       rows / 2 + half_height,
     )
     return _Frame(box, Window(0, 0, height, width))
-  scale = min(height / rows, width / cols)
-  high = min(height, max(1, round(rows * scale)))
-  wide = min(width, max(1, round(cols * scale)))
-  window = Window.centred((high, wide), size)
+  window = Window.fitted(source, size)
+  high, wide = window.size
   sy, sx = rows / high, cols / wide
   left, top = -window.left * sx, -window.top * sy
   return _Frame((left, top, left + width * sx, top + height * sy), window)
@@ -261,12 +337,11 @@ def _sample_places(
   shape: tuple[int, int],
   source: tuple[int, int],
   size: tuple[int, int],
-  fit: Fit,
+  box: tuple[float, float, float, float],
 ) -> tuple[np.ndarray, np.ndarray]:
   """Rows [H 1] and columns [1 W] of a depth map that the model's pixels see."""
   _check_aspect(shape, source)
   rows, cols = shape
-  box = _frame(source, size, fit).box
   left, right = (edge * cols / source[1] for edge in box[::2])
   top, bottom = (edge * rows / source[0] for edge in box[1::2])
   y = top + (np.arange(size[0]) + 0.5) * (bottom - top) / size[0]

@@ -12,16 +12,19 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
 from more4d_jax import (
+  batches,
   checkpoint_networks,
+  completion,
   depth_sources,
   errors,
   inputs,
   partitioning,
   pictures,
+  scene_size,
 )
 from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import store
-from more4d_jax.geometry import camera_paths, visibility
+from more4d_jax.geometry import camera_paths, timing
 from more4d_jax.lora import requests
 from more4d_jax.sampling import (
   networks,
@@ -38,7 +41,6 @@ _sample_tracks = jax.jit(
 _complete_video = jax.jit(
   sample_vism.complete_video, static_argnames=("sampler", "choices")
 )
-_visible_points = jax.jit(visibility.visible_points)
 
 
 @jax.jit
@@ -50,40 +52,6 @@ def _run(program: Callable[..., Any], *args: Any, **options: Any) -> Any:
   """Calls a compiled program and fetches what it gives."""
   with jax.set_mesh(partitioning.one_device()):
     return jax.device_get(program(*args, **options))
-
-
-@dataclasses.dataclass(frozen=True)
-class PictureBatch:
-  """Pictures of the model's size, with what moves in them.
-
-  Attributes:
-    images: colours.
-    depths: metres, finite and positive.
-    intrinsics: (fx, fy, cx, cy) in pixels.
-    prompts: one caption each.
-  """
-
-  images: UInt8[np.ndarray, "B H W 3"]
-  depths: Float[np.ndarray, "B H W"]
-  intrinsics: Float[np.ndarray, "B 4"]
-  prompts: Sequence[str]
-
-
-@dataclasses.dataclass(frozen=True)
-class RenderingBatch:
-  """Renderings with holes.
-
-  Attributes:
-    videos: colours; those outside `coverage` do not matter.
-    coverage: True where a point was drawn.
-    images: the picture of each scene.
-    prompts: one caption each.
-  """
-
-  videos: UInt8[np.ndarray, "B T H W 3"]
-  coverage: Bool[np.ndarray, "B T H W"]
-  images: UInt8[np.ndarray, "B H W 3"]
-  prompts: Sequence[str]
 
 
 class Pipeline:
@@ -125,6 +93,8 @@ class Pipeline:
     *,
     fov: float | None = None,
     fit: inputs.Fit = "crop",
+    size: scene_size.SceneSize = "picture",
+    fps: float | None = None,
   ) -> scene_lib.Scene:
     """Makes a 4D scene of a picture.
 
@@ -141,12 +111,15 @@ class Pipeline:
         length, else 60.
       fit: "crop" cuts the picture to the model's aspect around its centre;
         "letterbox" keeps all of it, and the scene has the picture's aspect.
+      size: (H, W) of the scene, or that of the "model" or the "picture", at
+        most 720 rows; see `geometry.upsampling`.
+      fps: frames per second of the scene; the model's when left out.
 
     Raises:
       UserError: if the picture or its depth cannot be used.
     """
-    prepared = self.prepare(image, depth, fov, fit)
-    return self.scene(prepared, prompt, seed)
+    prepared = self.prepare(image, depth, fov, fit, size)
+    return self.scene(prepared, prompt, seed, fps)
 
   def prepare(
     self,
@@ -154,6 +127,7 @@ class Pipeline:
     depth: depth_sources.DepthLike | None = None,
     fov: float | None = None,
     fit: inputs.Fit = "crop",
+    size: scene_size.SceneSize = "model",
   ) -> inputs.Prepared:
     """Brings a picture and its depth to the model's size.
 
@@ -163,7 +137,7 @@ class Pipeline:
     found = None
     if depth is not None:
       found = depth_sources.find(depth, picture.pixels)
-    return self.prepare_picture(picture, found, fov, fit)
+    return self.prepare_picture(picture, found, fov, fit, size)
 
   def prepare_picture(
     self,
@@ -171,18 +145,43 @@ class Pipeline:
     depth: depth_sources.DepthMap | None,
     fov: float | None = None,
     fit: inputs.Fit = "crop",
+    size: scene_size.SceneSize = "model",
   ) -> inputs.Prepared:
     """`prepare` for a picture and a depth that were read."""
-    size = self.size[1:]
+    model, shape = self.size[1:], picture.pixels.shape[:2]
+    frame = scene_size.frame_size(size, shape, model, fit)
     if depth is None:
-      whole = inputs.whole_size(picture.pixels.shape[:2], size)
+      whole = inputs.whole_size(shape, self._depth_size(frame))
       depth = self.depth_map(inputs.resize(picture.pixels, whole))
-    return inputs.prepare(picture, depth, size, fov, fit)
+    prepared = inputs.prepare(picture, depth, model, fov, fit)
+    if frame == model:
+      return prepared
+    finer = scene_size.prepare(picture, depth, (model, frame), fov, fit)
+    return dataclasses.replace(prepared, finer=finer)
+
+  def _depth_size(self, frame: tuple[int, int]) -> tuple[int, int]:
+    """(H, W) at which depth of a scene of size `frame` is estimated.
+
+    A network that resizes pictures to a size of its own answers at any size.
+    Another was trained at the model's; what it says at a larger one is worse.
+    """
+    resizes = self.networks.network("depth").config.input_size is not None
+    return frame if resizes else self.size[1:]
 
   def scene(
-    self, prepared: inputs.Prepared, prompt: str, seed: int = 0
+    self,
+    prepared: inputs.Prepared,
+    prompt: str,
+    seed: int = 0,
+    fps: float | None = None,
   ) -> scene_lib.Scene:
     """Makes a 4D scene of a picture that has the model's size and depth.
+
+    Args:
+      prepared: with depth; the scene has the size of its finer grid, if any.
+      prompt: what moves and how.
+      seed: of the noise.
+      fps: frames per second of the scene; the model's when left out.
 
     Returns: the scene of what the picture shows, without a letterbox.
 
@@ -191,42 +190,53 @@ class Pipeline:
     """
     choices = self.networks.choices("strag")
     if choices.camera == "original":
-      camera = original_conditions.camera(self.size[1:])
-      prepared = dataclasses.replace(prepared, intrinsics=camera)
-    batch = PictureBatch(
+      prepared = prepared.with_camera(original_conditions.camera(self.size[1:]))
+    batch = batches.PictureBatch(
       prepared.image[None],
       prepared.depth[None],
       prepared.intrinsics[None],
       [prompt],
     )
     drawn, computed = self._draw_tracks(batch, seed)
-    rows, columns = prepared.window.slices
-    tracks = drawn[0][:, rows, columns]
-    intrinsics = prepared.window.intrinsics(prepared.intrinsics)
-    if not np.isfinite(tracks).all():
+    if not np.isfinite(drawn).all():
       raise FloatingPointError(
         f"{self.networks.name} produced trajectories that are not finite: its "
         "training diverged, or the depth is extreme"
       )
-    seen = _visible_points(jnp.asarray(tracks), intrinsics)
-    sampler = self.networks.sampler("strag")
+    tracks = timing.at_moments(drawn[0], self.moments(fps))
+    grid = prepared.finer or prepared
+    tracks, visible = scene_size.on_grid(tracks, grid)
     return scene_lib.Scene(
       tracks=tracks,
-      visible=np.asarray(seen),
-      colours=prepared.image[rows, columns],
-      intrinsics=intrinsics,
-      fps=float(self.networks.network("strag").metadata.get("fps", 8.0)),
+      visible=visible,
+      colours=grid.image[grid.window.slices],
+      intrinsics=grid.window.intrinsics(grid.intrinsics),
+      fps=float(fps or self.fps),
       metadata={
         "prompt": prompt,
         "seed": seed,
         "checkpoint": self.networks.name,
         "depth": "estimated" if prepared.depth_estimated else "given",
-        "sampler": dataclasses.asdict(sampler),
+        "sampler": dataclasses.asdict(self.networks.sampler("strag")),
         "conditions": dataclasses.asdict(choices),
         "computed_steps": np.flatnonzero(computed).tolist(),
         "normalisation": dataclasses.asdict(self.networks.normalisation),
+        "model_grid": {
+          "frames": len(drawn[0]),
+          "size": list(prepared.window.size),
+          "fps": self.fps,
+        },
       },
     )
+
+  @property
+  def fps(self) -> float:
+    """Frames per second of what the model draws."""
+    return float(self.networks.network("strag").metadata.get("fps", 8.0))
+
+  def moments(self, fps: float | None) -> Float[np.ndarray, "N"]:
+    """The frames of a scene, in frames of the model."""
+    return timing.at_rate(self.size[0], self.fps, fps or self.fps)
 
   def estimate_depth(
     self, images: UInt8[np.ndarray, "B H W 3"]
@@ -259,7 +269,7 @@ class Pipeline:
     return dataclasses.replace(found, estimated=True)
 
   def tracks(
-    self, batch: PictureBatch, seed: int = 0, first: int = 0
+    self, batch: batches.PictureBatch, seed: int = 0, first: int = 0
   ) -> Float[np.ndarray, "B T H W 3"]:
     """Draws trajectories for pictures of the model's size.
 
@@ -274,7 +284,7 @@ class Pipeline:
     return self._draw_tracks(batch, seed, first)[0]
 
   def _draw_tracks(
-    self, batch: PictureBatch, seed: int, first: int = 0
+    self, batch: batches.PictureBatch, seed: int, first: int = 0
   ) -> tuple[Float[np.ndarray, "B T H W 3"], Bool[np.ndarray, "n"]]:
     """Trajectories, and the steps at which the layers ran."""
     frames = self.size[0]
@@ -304,7 +314,7 @@ class Pipeline:
     """Films a scene along a camera path, holes filled by 4D-ViSM.
 
     Args:
-      scene: of the checkpoint's size.
+      scene: of any size.
       path: a named path, a camera file, or poses.
       seed: of the noise.
     """
@@ -319,34 +329,23 @@ class Pipeline:
   ) -> UInt8[np.ndarray, "T H W 3"]:
     """Fills the holes of a scene's rendering.
 
-    One that is smaller than the networks' frame, as of a letterboxed picture,
-    lies in the middle of it; what is beside it is a hole, and cut off again.
+    See `completion`.
 
     Raises:
-      UserError: if the rendering has another size than the scene, or does not
-        fit the networks.
+      UserError: if the rendering has another size than the scene.
     """
-    frames, *size = self.size
-    if coverage.shape != (frames, *scene.size) or not all(
-      inner <= outer for inner, outer in zip(scene.size, size)
-    ):
-      raise errors.UserError(
-        f"expected a rendering of {self.size} frames, rows and columns, found "
-        f"{coverage.shape}: use a scene made with this checkpoint"
-      )
-    window = inputs.Window.centred(scene.size, tuple(size))
-    beside = window.beside(tuple(size))
-    batch = RenderingBatch(
-      np.pad(rendering, ((0, 0), *beside, (0, 0)))[None],
-      np.pad(coverage, ((0, 0), *beside))[None],
-      np.pad(scene.colours, (*beside, (0, 0)), mode="edge")[None],
-      [str(scene.metadata.get("prompt", ""))],
+    video, covered, picture = completion.to_frame(
+      scene, rendering, coverage, self.size
+    )
+    prompt = str(scene.metadata.get("prompt", ""))
+    batch = batches.RenderingBatch(
+      video[None], covered[None], picture[None], [prompt]
     )
     completed = self.complete_renderings(batch, seed)[0]
-    return completed[:, *window.slices]
+    return completion.from_frame(completed, rendering, coverage)
 
   def complete_renderings(
-    self, batch: RenderingBatch, seed: int = 0, first: int = 0
+    self, batch: batches.RenderingBatch, seed: int = 0, first: int = 0
   ) -> UInt8[np.ndarray, "B T H W 3"]:
     """Fills the holes of renderings; arguments as in `tracks`."""
     completed, _ = _run(

@@ -43,6 +43,9 @@ RULES = {
   "depth_sources": ("array_files", "plausibility"),
   "pictures": ("plausibility",),
   "inputs": ("depth_sources", "pictures"),
+  "scene_size": ("depth_sources", "geometry", "inputs", "pictures"),
+  "batches": (),
+  "completion": ("inputs", "rendering", "scene"),
   "scene": ("array_files", "geometry", "plausibility", "rendering"),
 }
 # These join rooms and may import any of them; no room imports them.

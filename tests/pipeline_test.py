@@ -1,6 +1,7 @@
 """The chain at size nano with random weights."""
 
 import dataclasses
+import functools
 from unittest import mock
 
 import jax
@@ -29,7 +30,9 @@ def picture():
 
 @pytest.mark.slow
 def test_a_scene_of_a_picture(loaded_pipeline, picture, tmp_path):
-  scene = loaded_pipeline(picture, "a ball rolls to the left", seed=3)
+  scene = loaded_pipeline(
+    picture, "a ball rolls to the left", seed=3, size="model"
+  )
   assert isinstance(scene, more4d_jax.Scene)
   assert scene.tracks.shape == (5, 32, 48, 3)
   checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
@@ -41,6 +44,34 @@ def test_a_scene_of_a_picture(loaded_pipeline, picture, tmp_path):
   assert found.metadata["depth"] == "estimated"
   completed = loaded_pipeline.complete(scene, "x_moving")
   assert completed.shape == (5, 32, 48, 3) and completed.dtype == np.uint8
+
+
+@pytest.mark.slow
+def test_a_scene_of_another_size_and_rate(loaded_pipeline, picture):
+  depth = np.full((70, 90), 2.0, np.float32)
+  depth[:, :40] = 1.0
+  made = functools.partial(loaded_pipeline, picture, "left", depth)
+  small = made(size="model")
+  scene = made(fps=2 * small.fps)  # Of the picture's size, 60 x 90 of it.
+  assert scene.tracks.shape == (9, 60, 90, 3) and scene.fps == 2 * small.fps
+  assert scene.visible.shape == (9, 60, 90) and scene.visible[0].all()
+  np.testing.assert_array_equal(scene.colours, picture[5:65])
+  np.testing.assert_array_equal(scene.tracks[0, ..., 2], depth[5:65])
+  checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
+  assert checks["finite"] and checks["reprojection_error"] < 1e-3
+  assert scene.metadata["model_grid"] == {
+    "frames": 5, "size": [32, 48], "fps": small.fps,
+  }  # fmt: skip
+  tripled = made(size=(96, 144))  # Centres of coarse pixels are centres.
+  # Depth is the nearest sample in both grids, thus the same at those.
+  np.testing.assert_allclose(
+    tripled.tracks[:, 1::3, 1::3], small.tracks, atol=2e-4
+  )
+  video = loaded_pipeline.complete(scene, "x_moving")
+  assert video.shape == (9, 60, 90, 3)
+  rendered, covered = scene.render("x_moving")
+  np.testing.assert_array_equal(video[covered], rendered[covered])
+  assert (video[~covered] != 0).any()
 
 
 @pytest.mark.slow
@@ -64,13 +95,15 @@ def test_the_originals_conditions_by_name(nano_checkpoint, picture):
   )
   assert loaded_pipeline.networks.choices("vism").image_context == "zeros"
   depth = np.full((70, 90), 2.0, np.float32)
-  scene = loaded_pipeline(picture, "left", depth)
+  scene = loaded_pipeline(picture, "left", depth, size="model")
   expected = original_conditions.camera((32, 48))
   np.testing.assert_array_equal(scene.intrinsics, expected)
   assert scene.metadata["conditions"]["reference"] == "zeros"
   # The first pixel lies on the picture's border: x / z = -0.5 / ax.
   ax = expected[0] / 47
   np.testing.assert_allclose(scene.tracks[0, 0, 0, 0] / 2, -0.5 / ax, rtol=1e-5)
+  large = loaded_pipeline(picture, "left", depth, size=(64, 96))
+  np.testing.assert_allclose(large.intrinsics, 2 * expected)
   with pytest.raises(ValueError, match="one of trained, original"):
     more4d_jax.load(nano_checkpoint, conditions="published")
 

@@ -20,6 +20,7 @@ from more4d_jax import (
   plausibility,
 )
 from more4d_jax import scene as scene_lib
+from more4d_jax import scene_size as scene_size_lib
 from more4d_jax.cli import (
   coverage,
   film_flags,
@@ -35,7 +36,13 @@ from more4d_jax.viewing import export, video
 
 CAMERAS = ("static", "orbit_left_90", "forward", "circular", "x_moving")
 _SUMMARY = "summary.json"
-_FROM_SCENE = ("seed", "checkpoint", "sampler", "computed_steps")
+_FROM_SCENE = (
+  "seed",
+  "checkpoint",
+  "sampler",
+  "computed_steps",
+  "model_grid",
+)
 _MIN_SIDE = 256  # Pixels; smaller videos are enlarged.
 
 
@@ -50,6 +57,8 @@ def generate(
   depth_unit: str | None = None,
   fov: float | None = None,
   fit: inputs.Fit = "crop",
+  scene_size: str = "picture",
+  fps: float | None = None,
   seed: int = 0,
   lora: lists.Words = (),
   conditions: Literal["trained", "original"] = "trained",
@@ -82,6 +91,11 @@ def generate(
       out, the camera in the depth file, else from EXIF data, else 60.
     fit: crop cuts the picture to the model's aspect around its centre;
       letterbox keeps all of it, and results have the picture's aspect.
+    scene_size: of the scene and its videos: HxW (rows by columns), or that of
+      the model or the picture, at most 720 rows. Motion and estimated depth
+      of the model are brought to it, guided by the picture.
+    fps: frames per second of the scene, with frames between the model's own;
+      the model's when left out.
     seed: of the noise, 0 to 2^63 - 1.
     lora: LoRA files that change the view completion, as FILE or FILE:WEIGHT
       (the weight is 1 when left out; the release runs its own at 0.55);
@@ -96,6 +110,9 @@ def generate(
   cameras = choose_cameras(camera)
   changes = sampling_flags.overrides(sampling)
   film_flags.check(film)
+  size = scene_size_lib.parse(scene_size)
+  if fps is not None:
+    plausibility.frame_rate(fps, "--fps")
   jobs = jobs_lib.find_jobs(image, prompt, depth)
   several = image.is_dir() or image.suffix.lower() in jobs_lib.MANIFESTS
   _check_out(out)
@@ -107,42 +124,49 @@ def generate(
   for request in loras:
     print(requests.describe(request), flush=True)
   loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype)
-  kinds = ["video_vae", "motion_vae", "strag", "vism"]
-  for kind in [*kinds, *(["depth"] if any(not j.depth for j in jobs) else [])]:
-    loaded.networks.network(kind)
-  for kind in ("strag", "vism"):
-    loaded.networks.sampler(kind)
+  _check_networks(loaded, jobs)
+  count = len(loaded.moments(fps))
   for name in cameras:  # A file may hold poses of another number of frames.
-    camera_paths.check(name, loaded.size[0], resample=film.resample_path)
+    camera_paths.check(name, count, resample=film.resample_path)
   prepared = [
-    loaded.prepare_picture(*_read(job, depth_unit), fov, fit) for job in jobs
+    loaded.prepare_picture(*_read(job, depth_unit), fov, fit, size)
+    for job in jobs
   ]
   for name in cameras:
     if name not in camera_paths.NAMES and not film.allow_empty:
       for ready in prepared:
-        coverage.check_before(
-          ready, name, loaded.size[0], resample=film.resample_path
-        )
+        coverage.check_before(ready, name, count, resample=film.resample_path)
   with _new_directory(out) as folder:
     for job, ready in zip(jobs, prepared):
       target = folder / job.name if several else folder
       target.mkdir(exist_ok=True)
-      _make(loaded, job, ready, (cameras, film, seed), target)
+      _make(loaded, job, ready, (cameras, film, seed, fps), target)
     if several:
       names = [job.name for job in jobs]
       _write_json(folder / _SUMMARY, {"scenes": names})
   print(f"results in {out}", flush=True)
 
 
+def _check_networks(
+  loaded: pipeline.Pipeline, jobs: Sequence[jobs_lib.Job]
+) -> None:
+  """Raises UserError unless all needed networks and settings are there."""
+  kinds = ["video_vae", "motion_vae", "strag", "vism"]
+  for kind in [*kinds, *(["depth"] if any(not j.depth for j in jobs) else [])]:
+    loaded.networks.network(kind)
+  for kind in ("strag", "vism"):
+    loaded.networks.sampler(kind)
+
+
 def _make(
   loaded: pipeline.Pipeline,
   job: jobs_lib.Job,
   prepared: inputs.Prepared,
-  options: tuple[Sequence[str], film_flags.FilmFlags, int],
+  options: tuple[Sequence[str], film_flags.FilmFlags, int, float | None],
   target: pathlib.Path,
 ) -> None:
   """Makes all files of one scene."""
-  cameras, film, seed = options
+  cameras, film, seed, fps = options
   started = time.monotonic()
   if prepared.invalid_depth:
     print(
@@ -151,7 +175,7 @@ def _make(
       flush=True,
     )
   print(f"{job.image.name}: {job.prompt!r}", flush=True)
-  scene = loaded.scene(prepared, job.prompt, seed)
+  scene = loaded.scene(prepared, job.prompt, seed, fps)
   checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
   _say("trajectories", started)
   scene.save(target / "scene.npz")

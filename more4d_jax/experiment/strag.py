@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from more4d_jax import errors, pipeline
+from more4d_jax import batches, errors, pipeline
 from more4d_jax.checkpoints import store
 from more4d_jax.data import loader, transforms
 from more4d_jax.evaluation import track_metrics
@@ -181,7 +181,7 @@ class STraGTask(tasks.Task):
     examples = self.shown(transforms.scene_example)
     fields = loader.stack(examples)
     tracks = sampler.tracks(
-      pipeline.PictureBatch(
+      batches.PictureBatch(
         images=fields["image"],
         depths=_depths(fields["tracks"], fields["depth"]),
         intrinsics=fields["intrinsics"],

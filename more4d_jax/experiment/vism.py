@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from more4d_jax import errors, pipeline
+from more4d_jax import batches, errors, pipeline
 from more4d_jax.checkpoints import store
 from more4d_jax.data import loader
 from more4d_jax.evaluation import video_metrics
@@ -206,7 +206,7 @@ class ViSMTask(tasks.Task):
       records[i].decode(("caption",))["caption"] for i in range(len(records))
     ]
     completed = found.complete_renderings(
-      pipeline.RenderingBatch(rendering, coverage, batch["image"], captions)
+      batches.RenderingBatch(rendering, coverage, batch["image"], captions)
     )
     true = batch["target_video"]
     for number in range(len(films)):

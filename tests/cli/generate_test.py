@@ -7,7 +7,6 @@ import PIL.Image
 import pytest
 from safetensors import numpy as safetensors_numpy
 
-from more4d_jax import inputs
 from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import store
 from more4d_jax.cli import main
@@ -45,7 +44,7 @@ def test_one_picture_end_to_end(nano_checkpoint, photo, tmp_path, capsys):
   status = _generate(
     nano_checkpoint, out, photo,
     "--prompt", "a ball rolls to the left", "--camera", "static,x_moving",
-    "--depth", tmp_path / "depth.npy", "--seed", 3,
+    "--depth", tmp_path / "depth.npy", "--seed", 3, "--scene-size", "model",
     "--lora", f"{tmp_path}/l.safetensors:0.1",
   )  # fmt: skip
   printed = capsys.readouterr()
@@ -86,7 +85,8 @@ def test_a_manifest_of_two(nano_checkpoint, photo, tmp_path):
   more = (
     "--camera", "static", "--steps", 7, "--sampler", "unipc", "--shift", 3,
     "--schedule", "compat", "--cfg-skip", 0.5, "--teacache", 99,
-    "--riflex", 2, "--smoothing", 3, "--keep-rendered", "False",
+    "--riflex", 2, "--scene-size", "64x96", "--fps", 16,
+    "--smoothing", 3, "--keep-rendered", "False",
   )  # fmt: skip
   assert _generate(nano_checkpoint, out, manifest, *more) == 0
   assert _generate(nano_checkpoint, out, manifest, *more) == 0  # Replaces.
@@ -96,6 +96,11 @@ def test_a_manifest_of_two(nano_checkpoint, photo, tmp_path):
   assert (scene.colours[..., 0] == scene.colours[..., 2]).all()
   assert scene.metadata["prompt"] == "b"
   summary = json.loads((out / "grey" / "summary.json").read_text())
+  assert summary["size"] == [64, 96] and summary["fps"] == 16
+  assert summary["frames"] == 9 and summary["model_grid"]["frames"] == 5
+  assert scene.tracks.shape == (9, 64, 96, 3)
+  frames, fps = video.read_video(out / "grey" / "static.mp4")
+  assert len(frames) == 9 and fps == 16
   sampler = summary["sampler"]
   assert (sampler["num_steps"], sampler["shift"]) == (7, 3)
   assert (sampler["sampler"], sampler["schedule"]) == ("unipc", "compat")
@@ -172,6 +177,9 @@ _BAD = {
   "LoRA of another network": (
     lambda t: (None, _lora(t, 7)), "1 of its 1 modules do not fit"
   ),
+  "scene size": (lambda t: (None, ("--scene-size", "big")), "picture"),
+  "aspect": (lambda t: (None, ("--scene-size", "90x90")), "give 90x135"),
+  "rate": (lambda t: (None, ("--fps", "0")), "--fps"),
   "fov": (lambda t: (None, ("--fov", "200")), "--fov"),
   "checkpoint": (
     lambda t: (None, ("--checkpoint", str(t / "none"))), "more4d bundle"
@@ -232,12 +240,10 @@ def test_a_letterboxed_portrait_comes_back_whole(
   assert _generate(nano_checkpoint, out, tmp_path / "p.png", *more) == 0
   assert "cut off" not in capsys.readouterr().out
   scene = scene_lib.Scene.load(out / "scene.npz")
-  assert scene.size == (32, 11)
-  small = inputs.resize(pixels, (32, 11))
-  np.testing.assert_array_equal(scene.colours, small)
-  assert scene.intrinsics[2] == pytest.approx(5.5)
+  np.testing.assert_array_equal(scene.colours, pixels)
+  assert scene.intrinsics[2] == pytest.approx(20, abs=0.5)  # Whole columns.
   frames, _ = video.read_video(out / "x_moving.mp4")
-  assert frames.shape[1] / frames.shape[2] == pytest.approx(32 / 11, rel=0.01)
+  assert frames.shape[1] / frames.shape[2] == pytest.approx(3, rel=0.01)
 
 
 def test_other_files_are_not_replaced(nano_checkpoint, photo, tmp_path, capsys):

@@ -1,0 +1,41 @@
+"""What the networks of a pipeline take: several scenes of the model's size."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+
+@dataclasses.dataclass(frozen=True)
+class PictureBatch:
+  """Pictures of the model's size, with what moves in them.
+
+  Attributes:
+    images: colours.
+    depths: metres, finite and positive.
+    intrinsics: (fx, fy, cx, cy) in pixels.
+    prompts: one caption each.
+  """
+
+  images: UInt8[np.ndarray, "B H W 3"]
+  depths: Float[np.ndarray, "B H W"]
+  intrinsics: Float[np.ndarray, "B 4"]
+  prompts: Sequence[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class RenderingBatch:
+  """Renderings with holes.
+
+  Attributes:
+    videos: colours; those outside `coverage` do not matter.
+    coverage: True where a point was drawn.
+    images: the picture of each scene.
+    prompts: one caption each.
+  """
+
+  videos: UInt8[np.ndarray, "B T H W 3"]
+  coverage: Bool[np.ndarray, "B T H W"]
+  images: UInt8[np.ndarray, "B H W 3"]
+  prompts: Sequence[str]

@@ -1,0 +1,77 @@
+"""Renderings of a scene in the frame of the network that completes them.
+
+A network has one size; a scene has any. A rendering is shrunk for the network,
+and what it draws fills the holes of the rendering. Of a scene of the network's
+own size it draws all pixels.
+"""
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from more4d_jax import errors, inputs
+from more4d_jax import scene as scene_lib
+from more4d_jax.rendering import resizing
+
+
+def to_frame(
+  scene: scene_lib.Scene,
+  rendering: UInt8[np.ndarray, "T H W 3"],
+  coverage: Bool[np.ndarray, "T H W"],
+  size: tuple[int, int, int],
+) -> tuple[
+  UInt8[np.ndarray, "t h w 3"],
+  Bool[np.ndarray, "t h w"],
+  UInt8[np.ndarray, "h w 3"],
+]:
+  """A rendering, its coverage and the scene's picture for a network.
+
+  One of another aspect, as of a letterboxed picture, lies in the middle of the
+  frame; what is beside it is a hole.
+
+  Args:
+    scene: what was rendered.
+    rendering: colours.
+    coverage: False in holes.
+    size: frames, rows and columns of the network.
+
+  Raises:
+    UserError: if the rendering has another size than the scene.
+  """
+  if coverage.shape[1:] != scene.size:
+    raise errors.UserError(
+      f"expected a rendering of the scene's {scene.size} rows and columns, "
+      f"found {coverage.shape[1:]}: render at the scene's size"
+    )
+  window = inputs.Window.fitted(scene.size, size[1:])
+  beside = window.beside(size[1:])
+  shape = (size[0], *window.size)
+  small, covered = resizing.shrink(rendering, coverage, shape)
+  picture = scene.colours
+  if scene.size != window.size:
+    picture = inputs.resize(picture, window.size)
+  return (
+    np.pad(small, ((0, 0), *beside, (0, 0))),
+    np.pad(covered, ((0, 0), *beside)),
+    np.pad(picture, (*beside, (0, 0)), mode="edge"),
+  )
+
+
+def from_frame(
+  completed: UInt8[np.ndarray, "t h w 3"],
+  rendering: UInt8[np.ndarray, "T H W 3"],
+  coverage: Bool[np.ndarray, "T H W"],
+) -> UInt8[np.ndarray, "T H W 3"]:
+  """The rendering, completed by what the network drew of it.
+
+  Args:
+    completed: the network's whole frame.
+    rendering: as `to_frame` took it.
+    coverage: as `to_frame` took it.
+  """
+  size = completed.shape[1:3]
+  window = inputs.Window.fitted(coverage.shape[1:], size)
+  completed = completed[:, *window.slices]
+  if completed.shape == rendering.shape:
+    return completed
+  filling = resizing.enlarge(completed, coverage.shape)
+  return np.where(coverage[..., None], rendering, filling)
