@@ -125,7 +125,7 @@ def check(words):
       _check_packages(rest)
     case ["make", *targets]:
       assert targets and set(targets) <= _TARGETS
-    case ["bash", script]:
+    case ["bash", script, *_]:
       assert (ROOT / script).is_file()
     case _:
       raise AssertionError(f"no rule for the command {shlex.join(words)}")
