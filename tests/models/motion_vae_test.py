@@ -118,6 +118,7 @@ def _gradient():
   return jax.jit(jax.grad(loss))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1.0, 0.0])
 def test_gradients_reach_every_part(scale):
   """Also for a scene in which nothing moves, whose motion video is zero."""

@@ -41,7 +41,12 @@ def _draw(shape):
 
 
 @pytest.mark.parametrize(
-  ("kind", "frames"), [("video", 1), ("video", 13), ("motion", 9)]
+  ("kind", "frames"),
+  [
+    ("video", 1),
+    ("video", 13),
+    pytest.param("motion", 9, marks=pytest.mark.slow),
+  ],
 )
 def test_encode_equals_the_whole_clip(kind, frames):
   video = _draw((2, frames, 16, 16, 3))
@@ -53,7 +58,12 @@ def test_encode_equals_the_whole_clip(kind, frames):
 
 
 @pytest.mark.parametrize(
-  ("kind", "frames"), [("video", 1), ("video", 4), ("motion", 3)]
+  ("kind", "frames"),
+  [
+    ("video", 1),
+    ("video", 4),
+    pytest.param("motion", 3, marks=pytest.mark.slow),
+  ],
 )
 def test_decode_equals_the_whole_clip(kind, frames):
   latents = _draw((2, frames, 2, 2, 16))
@@ -62,6 +72,7 @@ def test_decode_equals_the_whole_clip(kind, frames):
   np.testing.assert_allclose(chunked, whole, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_pass_from_chunk_to_chunk():
   latents, weight = _draw((1, 3, 2, 2, 16)), _draw((1, 9, 16, 16, 3))
   model, params = _MODELS["video"], jax.tree.map(jnp.asarray, _params("video"))

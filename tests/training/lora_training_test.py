@@ -30,6 +30,7 @@ def _task(**model):
   return run.make_task(config, None)
 
 
+@pytest.mark.slow
 def test_only_the_lora_is_trained_and_it_acts_as_if_merged(tmp_path):
   task = _task()
   objective = nano_batches.vism_objective(lora=task.lora)

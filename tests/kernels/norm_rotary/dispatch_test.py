@@ -35,6 +35,7 @@ def _gradients(arrays, num_heads, implementation):
   return both(own, d_out)
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=12, deadline=None, derandomize=True)
 @hypothesis.given(st.data())
 def test_random_shapes(data):

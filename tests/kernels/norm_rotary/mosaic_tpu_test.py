@@ -16,6 +16,7 @@ def small_turns(monkeypatch):
   monkeypatch.setattr(mosaic_tpu, "_BACKWARD_VALUES", 1 << 13)
 
 
+@pytest.mark.slow
 @hypothesis.settings(max_examples=8, deadline=None, derandomize=True)
 @hypothesis.given(st.data())
 def test_random_shapes(data):

@@ -56,7 +56,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
     case = key.removeprefix("out.")
     if key.startswith("out.") and case in _CASES:
       case_config, inputs = _case(case, info, io, config, main)
-      result = backbone.WanDiT(case_config).apply(params, **inputs)
+      result = wan_weights.apply(case_config)(params, **inputs)
       out[key] = wan_weights.channels_first(result)
       if case == "cfg_skip":  # The second half's result stands for both.
         out[key] = np.concatenate([out[key], out[key]])

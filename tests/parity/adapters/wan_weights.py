@@ -1,9 +1,11 @@
 """Transformers under the original's names, and reading a folder."""
 
 import dataclasses
+import functools
 import json
 import math
 import pathlib
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -108,6 +110,13 @@ def inputs(io: dict, config: backbone.DiTConfig) -> dict:
   if "in.features" in io and config.motion_width is not None:
     found["motion_features"] = io["in.features"]
   return jax.tree.map(jnp.asarray, found)
+
+
+@functools.cache
+def apply(config: backbone.DiTConfig) -> Callable[..., jax.Array]:
+  """The compiled `WanDiT` of a configuration."""
+  model = backbone.WanDiT(config)
+  return jax.jit(model.apply, static_argnames="sequence_length")
 
 
 def omnimae(
