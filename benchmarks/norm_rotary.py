@@ -48,7 +48,7 @@ def lower_pass(room, device, case: str, name: str, given):
   options = {"num_heads": heads, "eps": 1e-6}
 
   def forward(x, scale, angles, square=None):
-    out = room.forward(x, scale, angles, square, **options)
+    out = room.forward((x, scale, angles, square), **options)
     return jnp.swapaxes(out, 1, 2)
 
   def backward(d_out, x, scale, angles, square=None):

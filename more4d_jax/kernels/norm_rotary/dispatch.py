@@ -116,7 +116,7 @@ def _with_own_gradient(x, scale, angles, square, options):
 
 def _forward(x, scale, angles, square, options):
   inputs = x, scale, angles, square
-  return _per_platform("forward", *inputs, options=options), inputs
+  return _per_platform("forward", inputs, options=options), inputs
 
 
 def _backward(options, inputs, d_out):

@@ -25,6 +25,7 @@ from jax.experimental.pallas import mosaic_gpu as plgpu
 from jaxtyping import Array, Float
 
 from more4d_jax.kernels.attention import mosaic_gpu as attention
+from more4d_jax.kernels.norm_rotary import reference
 
 _ROWS = 64  # One warpgroup's rows in the layout of its matrix instruction.
 _COPY_ROWS = 8  # Rows in a unit of the swizzled layout that TMA copies.
@@ -32,7 +33,6 @@ _STAGES = 2  # Heads in shared memory, read and written ones each.
 # Shared memory through which sums over rows cross the warps: a row for each.
 _REDUCTION_BYTES = 4 * 64 * 4
 
-Inputs = tuple[Array, Array, Array, Array | None]
 
 # As the attention kernel that takes the results: bfloat16, heads of 64 or 128,
 # Hopper GPUs.
@@ -289,7 +289,7 @@ def _backward_kernel(x_ref, d_out_ref, angles_ref, scale_ref, *refs, plan):
   plgpu.wait_smem_to_gmem(0)
 
 
-def _operands(inputs: Inputs):
+def _operands(inputs: reference.Inputs):
   """x, angles, scale and, if it is given, the mean of squares, padded."""
   x, scale, angles, square = inputs
   rest = [] if square is None else [attention.pad_rows(square, _ROWS)]
@@ -336,10 +336,7 @@ def _call(kernel, plan, arguments, out_type, scratch, interpret):
 
 
 def forward(
-  x: Float[Array, "B N W"],
-  scale: Float[Array, "W"],
-  angles: Float[Array, "N D"],
-  square: Float[Array, "B N"] | None = None,
+  inputs: reference.Inputs,
   *,
   num_heads: int,
   eps: float,
@@ -348,17 +345,15 @@ def forward(
   """As `reference.norm_rotary`.
 
   Args:
-    x: bfloat16, heads of 64 or 128.
-    scale: see there; so for the others.
-    angles: see there, float32.
-    square: see there, float32.
+    inputs: x in bfloat16 with heads of 64 or 128; the others in float32.
     num_heads: heads in `x`.
     eps: see there, positive.
     interpret: `plgpu.InterpretGPUParams` (jax 0.11) runs without a GPU, slowly.
   """
+  x = inputs[0]
   batch, rows, width = x.shape
-  plan = _Plan(num_heads, width // num_heads, eps, square is not None)
-  arguments = _operands((x, scale, angles, square))
+  plan = _Plan(num_heads, width // num_heads, eps, inputs[3] is not None)
+  arguments = _operands(inputs)
   out_type = [jax.ShapeDtypeStruct(arguments[0].shape, x.dtype)]
   (out,) = _call(
     _forward_kernel, plan, arguments, out_type, _scratch(plan, 1, 0), interpret
@@ -367,15 +362,13 @@ def forward(
 
 
 def backward(
-  inputs: Inputs,
+  inputs: reference.Inputs,
   d_out: Float[Array, "B N K D"],
   *,
   num_heads: int,
   eps: float,
   interpret: object | None = None,
-) -> tuple[
-  Float[Array, "B N W"], Float[Array, "W"], Float[Array, "B N"] | None
-]:
+) -> reference.Gradients:
   """Returns the gradients of `x`, `scale` and `square`.
 
   Args:

@@ -22,6 +22,7 @@ from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float
 
 from more4d_jax.kernels.attention import mosaic_tpu as attention
+from more4d_jax.kernels.norm_rotary import reference
 
 _LANES = 128
 _SUBLANES = 8
@@ -34,7 +35,6 @@ _TILE_BYTES = 5 << 19
 _FORWARD_VALUES = 5 << 17
 _BACKWARD_VALUES = 5 << 16
 
-Inputs = tuple[Array, Array, Array, Array | None]
 
 # As the attention kernel that takes the results.
 unsupported = attention.unsupported
@@ -175,7 +175,7 @@ def _shape(shape, dtype, like):
   return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=axes)
 
 
-def _specs(inputs: Inputs, num_heads: int):
+def _specs(inputs: reference.Inputs, num_heads: int):
   """Grid, and blocks of rows, heads, angles, the scale and the squares."""
   x = inputs[0]
   batch, rows, width = x.shape
@@ -193,7 +193,7 @@ def _specs(inputs: Inputs, num_heads: int):
   }
 
 
-def _scratch(inputs: Inputs, *shapes):
+def _scratch(inputs: reference.Inputs, *shapes):
   """Memory of these shapes and, if it is given, of the squares by row."""
   x, _, _, square = inputs
   if square is not None:
@@ -201,7 +201,7 @@ def _scratch(inputs: Inputs, *shapes):
   return [pltpu.VMEM(shape, jnp.float32) for shape in shapes]
 
 
-def _operands(inputs: Inputs):
+def _operands(inputs: reference.Inputs):
   """x, angles, scale and, if it is given, the mean of squares, as blocks do."""
   x, scale, angles, square = inputs
   rest = [] if square is None else [square[:, None]]
@@ -226,10 +226,7 @@ def _options(x, tensors, name):
 
 
 def forward(
-  x: Float[Array, "B N W"],
-  scale: Float[Array, "W"],
-  angles: Float[Array, "N D"],
-  square: Float[Array, "B N"] | None = None,
+  inputs: reference.Inputs,
   *,
   num_heads: int,
   eps: float,
@@ -238,15 +235,13 @@ def forward(
   """As `reference.norm_rotary`.
 
   Args:
-    x: bfloat16 or float32, heads of 64 or 128.
-    scale: see there; so for the others.
-    angles: see there, float32.
-    square: see there, float32.
+    inputs: x in bfloat16 or float32 with heads of 64 or 128; the others in
+      float32.
     num_heads: heads in `x`.
     eps: see there.
     interpret: runs without a TPU, slowly; see `pl.pallas_call`.
   """
-  inputs = x, scale, angles, square
+  x = inputs[0]
   grid, specs = _specs(inputs, num_heads)
   operands = _operands(inputs)
   names = ("x", "angles", "scale", "square")[: len(operands)]
@@ -265,15 +260,13 @@ def forward(
 
 
 def backward(
-  inputs: Inputs,
+  inputs: reference.Inputs,
   d_out: Float[Array, "B N K D"],
   *,
   num_heads: int,
   eps: float,
   interpret: bool | pltpu.InterpretParams = False,
-) -> tuple[
-  Float[Array, "B N W"], Float[Array, "W"], Float[Array, "B N"] | None
-]:
+) -> reference.Gradients:
   """Returns the gradients of `x`, `scale` and `square`.
 
   Args:

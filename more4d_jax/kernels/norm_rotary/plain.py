@@ -6,18 +6,21 @@ from jaxtyping import Array, Float
 
 from more4d_jax.kernels.norm_rotary import reference
 
-forward = reference.norm_rotary
+
+def forward(
+  inputs: reference.Inputs, *, num_heads: int, eps: float
+) -> Float[Array, "B N K D"]:
+  """As `reference.norm_rotary`."""
+  return reference.norm_rotary(*inputs, num_heads=num_heads, eps=eps)
 
 
 def backward(
-  inputs: tuple[Array, Array, Array, Array | None],
+  inputs: reference.Inputs,
   d_out: Float[Array, "B N K D"],
   *,
   num_heads: int,
   eps: float,
-) -> tuple[
-  Float[Array, "B N W"], Float[Array, "W"], Float[Array, "B N"] | None
-]:
+) -> reference.Gradients:
   """Returns the gradients of `x`, `scale` and `square`.
 
   Args:

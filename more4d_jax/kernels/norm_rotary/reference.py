@@ -4,6 +4,19 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+# What both passes of every implementation are handed, see `norm_rotary`:
+# x, scale, angles and square.
+Inputs = tuple[
+  Float[Array, "B N W"],
+  Float[Array, "W"],
+  Float[Array, "N D"],
+  Float[Array, "B N"] | None,
+]
+# Of x, scale and square; None where there is no square.
+Gradients = tuple[
+  Float[Array, "B N W"], Float[Array, "W"], Float[Array, "B N"] | None
+]
+
 
 def mean_square(x: Float[Array, "B N W"]) -> Float[Array, "B N"]:
   """Mean of squares over the width that is here; float64 stays."""

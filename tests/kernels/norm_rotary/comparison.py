@@ -68,10 +68,10 @@ def room_gradients(room, arrays, num_heads, **options):
 
   @jax.jit
   def both(inputs, d_out):
-    out = room.forward(*inputs, **options)
-    return out, *room.backward(tuple(inputs), d_out, **options)
+    out = room.forward(inputs, **options)
+    return out, *room.backward(inputs, d_out, **options)
 
-  found = both(inputs, d_out)
+  found = both(tuple(inputs), d_out)
   return found if inputs[3] is not None else found[:3]
 
 

@@ -35,7 +35,10 @@ def test_the_simulator_sees_a_race(simulator, capfd, monkeypatch):
   x, scale, angles, *_ = comparison.draw((1, 8, 3, 64), "bfloat16")
   with hopper_simulator.a_race(capfd):
     out = mosaic_gpu.forward(
-      x, scale, angles, num_heads=3, eps=comparison.EPS, interpret=simulator
+      (x, scale, angles, None),
+      num_heads=3,
+      eps=comparison.EPS,
+      interpret=simulator,
     )
     jax.block_until_ready(out)
 
@@ -48,8 +51,9 @@ def test_exports_for_cuda_without_a_gpu(mapped, given):
 
   def both(x, d_out):
     inputs[0] = x
-    out = mosaic_gpu.forward(*inputs, **options)
-    return out, *mosaic_gpu.backward(tuple(inputs), d_out, **options)
+    whole = tuple(inputs)
+    out = mosaic_gpu.forward(whole, **options)
+    return out, *mosaic_gpu.backward(whole, d_out, **options)
 
   arrays = [x[None] if mapped else x for x in (inputs[0], d_out)]
   exported = jax.export.export(
