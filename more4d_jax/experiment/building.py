@@ -31,7 +31,8 @@ class TrainStep:
   """A train step and the shapes of what it takes.
 
   Attributes:
-    run: the step, compiled when it is first called.
+    jitted: the step, compiled when it is first called under its mesh.
+    mesh: where it runs.
     state: shapes of the state, with shardings.
     frozen: shapes of the parameters that are not trained, with shardings.
     batch: shapes of a batch of all devices together.
@@ -40,13 +41,19 @@ class TrainStep:
     init: makes all parameters, boxed.
   """
 
-  run: steps.StepFn
+  jitted: jax.stages.Wrapped
+  mesh: Mesh
   state: states.TrainState
   frozen: Any
   batch: Any
   trained: Any
   chain: optax.GradientTransformation
   init: Any
+
+  def lower(self) -> jax.stages.Lowered:
+    """The step's program for its shapes, ready to be compiled."""
+    with jax.set_mesh(self.mesh):
+      return self.jitted.lower(self.state, self.frozen, self.batch)
 
 
 def make_mesh(config: run_config.RunConfig) -> Mesh:
@@ -100,7 +107,8 @@ def train_step(
     loss_of(objective), chain, config.optimizer, config.seed
   )
   return TrainStep(
-    run=steps.jit_step(step, mesh, place, frozen_place),
+    jitted=steps.compile_later(step, mesh, place, frozen_place),
+    mesh=mesh,
     state=states.abstract_with_shardings(place, abstract),
     frozen=states.abstract_with_shardings(frozen_place, frozen),
     batch={
@@ -148,7 +156,7 @@ def training(task: tasks.Task, opened: tasks.Opened) -> loop.Training:
       params()[0], step.trained, step.chain, mesh, window
     ),
     abstract=step.state,
-    step=step.run,
+    step=steps.under_mesh(step.jitted, mesh),
     frozen=frozen,
     loader=loaders.make_loader(
       train_set.source, train_set.transform, _loader_config(config)
