@@ -1,8 +1,8 @@
 """Renderings of a scene in the frame of the network that completes them.
 
 A network has one size; a scene has any. A rendering is shrunk for the network,
-and what it draws fills the holes of the rendering. Of a scene of the network's
-own size it draws all pixels.
+and what it draws fills the holes of the rendering. They meet in a soft seam.
+Of a scene of the network's own size it draws all pixels.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from jaxtyping import Bool, UInt8
 
 from more4d_jax import errors, inputs
 from more4d_jax import scene as scene_lib
-from more4d_jax.rendering import resizing
+from more4d_jax.rendering import fill, resizing
 
 
 def to_frame(
@@ -74,4 +74,8 @@ def from_frame(
   if completed.shape == rendering.shape:
     return completed
   filling = resizing.enlarge(completed, coverage.shape)
-  return np.where(coverage[..., None], rendering, filling)
+  composed = [
+    fill.compose(*(v.astype(np.float32) for v in (one, other)), covered)
+    for one, other, covered in zip(rendering, filling, coverage, strict=True)
+  ]
+  return np.stack([np.rint(frame) for frame in composed]).astype(np.uint8)

@@ -45,8 +45,10 @@ def test_holes_of_other_sizes_are_filled(size):
   np.testing.assert_array_equal(small[covered], 80)
   drawn = np.full((3, 8, 12, 3), 200, np.uint8)
   found = completion.from_frame(drawn, video, coverage)
-  np.testing.assert_array_equal(found[coverage], 80)
+  # The two meet in a soft seam on the rendering's side.
+  np.testing.assert_array_equal(found[:, :, size[1] // 2 + 4 :], 80)
   np.testing.assert_array_equal(found[~coverage], 200)
+  assert (np.diff(found.astype(int), axis=2) <= 0).all()
 
 
 def test_a_rendering_of_another_size():

@@ -13,13 +13,7 @@ from configs import strag
 from data_pipelines.trajscene import generation, make
 from more4d_jax import errors
 from more4d_jax.checkpoints import store
-from more4d_jax.experiment import (
-  building,
-  config_reader,
-  run,
-  run_config,
-  workdirs,
-)
+from more4d_jax.experiment import run, settings
 from more4d_jax.models import latent_stats, variants
 from more4d_jax.training import loop
 from tests import nano_bundle
@@ -58,7 +52,8 @@ def _config(tmp_path_factory):
   config.data.num_held_out = 1
   config.data.cache = str(root / "cache")
   config.init_from.motion_vae = str(root / "motion_vae")
-  return config_reader.read(config)
+  config.lock()
+  return config
 
 
 class _Stopping:
@@ -91,8 +86,8 @@ def _lines(workdir):
 def test_resumed_run_repeats_the_losses_exactly(config, tmp_path):
   whole, parts = tmp_path / "whole", tmp_path / "parts"
   run.run("train", config, whole)
-  task = run.make_task(config)
-  training = building.training(task, task.open(parts))
+  task = run.make_task(config, parts)
+  training = run.prepare(task)
   stopping = _Stopping(training.loader, 4)
   with pytest.raises(loop.Interrupted):
     loop.train(dataclasses.replace(training, loader=stopping), parts)
@@ -112,7 +107,8 @@ def test_resumed_run_repeats_the_losses_exactly(config, tmp_path):
 def test_finished_run_is_left_alone_and_another_config_is_refused(
   config, tmp_path, capsys
 ):
-  other = dataclasses.replace(config, seed=5)
+  other = config.copy_and_resolve_references()
+  other.seed = 5
   workdir = tmp_path / "run"
   store.save_network(
     workdir / "model",
@@ -120,7 +116,7 @@ def test_finished_run_is_left_alone_and_another_config_is_refused(
     variants.get("nano").strag,
     {"steps": _STEPS},
   )
-  workdirs.claim(config, workdir)
+  settings.claim_workdir(config, workdir)
   run.run("train", config, workdir)
   assert "nothing left to train" in capsys.readouterr().out
   with pytest.raises(errors.UserError, match="seed is 0 there and 5 here"):
@@ -130,7 +126,7 @@ def test_finished_run_is_left_alone_and_another_config_is_refused(
 
 
 def test_motion_of_another_normalisation_is_refused(config, tmp_path):
-  motion = run_config.MotionConfig("first_frame_range", "intrinsics")
-  other = dataclasses.replace(config, motion=motion)
+  other = config.copy_and_resolve_references()
+  other.motion.normalisation = "first_frame_range"
   with pytest.raises(errors.UserError, match="motion VAE was trained with"):
     run.run("train", other, tmp_path)

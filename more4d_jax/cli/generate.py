@@ -32,6 +32,7 @@ from more4d_jax.cli import jobs as jobs_lib
 from more4d_jax.evaluation import scene_checks
 from more4d_jax.geometry import camera_paths
 from more4d_jax.lora import requests
+from more4d_jax.rendering import render_video
 from more4d_jax.viewing import export, video
 
 CAMERAS = ("static", "orbit_left_90", "forward", "circular", "x_moving")
@@ -63,6 +64,7 @@ def generate(
   lora: lists.Words = (),
   conditions: Literal["trained", "original"] = "trained",
   film: film_flags.FilmFlags = film_flags.DEFAULT,
+  holes: Literal["vism", "background"] = "vism",
   dtype: Literal["bfloat16", "float32"] | None = None,
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
@@ -101,6 +103,8 @@ def generate(
       (the weight is 1 when left out; the release runs its own at 0.55);
       strag=FILE changes the trajectory generator.
     film: how the scene is filmed.
+    holes: what fills the holes of a rendering: view completion, or the
+      colours of what lies behind them, which takes no network.
     conditions: what the networks are shown: what they were trained on, or
       what the original's scripts show them (its camera, colours, depth).
     dtype: what transformers and encoders are held and compute in; as the
@@ -140,7 +144,7 @@ def generate(
     for job, ready in zip(jobs, prepared):
       target = folder / job.name if several else folder
       target.mkdir(exist_ok=True)
-      _make(loaded, job, ready, (cameras, film, seed, fps), target)
+      _make(loaded, job, ready, (cameras, film, holes, seed, fps), target)
     if several:
       names = [job.name for job in jobs]
       _write_json(folder / _SUMMARY, {"scenes": names})
@@ -162,11 +166,11 @@ def _make(
   loaded: pipeline.Pipeline,
   job: jobs_lib.Job,
   prepared: inputs.Prepared,
-  options: tuple[Sequence[str], film_flags.FilmFlags, int, float | None],
+  options: tuple[Sequence[str], film_flags.FilmFlags, str, int, float | None],
   target: pathlib.Path,
 ) -> None:
   """Makes all files of one scene."""
-  cameras, film, seed, fps = options
+  cameras, film, holes, seed, fps = options
   started = time.monotonic()
   if prepared.invalid_depth:
     print(
@@ -178,7 +182,7 @@ def _make(
   scene = loaded.scene(prepared, job.prompt, seed, fps)
   checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
   _say("trajectories", started)
-  scene.save(target / "scene.npz", compact=True)
+  scene.save(target / "scene.npz")
   export.export(scene, ["html"], target)
   _say("scene.npz and scene.html", started)
   shares, reach = {}, {}
@@ -186,7 +190,7 @@ def _make(
   for name in cameras:
     path, reach[name] = film_flags.planned(filmed, name, film)
     label = camera_paths.label(name)
-    shares[name] = _film(loaded, filmed, (path, seed), target / label)
+    shares[name] = _film(loaded, filmed, (path, holes, seed), target / label)
     _say(f"{camera_paths.label(name)}.mp4", started)
   summary = {
     **checks,
@@ -200,6 +204,7 @@ def _make(
     "size": list(scene.size),
     "fps": scene.fps,
     "coverage": shares,
+    "filled": {name: {holes: 1 - share} for name, share in shares.items()},
     "reach": reach,
     "loras": loaded.networks.loras,
     **{name: scene.metadata[name] for name in _FROM_SCENE},
@@ -213,7 +218,7 @@ def _make(
 def _film(
   loaded: pipeline.Pipeline,
   scene: scene_lib.Scene,
-  view: tuple[camera_paths.CameraPath, int],
+  view: tuple[camera_paths.CameraPath, str, int],
   target: pathlib.Path,
 ) -> float:
   """Writes both videos of a camera path; returns the share without holes.
@@ -221,14 +226,19 @@ def _film(
   Args:
     loaded: completes the rendering.
     scene: to film.
-    view: camera path, and seed of the noise.
+    view: camera path, what fills the holes, and seed of the noise.
     target: the videos' path without `.mp4` and `_points.mp4`.
   """
-  path, seed = view
-  points, covered = scene.render(path)
+  path, holes, seed = view
+  background = holes == "background"
+  filled, covered = scene.render(
+    path, render_video.RenderOptions(fill=background)
+  )
+  points = np.where(covered[..., None], filled, 0)
   coverage.check(covered, scene, path, target.name, allow_empty=True)
-  completed = loaded.complete_rendering(scene, points, covered, seed)
-  for frames, suffix in ((completed, ""), (points, "_points")):
+  if not background:
+    filled = loaded.complete_rendering(scene, points, covered, seed)
+  for frames, suffix in ((filled, ""), (points, "_points")):
     video.write_video(
       target.with_name(f"{target.name}{suffix}.mp4"),
       frames,

@@ -19,6 +19,7 @@ def render(
   height: int = 0,
   width: int = 0,
   splat: float = 0.7,
+  fill: bool = False,
   min_side: int = 256,
   frames: int = 0,
   film: film_flags.FilmFlags = film_flags.DEFAULT,
@@ -32,8 +33,9 @@ def render(
     out: the mp4 file to write.
     height: of the rendered video; 0 takes the scene's.
     width: of the rendered video; 0 takes the scene's.
-    splat: half size of a point in pixels of the first camera; 0 draws single
-      pixels.
+    splat: half size of a point in steps to its neighbours on the same surface;
+      0 draws single pixels.
+    fill: gives holes the colours of what lies behind them.
     min_side: pixels are repeated until the shorter side of the mp4 reaches
       this size; 0 keeps the rendered size.
     frames: of the film; 0 takes the scene's.
@@ -59,7 +61,7 @@ def render(
   from more4d_jax.rendering import render_video
   from more4d_jax.viewing import video
 
-  options = render_video.RenderOptions(height, width, splat)
+  options = render_video.RenderOptions(height, width, splat, fill=fill)
   path, _ = film_flags.planned(loaded, camera, film)
   pictures, covered = loaded.render(path, options)
   coverage.check(covered, loaded, path, camera, allow_empty=film.allow_empty)

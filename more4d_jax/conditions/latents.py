@@ -25,7 +25,7 @@ class SceneExample:
   """
 
   options: transforms.ExampleOptions
-  tokenizer: tokenizer.Tokenizer
+  tokenizer: tokenizer.ByteTokenizer
 
   def __call__(self, item: transforms.Item) -> dict[str, np.ndarray]:
     """Returns tracks, intrinsics, image, depth and text."""

@@ -50,7 +50,7 @@ class FilmExample:
   """
 
   options: transforms.ExampleOptions
-  tokenizer: tokenizer.Tokenizer
+  tokenizer: tokenizer.ByteTokenizer
 
   def __call__(
     self, film: tuple[transforms.Item, int]

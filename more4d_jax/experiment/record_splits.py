@@ -9,15 +9,16 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import ml_collections
+
 from more4d_jax import errors
 from more4d_jax.cli import lists
 from more4d_jax.data import loader, record_directory
-from more4d_jax.experiment import run_config
 
 _EDGE = 1 << 16  # Bytes of each end of a file that enter a fingerprint.
 
 
-class Concatenated:
+class Joined:
   """Several sources one after the other."""
 
   def __init__(self, parts: Sequence[loader.Source]):
@@ -37,7 +38,7 @@ class Concatenated:
     return self._parts[part][index - (self._ends[part - 1] if part else 0)]
 
 
-class Subset:
+class Selected:
   """Chosen items of a source."""
 
   def __init__(self, whole: loader.Source, numbers: Sequence[int]):
@@ -53,8 +54,8 @@ class Subset:
     return self._whole[self._numbers[index]]
 
 
-def open_splits(
-  config: run_config.DataConfig,
+def open_sets(
+  config: ml_collections.ConfigDict,
 ) -> tuple[loader.Source, loader.Source]:
   """Opens the records to train on and those to evaluate on.
 
@@ -72,9 +73,7 @@ def open_splits(
       "expected directories of records in data.records, found none: add "
       "--config.data.records=DIR (make them with `more4d data make`)"
     )
-  records = Concatenated(
-    [record_directory.open_records(name) for name in names]
-  )
+  records = Joined([record_directory.open_records(name) for name in names])
   count = len(records)
   held = lists.directories(config.held_out)
   kept = count if held else count - config.num_held_out
@@ -84,20 +83,20 @@ def open_splits(
       f"{count} records: hold out fewer of them, at least 0"
     )
   limit = min(config.limit or kept, kept)
-  training = Subset(records, range(limit))
+  training = Selected(records, range(limit))
   if held:
-    return training, Concatenated(
+    return training, Joined(
       [record_directory.open_records(name) for name in held]
     )
   if config.num_held_out:
-    return training, Subset(records, range(kept, count))
+    return training, Selected(records, range(kept, count))
   return training, training
 
 
-def parts(config: run_config.DataConfig) -> tuple[loader.Part, ...]:
+def parts(config: ml_collections.ConfigDict) -> tuple[loader.Part, ...]:
   """The data sets to mix, where the config gives them weights.
 
-  They hold what `open_splits` trains on: records left out by `limit` and
+  They hold what `open_sets` trains on: records left out by `limit` and
   `num_held_out` are the last of the last data sets.
 
   Args:
@@ -119,7 +118,7 @@ def parts(config: run_config.DataConfig) -> tuple[loader.Part, ...]:
       f"data.weights is {config.weights!r}; expected {len(names)} positive "
       f"numbers separated by commas, one for each directory in data.records"
     )
-  left = len(open_splits(config)[0])
+  left = len(open_sets(config)[0])
   found = []
   for name, weight in zip(names, weights):
     size = min(len(record_directory.open_records(name)), left)
@@ -131,20 +130,6 @@ def parts(config: run_config.DataConfig) -> tuple[loader.Part, ...]:
     found.append(loader.Part(size, weight))
     left -= size
   return tuple(found)
-
-
-def facts(config: run_config.DataConfig, name: str, count: int) -> list[Any]:
-  """What latents of the training or held-out records are made from.
-
-  Args:
-    config: the section `data`.
-    name: "train" or "held_out".
-    count: number of records.
-  """
-  held = name == "held_out" and config.held_out
-  names = lists.directories(config.held_out if held else config.records)
-  first = [name, config.num_held_out] if not held else [name]
-  return [*first, count, fingerprint(names)]
 
 
 def fingerprint(names: Sequence[str | os.PathLike[str]]) -> str:
@@ -167,7 +152,7 @@ def fingerprint(names: Sequence[str | os.PathLike[str]]) -> str:
   return digest.hexdigest()[:16]
 
 
-def cycled(whole: loader.Source, count: int, multiple: int) -> Subset:
+def cycled(whole: loader.Source, count: int, multiple: int) -> Selected:
   """The first items of a source, repeated to whole batches.
 
   Args:
@@ -177,4 +162,4 @@ def cycled(whole: loader.Source, count: int, multiple: int) -> Subset:
   """
   count = max(1, min(count, len(whole)))
   filled = -(-count // multiple) * multiple
-  return Subset(whole, [index % count for index in range(filled)])
+  return Selected(whole, [index % count for index in range(filled)])

@@ -1,7 +1,6 @@
 """What the benchmarks of all kernels share: timing and the command line."""
 
 import argparse
-import dataclasses
 import fnmatch
 import json
 import statistics
@@ -20,23 +19,8 @@ class Case(Protocol):
     """Returns the case in a few tiles."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Benchmark:
-  """What a kernel's benchmark measures.
-
-  Attributes:
-    description: of its command line.
-    cases: by name.
-    default: glob of the cases that run unless told.
-    implementations: that may be named.
-    measure: case, implementation, dtype, repetitions -> a line per pass.
-  """
-
-  description: str
-  cases: Mapping[str, Case]
-  default: str
-  implementations: tuple[str, ...]
-  measure: Callable[[Any, str, str, int], Iterable[Mapping[str, Any]]]
+# Case, implementation, dtype and repetitions -> one line per pass.
+Measure = Callable[[Any, str, str, int], Iterable[Mapping[str, Any]]]
 
 
 def seconds(run: Callable[[], Any], repetitions: int) -> float:
@@ -102,15 +86,20 @@ def measure(
   return lines
 
 
-def _parse(arguments: list[str], benchmark: Benchmark) -> argparse.Namespace:
-  cases, implementations = benchmark.cases, benchmark.implementations
+def _parse(
+  arguments: list[str],
+  description: str,
+  cases: Mapping[str, Case],
+  default: str,
+  implementations: tuple[str, ...],
+) -> argparse.Namespace:
   parser = argparse.ArgumentParser(
-    description=benchmark.description,
+    description=description,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument(
     "--cases",
-    default=benchmark.default,
+    default=default,
     help="glob over the names of cases.py; default: %(default)s",
   )
   parser.add_argument(
@@ -138,9 +127,25 @@ def _parse(arguments: list[str], benchmark: Benchmark) -> argparse.Namespace:
   return flags
 
 
-def main(arguments: list[str], benchmark: Benchmark) -> None:
-  """Prints the lines of every case and implementation that is asked for."""
-  flags = _parse(arguments, benchmark)
+def main(
+  arguments: list[str],
+  description: str,
+  cases: Mapping[str, Case],
+  default: str,
+  implementations: tuple[str, ...],
+  measure_case: Measure,
+) -> None:
+  """Prints the lines of every case and implementation that is asked for.
+
+  Args:
+    arguments: of the command line.
+    description: of the benchmark.
+    cases: by name.
+    default: glob of the cases that run unless told.
+    implementations: that may be named.
+    measure_case: gives the lines.
+  """
+  flags = _parse(arguments, description, cases, default, implementations)
   # Kernels and tiles are chosen by the devices of the mesh.
   mesh = jax.make_mesh(
     (1,),
@@ -149,11 +154,9 @@ def main(arguments: list[str], benchmark: Benchmark) -> None:
     devices=jax.devices()[:1],
   )
   for name in flags.cases:
-    case = benchmark.cases[name]
-    if flags.reduced:
-      case = case.reduced()
+    case = cases[name].reduced() if flags.reduced else cases[name]
     for chosen in flags.implementations:
       with jax.set_mesh(mesh):
-        lines = benchmark.measure(case, chosen, flags.dtype, flags.repetitions)
+        lines = measure_case(case, chosen, flags.dtype, flags.repetitions)
       for line in lines:
         print(json.dumps(line), flush=True)

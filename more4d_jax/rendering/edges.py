@@ -16,7 +16,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 _REACH = 4  # Steps of the grid; half the width of a ramp.
 _SHARE = 0.03  # Of a ramp's jump; what both steps of a point on it exceed.
-_STRETCH = 2.0  # Two neighbours farther apart than this are torn apart.
+_LINK = 0.4  # Of the threshold; change from a point to the next of a surface.
+_STRETCH = 2.0  # Neighbours whose distance grew by more are torn apart.
 
 
 @flax.struct.dataclass
@@ -155,12 +156,14 @@ def _one_surface(
 ) -> Bool[Array, "h w"]:
   """True where a point and the next of its row continue each other."""
   after = jnp.roll(inverse, -1, axis=1)
-  allowed = threshold * jnp.maximum(inverse, after)
+  allowed = _LINK * threshold * jnp.maximum(inverse, after)
   step = after - inverse
-  before = jnp.roll(step, 1, axis=1).at[:, 0].set(jnp.inf)
-  later = jnp.roll(step, -1, axis=1).at[:, -2:].set(jnp.inf)
-  bend = jnp.minimum(jnp.abs(step - before), jnp.abs(step - later))
-  linked = jnp.minimum(jnp.abs(step), bend) <= allowed
+  # A steep surface goes on as steeply on both sides.
+  before = jnp.roll(step, 1, axis=1).at[:, 0].set(step[:, 0])
+  later = jnp.roll(step, -1, axis=1).at[:, -2:].set(step[:, -2:])
+  bend = jnp.maximum(jnp.abs(step - before), jnp.abs(step - later))
+  steady = bend <= jnp.minimum(allowed, 0.3 * jnp.abs(step))
+  linked = (jnp.abs(step) <= allowed) | steady
   linked &= (inverse > 0) & (after > 0)
   return linked.at[:, -1].set(False)
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped, UInt8
 
 from more4d_jax.geometry import cameras
-from more4d_jax.rendering import edges, zbuffer
+from more4d_jax.rendering import edges, fill, zbuffer
 from more4d_jax.rendering import surfels as surfels_lib
 
 
@@ -27,12 +27,15 @@ class RenderOptions:
     edge_threshold: relative change of depth at which one surface ends and
       another begins. Points on the ramp between two surfaces go to one of
       them. 0 leaves every point where it is.
+    fill: True gives holes the colours of what lies behind them; they remain
+      holes in the coverage.
   """
 
   height: int = 0
   width: int = 0
   splat: float = 0.7
   edge_threshold: float = 0.05
+  fill: bool = False
 
   def __post_init__(self):
     numbers = (self.height, self.width, self.splat, self.edge_threshold)
@@ -61,7 +64,8 @@ def render_video(
       scene's grid; `intrinsics` by default.
 
   Returns:
-    The video, black where nothing was drawn, and its coverage.
+    The video, black where nothing was drawn unless it is filled, and its
+    coverage.
   """
   options = options or RenderOptions()
   grid = tracks.shape[1:3]
@@ -145,7 +149,10 @@ def _frame(
     else:
       colour = colours.reshape(-1, 3).at[index].get(mode="clip")
     covered = index < tiles.x.size
-    return jnp.where(covered[..., None], colour, 0.0), depth, covered
+    colour = jnp.where(covered[..., None], colour, 0.0)
+    if options.fill:
+      colour = fill.fill_frame(colour, depth, covered)
+    return colour, depth, covered
 
   def nothing(*_):
     shape = options.height, options.width

@@ -126,34 +126,23 @@ def make_step(
   return step
 
 
-def compile_later(
+def jit_step(
   step: StepFn, mesh: Mesh, place: states.TrainState, frozen_place: Any
-) -> jax.stages.Wrapped:
-  """Jits a step for a mesh; the state it is given is donated.
+) -> StepFn:
+  """Compiles a step for a mesh; the state it is given is donated.
 
   Args:
     step: from `make_step`.
-    mesh: the device mesh; in scope while the step is traced.
+    mesh: the device mesh, in scope while tracing.
     place: shardings of the state.
     frozen_place: shardings of the frozen parameters.
   """
-  return jax.jit(
+  compiled = jax.jit(
     step,
     in_shardings=(place, frozen_place, partitioning.batch_sharding(mesh)),
     out_shardings=(place, partitioning.replicated(mesh)),
     donate_argnums=0,
   )
-
-
-def jit_step(
-  step: StepFn, mesh: Mesh, place: states.TrainState, frozen_place: Any
-) -> StepFn:
-  """The same as a function that brings its mesh into scope."""
-  return under_mesh(compile_later(step, mesh, place, frozen_place), mesh)
-
-
-def under_mesh(compiled: jax.stages.Wrapped, mesh: Mesh) -> StepFn:
-  """A jitted step as a function that brings its mesh into scope."""
 
   def run(
     state: states.TrainState, frozen: Any, batch: Batch

@@ -89,6 +89,7 @@ def test_a_manifest_of_two(nano_checkpoint, photo, tmp_path):
     "--smoothing", 3, "--keep-rendered", "False",
   )  # fmt: skip
   assert _generate(nano_checkpoint, out, manifest, *more) == 0
+  more += ("--holes", "background")
   assert _generate(nano_checkpoint, out, manifest, *more) == 0  # Replaces.
   for name in ("clear", "grey"):
     assert (out / name / "static.mp4").is_file()
@@ -97,6 +98,8 @@ def test_a_manifest_of_two(nano_checkpoint, photo, tmp_path):
   assert scene.metadata["prompt"] == "b"
   summary = json.loads((out / "grey" / "summary.json").read_text())
   assert summary["size"] == [64, 96] and summary["fps"] == 16
+  share = summary["coverage"]["static"]
+  assert summary["filled"] == {"static": {"background": 1 - share}}
   assert summary["frames"] == 9 and summary["model_grid"]["frames"] == 5
   assert scene.tracks.shape == (9, 64, 96, 3)
   frames, fps = video.read_video(out / "grey" / "static.mp4")

@@ -54,6 +54,19 @@ def test_render_writes_a_video_of_the_scene(tmp_path, scene_file, capsys):
   assert np.abs(centres - expected).mean() < 12  # Lossy, chroma halved.
 
 
+def test_render_fills_holes_when_asked_to(tmp_path, scene_file):
+  films = []
+  for more in ((), ("--fill",)):
+    out = tmp_path / "v.mp4"
+    args = ["--scene", scene_file, "--camera", "orbit_left_90", "--out", out]
+    assert main.main(["render", *map(str, args), *more]) == 0
+    films.append(video.read_video(out)[0][-1])
+  bare, filled = films
+  black = (bare < 8).all(-1)
+  assert black.mean() > 0.1
+  assert (filled[black] < 8).all(-1).mean() < 0.2
+
+
 def test_export_writes_what_was_asked_for(tmp_path, scene_file, capsys):
   status = main.main(
     [

@@ -66,10 +66,14 @@ def measure(
 
 def main(arguments: list[str]) -> None:
   """Prints the lines of every case that matches."""
-  benchmark = timing.Benchmark(
-    __doc__, cases.CASES, "*/self/*/whole", dispatch.IMPLEMENTATIONS, measure
+  timing.main(
+    arguments,
+    __doc__,
+    cases.CASES,
+    "*/self/*/whole",
+    dispatch.IMPLEMENTATIONS,
+    measure,
   )
-  timing.main(arguments, benchmark)
 
 
 if __name__ == "__main__":

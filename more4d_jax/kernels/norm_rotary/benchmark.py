@@ -48,10 +48,14 @@ def measure(
 
 def main(arguments: list[str]) -> None:
   """Prints the lines of every case that matches."""
-  benchmark = timing.Benchmark(
-    __doc__, cases.CASES, "*/whole", dispatch.IMPLEMENTATIONS, measure
+  timing.main(
+    arguments,
+    __doc__,
+    cases.CASES,
+    "*/whole",
+    dispatch.IMPLEMENTATIONS,
+    measure,
   )
-  timing.main(arguments, benchmark)
 
 
 if __name__ == "__main__":
