@@ -16,8 +16,17 @@ ROOT = pathlib.Path(__file__).parents[1]
 TASKS = ("video_vae", "depth", "motion_vae", "strag", "vism")
 # Function of configs/common.py -> section that its fields stand in.
 _SECTIONS = {"transformer": "model"}
-# Section -> dataclass whose documentation describes the rest of its fields.
-_CLASSES = {"optimizer": ("more4d_jax.training.optimizer", "OptimizerConfig")}
+_OBJECTIVES = "more4d_jax.training.objectives"
+# Section, of a task or of all -> dataclass that describes its fields.
+_CLASSES = {
+  "optimizer": ("more4d_jax.training.optimizer", "OptimizerConfig"),
+  "flow": ("more4d_jax.models.flow_matching", "FlowConfig"),
+  "video_vae/loss": (f"{_OBJECTIVES}.video_vae", "VideoLoss"),
+  "depth/loss": (f"{_OBJECTIVES}.depth", "DepthLoss"),
+  "motion_vae/loss": (f"{_OBJECTIVES}.motion_vae", "MotionLoss"),
+  "strag/dropout": (f"{_OBJECTIVES}.strag", "STraGDropout"),
+  "vism/dropout": (f"{_OBJECTIVES}.vism", "ViSMDropout"),
+}
 _HEAD = """# Configuration
 
 Every field of `configs/`, with its value at each size. This page is made by
@@ -91,13 +100,13 @@ def meanings(task: str) -> dict[str, str]:
     f"sampling.{name}": option.help
     for name, option in sampler_options.OPTIONS.items()
   }
-  for section, place in _CLASSES.items():
-    for name, meaning in _documented(*place).items():
-      found[f"{section}.{name}"] = meaning
   for file in ("common", task):
-    for field, comment in comments(ROOT / "configs" / f"{file}.py"):
-      if not field.startswith("optimizer."):
-        found[field] = comment
+    found |= dict(comments(ROOT / "configs" / f"{file}.py"))
+  for place, source in _CLASSES.items():
+    owner, _, section = place.rpartition("/")
+    if owner in ("", task):
+      for name, meaning in _documented(*source).items():
+        found[f"{section}.{name}"] = meaning
   return found
 
 

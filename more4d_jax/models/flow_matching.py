@@ -27,6 +27,9 @@ class FlowConfig:
       density of SD3: "none" (uniform), "logit_normal", "mode".
     weighting: of squared errors, one of `WEIGHTINGS`.
     levels: number of noise levels in the grid.
+    logit_mean: of the normal draw of "logit_normal".
+    logit_std: of the normal draw of "logit_normal".
+    mode_scale: of the density "mode".
     error_limit: elements with a larger absolute error count as zero.
     motion_ratio: share of the loss on differences along time.
   """

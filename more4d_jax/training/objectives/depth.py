@@ -17,8 +17,8 @@ class DepthLoss:
   """Weights of the depth loss.
 
   Attributes:
-    gradient: of the error's differences between neighbours, at scales 1, 2
-      and 4; keeps edges sharp.
+    gradient: weight of the error's differences between neighbours, at scales
+      1, 2 and 4; keeps edges sharp.
   """
 
   gradient: float = 0.5

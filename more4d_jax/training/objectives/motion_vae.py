@@ -30,12 +30,13 @@ class MotionLoss:
   """Weights of the loss.
 
   Attributes:
-    kl: of the divergence, summed over a sample's latents, as in the original.
-    l2: of the squared error beside the absolute one.
+    kl: weight of the divergence, summed over a sample's latents, as in the
+      original.
+    l2: weight of the squared error beside the absolute one.
     moving: share of the loss that counts moving pixels only; the rest counts
       all valid pixels alike.
-    jerk: of the absolute third difference of the error along time, so that
-      decoded points do not tremble; clips of three frames have none.
+    jerk: weight of the absolute third difference of the error along time, so
+      that decoded points do not tremble; clips of three frames have none.
     scale: the mean error is multiplied by the number of values of a sample
       (3 T H W) where this is "sum", so that published rates and clip values
       keep their meaning, and by 1 where it is "mean".

@@ -16,6 +16,14 @@ class STraGDropout:
   """Shares of samples that lose a condition.
 
   Source: docs/method/conditioning.md#dropout.
+
+  Attributes:
+    text: share whose caption becomes empty.
+    control: share without the latents of the picture as a still video.
+    reference: share without the latent of the picture.
+    depth: share without depth latents.
+    image: share without image features.
+    motion: share without motion features.
   """
 
   text: float = 0.1

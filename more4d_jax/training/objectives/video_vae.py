@@ -19,9 +19,10 @@ class VideoLoss:
   """Weights of the loss and the mixture of clips.
 
   Attributes:
-    kl: of the mean divergence per latent value.
-    l2: of the mean squared error beside the mean absolute one.
-    gradient: of the absolute error of differences along time, rows, columns.
+    kl: weight of the mean divergence per latent value.
+    l2: weight of the mean squared error beside the mean absolute one.
+    gradient: weight of the absolute error of differences along time, rows and
+      columns.
     depth_share: share of clips that show depth instead of pictures.
     motion_share: share of clips that resemble motion videos.
   """

@@ -23,7 +23,10 @@ class ViSMDropout:
   Source: docs/method/conditioning.md#dropout.
 
   Attributes:
-    all_hole: mask and rendering of samples that have no rendered pixel.
+    text: share whose caption becomes empty.
+    image: share without image features.
+    all_hole: share without mask and rendering, of the samples that have no
+      rendered pixel.
   """
 
   text: float = 0.1
