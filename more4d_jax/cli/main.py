@@ -53,6 +53,9 @@ COMMANDS: Mapping[str, Command] = {
   "render": Command(
     "render", "render", _SCENES, "a scene along a camera path to mp4"
   ),
+  "camera": Command(
+    "camera", "camera", _SCENES, "a camera path to a file of any program"
+  ),
   "view": Command("view", "view", _SCENES, "a scene in the browser"),
   "export": Command(
     "export", "export", _SCENES, "a scene to files of other programs"

@@ -104,6 +104,24 @@ def test_a_camera_file_may_have_any_name(tmp_path, scene_file, capsys):
   assert out.is_file(), capsys.readouterr().err
 
 
+@pytest.mark.parametrize("kind", formats.FORMATS)
+def test_a_path_goes_to_a_file_and_back(tmp_path, scene_file, capsys, kind):
+  out = tmp_path / "new" / f"c{formats.FORMATS[kind].suffix}"
+  command = ["camera", "--scene", str(scene_file), "--to", kind]
+  more = ("--camera", "x_moving", "--reach", "1", "--out", str(out))
+  assert main.main([*command, *more]) == 0, capsys.readouterr().err
+  scene = scene_lib.Scene.load(scene_file)
+  found = scene.camera_path(out)
+  np.testing.assert_allclose(
+    found.world_from_camera,
+    scene.camera_path("x_moving").world_from_camera,
+    atol=1e-6,
+  )
+  np.testing.assert_allclose(
+    found.intrinsics, [scene.intrinsics] * 2, rtol=1e-6
+  )
+
+
 def _camera_at(path, x, turn=1.0):
   pose = np.diag([turn, 1.0, turn, 1.0]).astype(np.float32)
   pose[0, 3] = x

@@ -193,6 +193,14 @@ def test_a_camera_file_gives_its_poses(tmp_path, suffix):
   assert camera_paths.label(file) == "path"
 
 
+def test_a_mark_and_capitals_do_not_matter(tmp_path):
+  text = json.dumps(_fields(convention=" OpenCV"))
+  (tmp_path / "p.json").write_bytes(text.encode("utf-8-sig"))
+  found = camera_paths.load_path(tmp_path / "p.json")
+  expected = camera_paths.named_path("surrounding", 3, _CENTRE)
+  np.testing.assert_allclose(found.world_from_camera, expected, atol=1e-7)
+
+
 def test_opengl_files_are_turned_to_opencv_axes(tmp_path):
   # An OpenGL camera that steps up by 1 and back by 2, looking ahead.
   pose = np.eye(4)
