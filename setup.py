@@ -41,6 +41,8 @@ _VIEW = [
   "matplotlib>=3.9",
   "imageio-ffmpeg>=0.6",
   "mediapy>=1.2.4",
+  "plyfile>=1.0",
+  "pygltflib>=1.16",
   "trimesh>=4.5",
   "viser>=1.0",
 ]

@@ -1,16 +1,20 @@
 """Scenes as files of other programs."""
 
 import os
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from more4d_jax import errors
-from more4d_jax.viewing import clouds
+from more4d_jax.viewing import clouds, formats
 
 
 def export(
   scene: clouds.SceneLike,
   targets: Sequence[str],
   directory: str | os.PathLike,
+  points: int | None = None,
 ) -> dict[str, str]:
   """Writes a scene in several formats.
 
@@ -18,18 +22,32 @@ def export(
     scene: the scene.
     targets: names from `TARGETS`.
     directory: made if it does not exist.
+    points: budget of points of each frame; all of them unless given. The page
+      has a budget of its own.
 
   Returns:
     Path written for each target.
 
   Raises:
-    UserError: unknown target, or no usable point; nothing is written then.
+    UserError: unknown target, a budget below 1, or no usable point; nothing is
+      written then.
   """
   check_targets(targets)
-  clouds.from_scene(scene)  # A scene without points is refused here.
+  if points is not None and points < 1:
+    raise errors.UserError(f"expected --points of at least 1, found {points}")
+  cloud = clouds.from_scene(scene)  # A scene without points is refused here.
+  if points is not None:
+    cloud = clouds.thinned(cloud, points)
   os.makedirs(directory, exist_ok=True)
   folder = os.fspath(directory)
-  return {name: TARGETS[name](scene, folder) for name in targets}
+  return {name: TARGETS[name](scene, cloud, folder) for name in targets}
+
+
+def size_of(path: str | os.PathLike) -> int:
+  """Bytes of a file, or of all files in a folder."""
+  path = pathlib.Path(path)
+  files = path.rglob("*") if path.is_dir() else [path]
+  return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def check_targets(targets: Sequence[str]) -> None:
@@ -44,7 +62,7 @@ def check_targets(targets: Sequence[str]) -> None:
       )
 
 
-def _html(scene: clouds.SceneLike, directory: str) -> str:
+def _html(scene: clouds.SceneLike, cloud: clouds.Cloud, directory: str) -> str:
   from more4d_jax.viewing import viewer
 
   path = os.path.join(directory, "scene.html")
@@ -52,11 +70,10 @@ def _html(scene: clouds.SceneLike, directory: str) -> str:
   return path
 
 
-def _ply(scene: clouds.SceneLike, directory: str) -> str:
-  """One binary PLY file per frame, every point of the scene in it."""
+def _ply(scene: clouds.SceneLike, cloud: clouds.Cloud, directory: str) -> str:
+  """One binary PLY file per frame."""
   import trimesh
 
-  cloud = clouds.from_scene(scene)
   folder = os.path.join(directory, "ply")
   os.makedirs(folder, exist_ok=True)
   for t, points in enumerate(cloud.positions):
@@ -65,7 +82,46 @@ def _ply(scene: clouds.SceneLike, directory: str) -> str:
   return folder
 
 
-TARGETS: Mapping[str, Callable[[clouds.SceneLike, str], str]] = {
+def _npz(scene: clouds.SceneLike, cloud: clouds.Cloud, directory: str) -> str:
+  """The points alone: positions [T P 3], colours [P 3], spacing [P], fps."""
+  path = os.path.join(directory, "points.npz")
+  np.savez(
+    path,
+    positions=cloud.positions,
+    colours=cloud.colours,
+    spacing=cloud.spacing,
+    fps=np.float32(scene.fps),
+  )
+  return path
+
+
+def _splats(
+  scene: clouds.SceneLike, cloud: clouds.Cloud, directory: str
+) -> str:
+  folder = os.path.join(directory, "3dgs")
+  formats.write_splats(folder, cloud)
+  return folder
+
+
+def _glb(scene: clouds.SceneLike, cloud: clouds.Cloud, directory: str) -> str:
+  path = os.path.join(directory, "scene.glb")
+  formats.write_glb(path, cloud, scene.fps)
+  return path
+
+
+def _colmap(
+  scene: clouds.SceneLike, cloud: clouds.Cloud, directory: str
+) -> str:
+  folder = os.path.join(directory, "colmap")
+  formats.write_colmap(folder, cloud, scene.colours, scene.intrinsics)
+  return folder
+
+
+TARGETS: Mapping[str, Callable[[clouds.SceneLike, clouds.Cloud, str], str]] = {
   "html": _html,
   "ply": _ply,
+  "npz": _npz,
+  "3dgs": _splats,
+  "glb": _glb,
+  "colmap": _colmap,
 }
