@@ -54,6 +54,10 @@ class CheckpointNetworks:
     # By identity; the host's array is kept so that this stays its own.
     self._on_device: dict[int, tuple[Any, jax.Array]] = {}
 
+  def has(self, kind: str) -> bool:
+    """Whether the checkpoint holds a network of a kind."""
+    return kind in self._found
+
   def network(self, kind: str) -> store.Network:
     """One network as it was stored.
 

@@ -64,7 +64,7 @@ def generate(
   lora: lists.Words = (),
   conditions: Literal["trained", "original"] = "trained",
   film: film_flags.FilmFlags = film_flags.DEFAULT,
-  holes: Literal["vism", "background"] = "vism",
+  holes: Literal["auto", "vism", "background"] = "auto",
   dtype: Literal["bfloat16", "float32"] | None = None,
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
@@ -103,10 +103,9 @@ def generate(
       (the weight is 1 when left out; the release runs its own at 0.55);
       strag=FILE changes the trajectory generator.
     film: how the scene is filmed.
-    holes: what fills the holes of a rendering: view completion, or the
-      colours of what lies behind them, which takes no network.
-    conditions: what the networks are shown: what they were trained on, or
-      what the original's scripts show them (its camera, colours, depth).
+    holes: what fills the holes of a rendering: view completion (vism), or the
+      colours of what lies behind them (background), which takes no network;
+      auto takes view completion where it is more than a small network.
     dtype: what transformers and encoders are held and compute in; as the
       checkpoint has it when left out.
     sampling: how latents are drawn.
@@ -128,7 +127,8 @@ def generate(
   for request in loras:
     print(requests.describe(request), flush=True)
   loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype)
-  _check_networks(loaded, jobs)
+  holes = _filler(loaded) if holes == "auto" else holes
+  _check_networks(loaded, jobs, holes)
   count = len(loaded.moments(fps))
   for name in cameras:  # A file may hold poses of another number of frames.
     camera_paths.check(name, count, resample=film.resample_path)
@@ -152,14 +152,27 @@ def generate(
 
 
 def _check_networks(
-  loaded: pipeline.Pipeline, jobs: Sequence[jobs_lib.Job]
+  loaded: pipeline.Pipeline, jobs: Sequence[jobs_lib.Job], holes: str
 ) -> None:
   """Raises UserError unless all needed networks and settings are there."""
-  kinds = ["video_vae", "motion_vae", "strag", "vism"]
-  for kind in [*kinds, *(["depth"] if any(not j.depth for j in jobs) else [])]:
+  sampled = ["strag", *(["vism"] if holes == "vism" else [])]
+  estimated = ["depth"] if any(not job.depth for job in jobs) else []
+  for kind in ["video_vae", "motion_vae", *sampled, *estimated]:
     loaded.networks.network(kind)
-  for kind in ("strag", "vism"):
+  for kind in sampled:
     loaded.networks.sampler(kind)
+
+
+def _filler(loaded: pipeline.Pipeline) -> str:
+  """What fills holes best.
+
+  Networks that keep what the renderer shows are small: they blur what they
+  invent more than the colours behind a hole do.
+  """
+  if not loaded.networks.has("vism"):
+    return "background"
+  keeps = loaded.networks.sampler("vism").keep_rendered
+  return "background" if keeps else "vism"
 
 
 def _make(

@@ -147,11 +147,14 @@ class _Notes(logging.Handler):
 def _notes_on_stdout() -> Iterator[None]:
   """Prints the library's warnings to standard output, errors go to stderr."""
   log, notes = logging.getLogger("more4d_jax"), _Notes()
+  propagated = log.propagate
   log.addHandler(notes)
+  log.propagate = False  # Other libraries' handlers would print them again.
   try:
     yield
   finally:
     log.removeHandler(notes)
+    log.propagate = propagated
 
 
 def parse(arguments: Sequence[str]) -> Callable[[], None]:

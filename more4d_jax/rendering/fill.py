@@ -14,6 +14,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 _NEARER = 0.1  # Relative; what is nearer by more belongs to the near side.
@@ -76,9 +77,18 @@ def compose(
   # 1 deep inside of the covered part, 0 at its edge; blurred twice.
   sure = _box(coverage.astype(jnp.float32), seam, jax.lax.min, jnp.inf)
   weight = _box(sure, seam, jax.lax.add, 0.0)
-  weight /= _box(jnp.ones_like(sure), seam, jax.lax.add, 0.0)
+  weight /= _window_sizes(*coverage.shape[-2:], seam)
   weight = jnp.where(coverage, jnp.maximum(weight, sure), 0)[..., None]
   return weight * rendering + (1 - weight) * filler
+
+
+def _window_sizes(height: int, width: int, reach: int) -> np.ndarray:
+  """Pixels of the picture in a square window around each, [H W]."""
+  rows, columns = (
+    np.minimum(np.arange(n), reach) + np.minimum(np.arange(n)[::-1], reach) + 1
+    for n in (height, width)
+  )
+  return np.outer(rows, columns).astype(np.float32)
 
 
 def _box(values, reach, combine, start):
