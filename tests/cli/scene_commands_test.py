@@ -177,7 +177,7 @@ def test_a_files_intrinsics_scale_with_the_scene_and_the_film(
     ("render", {"--height": "-1"}, "of 0 to 8192"),
     ("render", {"--width": "100000"}, "of 0 to 8192"),
     ("render", {"--splat": "nan"}, "found 0, 0, 256 and nan"),
-    ("export", {"--to": "glb"}, "choose from html, ply"),
+    ("export", {"--to": "usdz"}, "choose from html, ply"),
     ("export", {"--scene": "none.npz"}, "no such scene file"),
     ("view", {"--scene": "none.npz"}, "no such scene file"),
     ("view", {"--port": "0"}, "between 1 and 65535"),
