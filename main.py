@@ -25,14 +25,15 @@ _MODE = flags.DEFINE_enum(
 
 
 def _run(_: Sequence[str]) -> int:
-  from more4d_jax.experiment import run
+  from more4d_jax.experiment import config_reader, run
   from more4d_jax.training import loop
 
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)  # Of the libraries.
     python_logging.getLogger("more4d_jax").setLevel(python_logging.INFO)
   try:
-    run.run(_MODE.value, _CONFIG.value, _WORKDIR.value)
+    config = config_reader.read(_CONFIG.value)
+    run.run(_MODE.value, config, _WORKDIR.value)
   except (errors.UserError, loop.NonFiniteLossError) as e:
     return _fail(e)
   except OSError as e:

@@ -1,10 +1,14 @@
 """Sections that every configuration shares."""
 
+import dataclasses
+
 import ml_collections
 
+from more4d_jax.models import flow_matching, variants
 from more4d_jax.sampling import sampler_options
+from more4d_jax.training import optimizer as optimizer_lib
 
-SIZES = ("nano", "tiny", "small", "1p3b", "14b")
+SIZES = tuple(variants.VARIANTS)
 
 
 def arguments(text: str | None, **defaults: str) -> dict[str, str]:
@@ -31,7 +35,7 @@ def arguments(text: str | None, **defaults: str) -> dict[str, str]:
 
 def published(size: str) -> bool:
   """Whether published weights exist for a size, to start from."""
-  return size in ("1p3b", "14b")
+  return variants.get(size).published
 
 
 def by_size(size: str, small: object, large: object) -> object:
@@ -79,29 +83,22 @@ def data() -> ml_collections.ConfigDict:
   return section
 
 
+def section(cls: type, **changes: object) -> ml_collections.ConfigDict:
+  """The fields of a dataclass with its defaults, but for some of them."""
+  return ml_collections.ConfigDict({**dataclasses.asdict(cls()), **changes})
+
+
 def optimizer() -> ml_collections.ConfigDict:
-  """AdamW; the fields of training.optimizer.OptimizerConfig."""
-  section = ml_collections.ConfigDict()
-  section.learning_rate = 5e-4
-  section.b1 = 0.9
-  section.b2 = 0.99
-  section.eps = 1e-8
-  section.weight_decay = 1e-2
-  section.clip = 1.0
-  section.clip_ramp_factor = 1.0
-  section.clip_ramp_steps = 0
-  section.clip_outlier_ratio = 0.0
-  section.warmup_steps = 50
-  section.warmup_from_zero = False
-  section.schedule = "cosine"  # Or "constant".
-  section.final_fraction = 0.05
-  section.ema_decay = 0.995
-  section.skip_loss_above = 0.0
-  section.skip_after = 50
-  section.outlier_deviations = 0.0
-  section.outlier_window = 1000
-  section.outlier_after = 100
-  return section
+  """AdamW; the fields of training.optimizer.OptimizerConfig tell the rest."""
+  return section(
+    optimizer_lib.OptimizerConfig,
+    learning_rate=5e-4,
+    b2=0.99,
+    warmup_steps=50,
+    schedule="cosine",  # Or "constant".
+    final_fraction=0.05,
+    ema_decay=0.995,
+  )
 
 
 def mesh() -> ml_collections.ConfigDict:
@@ -185,11 +182,4 @@ def flow() -> ml_collections.ConfigDict:
 
   Source: docs/method/flow_matching.md#objective.
   """
-  section = ml_collections.ConfigDict()
-  section.shift = 5.0  # Of the noise levels; above 1 favours noise.
-  # Or "stratified", "none", "logit_normal", "mode".
-  section.sampling = "uniform"
-  section.weighting = "none"  # Or "sigma_sqrt", "cosmap".
-  section.error_limit = 50.0  # Elements with a larger error do not count.
-  section.motion_ratio = 0.0  # Share of the loss on differences along time.
-  return section
+  return section(flow_matching.FlowConfig)

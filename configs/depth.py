@@ -8,6 +8,7 @@ Command: python main.py --config=configs/depth.py:size=tiny
 import ml_collections
 
 from configs import common
+from more4d_jax.training.objectives import depth as objective
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
@@ -19,7 +20,5 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.init_from.depth = ""  # Optional: weights to continue from.
   config.augment = common.augment()
   config.augment.mirror_rate = 0.5
-  config.loss = ml_collections.ConfigDict()
-  # Weight of the error's differences between neighbouring pixels.
-  config.loss.gradient = 0.5
+  config.loss = common.section(objective.DepthLoss)  # Weights.
   return config

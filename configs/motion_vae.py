@@ -10,6 +10,7 @@ Command: python main.py --config=configs/motion_vae.py:size=tiny
 import ml_collections
 
 from configs import common
+from more4d_jax.training.objectives import motion_vae as objective
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
@@ -23,19 +24,9 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.augment = common.augment()
   # Side in pixels of the windows that are trained on; 0: whole pictures.
   config.window = {"tiny": 32, "small": 64}.get(size, 0)
-  config.loss = ml_collections.ConfigDict()
-  # Weight of the divergence, summed over a sample's latents.
-  config.loss.kl = 1e-6
-  # Weight of the squared error beside the absolute one.
-  config.loss.l2 = common.by_size(size, 30.0, 0.0)
-  # Share of the loss that moving pixels have to themselves.
-  config.loss.moving = common.by_size(size, 0.5, 0.0)
-  # Weight of the error of third differences in time, against trembling.
-  config.loss.jerk = common.by_size(size, 0.2, 0.0)
-  # Whether errors are averaged over valid pixels, "mean", or added, "sum".
-  config.loss.scale = common.by_size(size, "mean", "sum")
-  # Whether the trajectory encoder is trained; False reproduces the original.
-  config.loss.train_encoder = True
+  config.loss = common.section(objective.MotionLoss)  # Weights.
+  if not common.published(size):
+    config.loss.update(l2=30.0, moving=0.5, jerk=0.2, scale="mean")
   # Factor before encoding: motion is small beside a video's range.
   config.gain = common.by_size(size, 8.0, 1.0)
   # Learning rate of the video decoder over that of the trajectory networks.

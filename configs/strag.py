@@ -9,6 +9,7 @@ Command: python main.py --config=configs/strag.py:size=tiny
 import ml_collections
 
 from configs import common
+from more4d_jax.training.objectives import strag as objective
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
@@ -29,13 +30,8 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.model.use_depth_latents = True
   # Whether the motion encoder is trained too, or frozen.
   config.model.train_motion_encoder = common.by_size(size, True, False)
-  config.dropout = ml_collections.ConfigDict()
-  config.dropout.text = 0.1  # Share of samples without caption.
-  config.dropout.control = 0.02  # Share without the picture's latent video.
-  config.dropout.reference = 0.02  # Share without the reference latent.
-  config.dropout.depth = 0.0  # Share without depth latents.
-  config.dropout.image = 0.02  # Share without image features.
-  config.dropout.motion = 0.0  # Share without motion features.
+  # Shares of samples that lose a condition.
+  config.dropout = common.section(objective.STraGDropout)
   config.sampling = common.sampling("strag")
   # Small motion VAEs let points tremble; see geometry.smoothing.
   config.sampling.smoothing = common.by_size(size, 4.0, 0.0)

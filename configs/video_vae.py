@@ -9,6 +9,7 @@ Command: python main.py --config=configs/video_vae.py:size=tiny
 import ml_collections
 
 from configs import common
+from more4d_jax.training.objectives import video_vae as objective
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
@@ -22,13 +23,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   # first.
   config.clip_frames = 0
   config.augment = common.augment()
-  config.loss = ml_collections.ConfigDict()
-  config.loss.kl = 1e-5  # Weight of the mean divergence per latent value.
-  config.loss.l2 = 1.0  # Weight of the squared error beside the absolute one.
-  # Weight of the error of differences between neighbouring pixels.
-  config.loss.gradient = 0.5
-  config.loss.depth_share = 0.2  # Share of clips that show depth.
-  config.loss.motion_share = 0.3  # Share of clips that show made-up motion.
+  config.loss = common.section(objective.VideoLoss)  # Weights, mixture.
   # Records whose latents give mean and deviation.
   config.statistics_records = 256
   return config

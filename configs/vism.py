@@ -9,6 +9,7 @@ Command: python main.py --config=configs/vism.py:size=tiny
 import ml_collections
 
 from configs import common
+from more4d_jax.training.objectives import vism as objective
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
@@ -24,11 +25,8 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   # Above 0 a LoRA of this rank is trained instead of the network.
   config.model.lora_rank = common.by_size(size, 0, 128)
   config.model.lora_alpha = 64.0  # The LoRA's factor is alpha over rank.
-  config.dropout = ml_collections.ConfigDict()
-  config.dropout.text = 0.1  # Share of samples without caption.
-  config.dropout.image = 0.1  # Share without image features.
-  # Share without mask and rendering, of samples that are one hole.
-  config.dropout.all_hole = 0.9
+  # Shares of samples that lose a condition.
+  config.dropout = common.section(objective.ViSMDropout)
   config.sampling = common.sampling("vism")
   # Small autoencoders blur what the renderer already shows well.
   config.sampling.keep_rendered = common.by_size(size, True, False)

@@ -155,18 +155,12 @@ class CheckpointNetworks:
     """
     network = self.network(kind)
     config = network.config.text
-    if "tokenizer" in network.files:
-      encode = tokenizer.FileTokenizer(
-        network.files["tokenizer"], config.length, config.vocabulary
-      )
-    elif config.vocabulary == tokenizer.BYTE_VOCABULARY:
-      encode = tokenizer.ByteTokenizer(config.length)
-    else:
-      raise errors.UserError(
-        f"the {kind} network reads {config.vocabulary} kinds of tokens and "
-        f"{self.name} holds no tokenizer for them: convert its text encoder "
-        "again from a folder that holds google/umt5-xxl"
-      )
+    encode = tokenizer.find(
+      network.files.get("tokenizer"),
+      config.length,
+      config.vocabulary,
+      f"the {kind} network of {self.name}",
+    )
     return {
       "tokens": jnp.asarray(encode(list(prompts))),
       "negative_tokens": jnp.asarray(encode([""] * len(prompts))),

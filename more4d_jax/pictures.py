@@ -4,14 +4,16 @@ NumPy and Pillow; PyAV for colours of more than 8 bits. Every mistake is a
 `UserError` of one line.
 """
 
+import contextlib
 import dataclasses
 import logging
 import math
 import os
 import pathlib
 import struct
+import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -109,7 +111,7 @@ def from_file(path: PathLike) -> Picture:
       f"expected a picture at {path}, found no such file: check --image"
     )
   try:
-    with PIL.Image.open(path) as opened:
+    with _warnings_said(str(path)), PIL.Image.open(path) as opened:
       deep = ";16" in str([tile[3] for tile in getattr(opened, "tile", [])])
       deep = deep and opened.mode in ("RGB", "RGBA")
       picture = from_pillow(opened, str(path))
@@ -125,6 +127,15 @@ def from_file(path: PathLike) -> Picture:
       f"expected a picture in {path}, found a file that Pillow cannot read: "
       "give a JPEG, PNG or WebP file"
     ) from error
+
+
+@contextlib.contextmanager
+def _warnings_said(name: str) -> Iterator[None]:
+  """Turns Pillow's warnings, of damaged EXIF data for one, into log lines."""
+  with warnings.catch_warnings(record=True) as found:
+    yield
+  for text in dict.fromkeys(str(warning.message) for warning in found):
+    _LOG.warning("%s: %s", name, text)
 
 
 def from_pillow(image: PIL.Image.Image, name: str = "image") -> Picture:

@@ -2,14 +2,23 @@
 
 File: `.npz` with `tracks` [T H W 3] float32 or float16, `visible` [T H W]
 bool, `colours` [H W 3] uint8, `intrinsics` [4] float32, `fps`, and `metadata`
-as a JSON string.
+as a JSON string. `numpy.load` reads all of them.
+
+Version 2, which is written: `tracks` and `visible` lie in Fortran order, the
+frames of a point side by side, which compresses still and smooth points well;
+`metadata["storage"]` holds `version` and the kind of `tracks`. A compact file
+has float16 tracks, whose error is at most 2^-11 = 4.9e-4 of a coordinate, thus
+of the depth of a point that is seen at up to 45 degrees from the axis, and of
+any point's distance. Version 1 had C order and no `storage`.
 """
 
 import dataclasses
 import json
 import os
 import tempfile
-from typing import TYPE_CHECKING, Any
+import zipfile
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -20,6 +29,7 @@ from more4d_jax.geometry import camera_paths, timing
 if TYPE_CHECKING:
   from more4d_jax.rendering import render_video
 
+_VERSION = 2
 _FIELDS = ("tracks", "visible", "colours", "intrinsics", "fps", "metadata")
 
 
@@ -58,8 +68,13 @@ class Scene:
     """Median first-frame point, which camera paths turn about; metres."""
     return camera_paths.scene_centre(self.tracks[0].astype(np.float32))
 
-  def save(self, file: str | os.PathLike) -> None:
+  def save(self, file: str | os.PathLike, *, compact: bool = False) -> None:
     """Writes the `.npz` file; a file of that name is replaced at once.
+
+    Args:
+      file: its name.
+      compact: whether tracks become float16. They stay float32 if a point is
+        farther than float16 reaches, 65,504 m; the metadata says which.
 
     Raises:
       UserError: the folder does not exist.
@@ -70,13 +85,20 @@ class Scene:
       raise errors.UserError(
         f"{folder}: no such folder to write a scene to; create it first"
       )
-    fields = {name: getattr(self, name) for name in _FIELDS}
-    fields["fps"] = np.float32(self.fps)
-    fields["metadata"] = np.asarray(json.dumps(self.metadata))
+    tracks = _halved(self.tracks) if compact else self.tracks
+    storage = {"version": _VERSION, "tracks": tracks.dtype.name}
+    fields = {
+      "tracks": np.asfortranarray(tracks),
+      "visible": np.asfortranarray(self.visible),
+      "colours": self.colours,
+      "intrinsics": self.intrinsics,
+      "fps": np.float32(self.fps),
+      "metadata": np.asarray(json.dumps(self.metadata | {"storage": storage})),
+    }
     handle, temporary = tempfile.mkstemp(suffix=".part", dir=folder)
     try:
       with os.fdopen(handle, "wb") as stream:
-        np.savez_compressed(stream, **fields)
+        _write(stream, fields)
       os.chmod(temporary, 0o644)
       os.replace(temporary, file)
     finally:
@@ -94,8 +116,8 @@ class Scene:
     fields = _read(name)
     _check(fields, name)
     return cls(
-      tracks=fields["tracks"],
-      visible=fields["visible"],
+      tracks=np.ascontiguousarray(fields["tracks"]),
+      visible=np.ascontiguousarray(fields["visible"]),
       colours=fields["colours"],
       intrinsics=fields["intrinsics"].astype(np.float32),
       fps=float(fields["fps"]),
@@ -189,6 +211,26 @@ class Scene:
     )
 
 
+def _halved(tracks: Float[np.ndarray, "T H W 3"]) -> np.ndarray:
+  """Tracks as float16, or unchanged if one of them would become infinite."""
+  with np.errstate(over="ignore"):
+    half = tracks.astype(np.float16)
+  same = np.array_equal(np.isfinite(half), np.isfinite(tracks))
+  return half if same else tracks
+
+
+def _write(stream: BinaryIO, fields: Mapping[str, np.ndarray]) -> None:
+  """An `.npz` archive, compressed for speed."""
+  with zipfile.ZipFile(
+    stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1
+  ) as archive:
+    for name, array in fields.items():
+      with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+        np.lib.format.write_array(
+          entry, np.asanyarray(array), allow_pickle=False
+        )
+
+
 def _read(name: str) -> dict[str, np.ndarray]:
   if not os.path.isfile(name):
     raise errors.UserError(
@@ -252,5 +294,12 @@ def _metadata(value: np.ndarray, name: str) -> dict[str, Any]:
   if not isinstance(metadata, dict):
     raise errors.UserError(
       f"{name}: damaged scene: metadata must be a JSON object"
+    )
+  storage = metadata.pop("storage", {"version": 1})
+  version = storage.get("version") if isinstance(storage, dict) else storage
+  if version not in range(1, _VERSION + 1):
+    raise errors.UserError(
+      f"{name}: expected a scene file of version 1 to {_VERSION}, found "
+      f"{version!r}: read it with the more4d_jax that wrote it"
     )
   return metadata

@@ -13,7 +13,13 @@ from configs import strag
 from data_pipelines.trajscene import generation, make
 from more4d_jax import errors
 from more4d_jax.checkpoints import store
-from more4d_jax.experiment import run, settings
+from more4d_jax.experiment import (
+  building,
+  config_reader,
+  run,
+  run_config,
+  workdirs,
+)
 from more4d_jax.models import latent_stats, variants
 from more4d_jax.training import loop
 from tests import nano_bundle
@@ -52,8 +58,7 @@ def _config(tmp_path_factory):
   config.data.num_held_out = 1
   config.data.cache = str(root / "cache")
   config.init_from.motion_vae = str(root / "motion_vae")
-  config.lock()
-  return config
+  return config_reader.read(config)
 
 
 class _Stopping:
@@ -86,8 +91,8 @@ def _lines(workdir):
 def test_resumed_run_repeats_the_losses_exactly(config, tmp_path):
   whole, parts = tmp_path / "whole", tmp_path / "parts"
   run.run("train", config, whole)
-  task = run.make_task(config, parts)
-  training = run.prepare(task)
+  task = run.make_task(config)
+  training = building.training(task, task.open(parts))
   stopping = _Stopping(training.loader, 4)
   with pytest.raises(loop.Interrupted):
     loop.train(dataclasses.replace(training, loader=stopping), parts)
@@ -107,8 +112,7 @@ def test_resumed_run_repeats_the_losses_exactly(config, tmp_path):
 def test_finished_run_is_left_alone_and_another_config_is_refused(
   config, tmp_path, capsys
 ):
-  other = config.copy_and_resolve_references()
-  other.seed = 5
+  other = dataclasses.replace(config, seed=5)
   workdir = tmp_path / "run"
   store.save_network(
     workdir / "model",
@@ -116,7 +120,7 @@ def test_finished_run_is_left_alone_and_another_config_is_refused(
     variants.get("nano").strag,
     {"steps": _STEPS},
   )
-  settings.claim_workdir(config, workdir)
+  workdirs.claim(config, workdir)
   run.run("train", config, workdir)
   assert "nothing left to train" in capsys.readouterr().out
   with pytest.raises(errors.UserError, match="seed is 0 there and 5 here"):
@@ -126,7 +130,7 @@ def test_finished_run_is_left_alone_and_another_config_is_refused(
 
 
 def test_motion_of_another_normalisation_is_refused(config, tmp_path):
-  other = config.copy_and_resolve_references()
-  other.motion.normalisation = "first_frame_range"
+  motion = run_config.MotionConfig("first_frame_range", "intrinsics")
+  other = dataclasses.replace(config, motion=motion)
   with pytest.raises(errors.UserError, match="motion VAE was trained with"):
     run.run("train", other, tmp_path)

@@ -166,6 +166,7 @@ def save_network(
   params: Any,
   config: Any,
   metadata: Mapping[str, Any],
+  files: Mapping[str, pathlib.Path] | None = None,
 ) -> None:
   """Writes one network, replacing an older one of that name.
 
@@ -174,11 +175,16 @@ def save_network(
     params: nested dict of arrays without boxes.
     config: one of the dataclasses of `registry.config_classes`.
     metadata: JSON values.
+    files: name -> folder that belongs to it and is copied.
   """
   with new_directory(directory) as temporary:
     save_params(temporary, params)
     if jax.process_index() == 0:
-      write_header(temporary, config, metadata)
+      for name, folder in (files or {}).items():
+        shutil.copytree(folder, temporary / name)
+      write_header(
+        temporary, config, metadata, files={name: name for name in files or {}}
+      )
 
 
 def load_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
@@ -205,6 +211,23 @@ def damaged(directory: pathlib.Path, error: Exception) -> errors.UserError:
   )
 
 
+def describe_network(directory: str | os.PathLike[str]) -> Network:
+  """Reads what is known of a network but for its weights: `params` is empty.
+
+  Raises:
+    UserError: if the directory holds no network, or a damaged one.
+  """
+  path = pathlib.Path(directory).absolute()
+  header = load_header(path)
+  config = configurations.from_json(
+    registry.config_classes()[header["kind"]], header["config"]
+  )
+  files = {k: path / name for k, name in header.get("files", {}).items()}
+  for beside in header.get("parts", {}).values():
+    files |= describe_network(path.parent / beside).files
+  return Network(header["kind"], config, {}, header["metadata"], files)
+
+
 def load_network(
   directory: str | os.PathLike[str],
   shared: dict[pathlib.Path, Network] | None = None,
@@ -222,12 +245,8 @@ def load_network(
   """
   path = pathlib.Path(directory).absolute()
   shared = {} if shared is None else shared
-  header = load_header(path)
-  files = {k: path / name for k, name in header.get("files", {}).items()}
-  config = configurations.from_json(
-    registry.config_classes()[header["kind"]], header["config"]
-  )
-  params: dict[str, Any] = {}
+  header, network = load_header(path), describe_network(path)
+  config, params = network.config, {}
   if "parts" not in header:
     try:
       flat = matching.flatten(array_trees.load(path / PARAMS))
@@ -241,8 +260,7 @@ def load_network(
     if place not in shared:
       shared[place] = load_network(place)
     params[name] = shared[place].params
-    files.update(shared[place].files)
-  return Network(header["kind"], config, params, header["metadata"], files)
+  return dataclasses.replace(network, params=params)
 
 
 def bundle(

@@ -1,5 +1,6 @@
 """Mistakes in flags and with files, each in one line."""
 
+import re
 from collections.abc import Sequence
 
 from absl import flags
@@ -27,18 +28,27 @@ def describe(error: Exception, arguments: Sequence[str]) -> str:
   lines = [line.strip() for line in str(error).splitlines() if line.strip()]
   last = lines[-1] if lines else type(error).__name__
   if isinstance(error, KeyError | AttributeError):
-    field = last.split()[0].strip("\"'")
-    named = [
-      argument.partition("=")[0].partition(".")[2]
-      for argument in arguments
-      if argument.partition("=")[0].endswith(f".{field}")
-    ]
-    return (
-      f"unknown config field {(named or [field])[0]!r}: the fields stand in "
-      "the file given to --config and in configs/common.py"
-    )
+    return _unknown_field(str(error), arguments)
   # A mistake inside a configuration file arrives with its whole traceback.
   return last.removeprefix("ValueError: ").removeprefix("TypeError: ")
+
+
+def _unknown_field(message: str, arguments: Sequence[str]) -> str:
+  """What to tell about a field that a configuration does not have.
+
+  Args:
+    message: of the error; it names the field among quotes and backslashes.
+    arguments: of the command line; they hold the field's whole name.
+  """
+  words = re.findall(r"\w+", message.replace("\\n", " "))
+  fields = [a.partition("=")[0].partition(".")[2] for a in arguments]
+  named = [f for f in fields if f and f.rpartition(".")[2] in words]
+  near = re.search(r'Did you mean "(\w+)"', message)
+  advice = f"did you mean {near[1]!r}; " if near else ""
+  return (
+    f"unknown config field {(named or words[:1])[0]!r}: {advice}the fields "
+    "stand in the file given to --config and in configs/common.py"
+  )
 
 
 def describe_file(error: OSError) -> str:

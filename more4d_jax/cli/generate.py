@@ -195,7 +195,7 @@ def _make(
   scene = loaded.scene(prepared, job.prompt, seed, fps)
   checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
   _say("trajectories", started)
-  scene.save(target / "scene.npz")
+  scene.save(target / "scene.npz", compact=True)
   export.export(scene, ["html"], target)
   _say("scene.npz and scene.html", started)
   shares, reach = {}, {}

@@ -25,7 +25,7 @@ class SceneExample:
   """
 
   options: transforms.ExampleOptions
-  tokenizer: tokenizer.ByteTokenizer
+  tokenizer: tokenizer.Tokenizer
 
   def __call__(self, item: transforms.Item) -> dict[str, np.ndarray]:
     """Returns tracks, intrinsics, image, depth and text."""

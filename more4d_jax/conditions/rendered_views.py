@@ -50,7 +50,7 @@ class FilmExample:
   """
 
   options: transforms.ExampleOptions
-  tokenizer: tokenizer.ByteTokenizer
+  tokenizer: tokenizer.Tokenizer
 
   def __call__(
     self, film: tuple[transforms.Item, int]

@@ -1,15 +1,18 @@
 """Task `depth`."""
 
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from more4d_jax.data import transforms
 from more4d_jax.evaluation import depth_metrics
-from more4d_jax.experiment import settings
+from more4d_jax.experiment import measurement, model_config, run_config
 from more4d_jax.experiment import task as tasks
 from more4d_jax.models.encoders import depth
 from more4d_jax.training.objectives import base
@@ -17,48 +20,79 @@ from more4d_jax.training.objectives import depth as objective
 from more4d_jax.viewing import panels
 
 
+@dataclasses.dataclass(frozen=True)
+class InitFrom:
+  """Optional: weights to go on from."""
+
+  depth: str
+
+
+@dataclasses.dataclass(frozen=True)
+class DepthRunConfig(run_config.RunConfig):
+  """Besides what every task has: `augment` of pictures, `loss` weights."""
+
+  init_from: InitFrom
+  augment: run_config.AugmentConfig
+  loss: objective.DepthLoss
+
+
 class DepthTask(tasks.Task):
   """Metric depth of single pictures."""
 
   kind = "depth"
+  config_class = DepthRunConfig
+  config: DepthRunConfig
 
   @property
   def network(self) -> depth.DepthConfig:
     """The configuration of the network."""
-    return tasks.model(self.config, self.variant.depth)
+    return model_config.replace_fields(
+      self.variant.depth, dtype=self.config.dtype
+    )
 
-  @property
-  def objective(self) -> objective.DepthObjective:
+  def objective(
+    self, opened: tasks.Opened | None = None
+  ) -> objective.DepthObjective:
     """The loss."""
+    del opened
     variant = self.variant
     return objective.DepthObjective(
       config=self.network,
-      weights=settings.section(objective.DepthLoss, self.config.loss),
+      weights=self.config.loss,
       image_size=(variant.height, variant.width),
     )
 
-  def train_set(self) -> tasks.DataSet:
+  @property
+  def example(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+    """A picture and its depth."""
+    size = (self.variant.height, self.variant.width)
+    return {
+      "image": jax.ShapeDtypeStruct((*size, 3), jnp.uint8),
+      "depth": jax.ShapeDtypeStruct(size, jnp.float32),
+    }
+
+  def train_set(self, opened: tasks.Opened) -> tasks.DataSet:
     """First frames, mirrored at random."""
-    options = self.options(**self.config.augment.to_dict())
+    options = self.options(**dataclasses.asdict(self.config.augment))
     return tasks.DataSet(
-      self.records[0],
+      opened.training,
       tasks.random_example(transforms.depth_example, options),
     )
 
-  def held_out(self) -> tasks.DataSet:
+  def held_out(self, opened: tasks.Opened) -> tasks.DataSet:
     """First frames."""
     transform = tasks.FixedExample(transforms.depth_example, self.options())
-    return tasks.DataSet(self.records[1], transform)
+    return tasks.DataSet(opened.held_out, transform)
 
-  def look(
-    self, params: Any, step: int, folder: pathlib.Path
+  def evaluate(
+    self, opened: tasks.Opened, params: Any, step: int, folder: pathlib.Path
   ) -> Mapping[str, float]:
     """Compares depth of held-out pictures with the truth."""
-    examples = self.shown(transforms.depth_example)
-    predict = tasks.compiled(
-      functools.partial(_predict, self.objective.network), params
+    examples = self.shown_examples(opened, transforms.depth_example)
+    predict = measurement.compiled(
+      functools.partial(_predict, self.objective().network), params
     )
-    found = tasks.apply_in_batches(predict, examples)
+    found = measurement.apply_in_batches(predict, examples)
     true = np.stack([e["depth"] for e in examples])
     for number, example in enumerate(examples):
       valid = true[number][depth_metrics.valid_depth(true[number])]
@@ -70,7 +104,7 @@ class DepthTask(tasks.Task):
         panels.depth_colours(found[number : number + 1], limits),
         panels.depth_colours(true[number : number + 1], limits),
       ]
-      self.save(
+      self.save_video(
         folder,
         step,
         number,

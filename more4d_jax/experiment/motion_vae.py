@@ -6,14 +6,18 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import store
 from more4d_jax.data import transforms, windows
 from more4d_jax.evaluation import linear_code
-from more4d_jax.experiment import pretrained, settings
+from more4d_jax.experiment import (
+  measurement,
+  model_config,
+  run_config,
+)
 from more4d_jax.experiment import task as tasks
 from more4d_jax.geometry import motion as motion_geometry
 from more4d_jax.models import latent_stats, motion_vae
@@ -21,28 +25,76 @@ from more4d_jax.training.objectives import motion_vae as objective
 from more4d_jax.viewing import panels
 
 
+@dataclasses.dataclass(frozen=True)
+class InitFrom:
+  """The video VAE is needed; a motion VAE to go on from is optional."""
+
+  video_vae: str
+  motion_vae: str
+
+
+@dataclasses.dataclass(frozen=True)
+class MotionVAERunConfig(run_config.RunConfig):
+  """Besides what every task has.
+
+  Attributes:
+    init_from, motion, augment, loss: sections.
+    window: side in pixels of the windows that are trained on; 0 for whole
+      pictures.
+    gain: of motion, which is small beside a video's range; see
+      `models.motion_vae`.
+    decoder_rate: factor of the learning rate of the VAE's decoder.
+    statistics_records: records whose latents make the statistics.
+  """
+
+  init_from: InitFrom
+  motion: run_config.MotionConfig
+  augment: run_config.AugmentConfig
+  loss: objective.MotionLoss
+  window: int = run_config.setting(low=0)
+  gain: float
+  decoder_rate: float = run_config.setting(low=0)
+  statistics_records: int = run_config.setting(low=1)
+
+
 class MotionVAETask(tasks.Task):
   """Trajectory networks around a video VAE whose encoder is frozen."""
 
   kind = "motion_vae"
-  _video_vae: store.Network | None = None
+  config_class = MotionVAERunConfig
+  needs = ("video_vae",)
+  config: MotionVAERunConfig
 
   @property
   def network(self) -> motion_vae.MotionVAEConfig:
     """The configuration of the network."""
-    network = tasks.model(self.config, self.variant.motion_vae)
+    network = model_config.replace_fields(
+      self.variant.motion_vae, dtype=self.config.dtype
+    )
     return dataclasses.replace(network, gain=self.config.gain)
 
-  @property
-  def objective(self) -> objective.MotionVAEObjective:
+  def objective(
+    self, opened: tasks.Opened | None = None
+  ) -> objective.MotionVAEObjective:
     """The loss."""
+    del opened
     variant = self.variant
     return objective.MotionVAEObjective(
       config=self.network,
-      weights=settings.section(objective.MotionLoss, self.config.loss),
-      normalisation=settings.normalisation(self.config),
+      weights=self.config.loss,
+      normalisation=self.config.motion.read(),
       video_size=(variant.frames, variant.height, variant.width),
     )
+
+  @property
+  def example(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+    """Tracks, of whole pictures or of windows, and the camera."""
+    variant, window = self.variant, self.config.window
+    size = (window, window) if window else (variant.height, variant.width)
+    return {
+      "tracks": jax.ShapeDtypeStruct((variant.frames, *size, 3), jnp.float32),
+      "intrinsics": jax.ShapeDtypeStruct((4,), jnp.float32),
+    }
 
   @property
   def trainable(self) -> Sequence[str]:
@@ -54,56 +106,57 @@ class MotionVAETask(tasks.Task):
     """The VAE's decoder may learn more slowly."""
     return {"vae/decoder/.*": self.config.decoder_rate}
 
-  def prepare(self) -> None:
-    """Loads the video VAE."""
-    self._video_vae = pretrained.load(self.config, "video_vae", needed=True)
-
-  def loaded(self) -> Mapping[str, Any]:
-    """All parameters of a motion VAE to continue from, or the video VAE's.
+  def open(self, workdir: pathlib.Path) -> tasks.Opened:
+    """Opens the video VAE too.
 
     Raises:
-      UserError: if that motion VAE holds another video VAE.
+      UserError: also if the motion VAE to go on from holds another one.
     """
-    before = pretrained.load(self.config, "motion_vae", needed=False)
-    if before is None:
-      return {"vae": self._video_vae.params}
-    if before.metadata.get("trained_on") != self.trained_on:
+    opened = super().open(workdir)
+    start = opened.start
+    if start and start.metadata.get("trained_on") != opened.trained_on:
       raise errors.UserError(
         "the motion VAE in init_from.motion_vae was trained on another video "
         "VAE than the one in init_from.video_vae: name the one it started from"
       )
-    return super().loaded()
+    return opened
 
-  def train_set(self) -> tasks.DataSet:
+  def initial_params(self, opened: tasks.Opened) -> Mapping[str, Any]:
+    """All parameters of a motion VAE to go on from, or the video VAE's."""
+    if opened.start is None:
+      return {"vae": opened.below["video_vae"].params}
+    return opened.start.params()
+
+  def train_set(self, opened: tasks.Opened) -> tasks.DataSet:
     """Tracks, or windows of them, mirrored at random."""
-    options = self.options(**self.config.augment.to_dict())
+    options = self.options(**dataclasses.asdict(self.config.augment))
     function = transforms.motion_example
     if self.config.window:
       function = windows.MotionWindow(self.config.window)
     return tasks.DataSet(
-      self.records[0], tasks.random_example(function, options)
+      opened.training, tasks.random_example(function, options)
     )
 
-  def held_out(self) -> tasks.DataSet:
+  def held_out(self, opened: tasks.Opened) -> tasks.DataSet:
     """Tracks as they are."""
     transform = tasks.FixedExample(transforms.motion_example, self.options())
-    return tasks.DataSet(self.records[1], transform)
+    return tasks.DataSet(opened.held_out, transform)
 
-  def look(
-    self, params: Any, step: int, folder: pathlib.Path
+  def evaluate(
+    self, opened: tasks.Opened, params: Any, step: int, folder: pathlib.Path
   ) -> Mapping[str, float]:
     """Decodes held-out tracks and compares moving pixels."""
-    examples = self.shown(transforms.scene_example)
+    examples = self.shown_examples(opened, transforms.scene_example)
     names = ("tracks", "intrinsics")
     inputs = [{name: e[name] for name in names} for e in examples]
-    task = self.objective
-    decode = tasks.compiled(functools.partial(_decode, task), params)
-    found = tasks.apply_in_batches(decode, inputs)
+    task = self.objective()
+    decode = measurement.compiled(functools.partial(_decode, task), params)
+    found = measurement.apply_in_batches(decode, inputs)
     error = linear_code.MotionError()
     for number, example in enumerate(examples):
       predicted, true, moving, tracks = np.split(found[number], [3, 6, 7], -1)
       error.add(predicted, true, moving[0, ..., 0] > 0)
-      self.save(
+      self.save_video(
         folder,
         step,
         number,
@@ -113,14 +166,9 @@ class MotionVAETask(tasks.Task):
       )
     return {"moving_error": error.relative}
 
-  @property
-  def trained_on(self) -> dict[str, str]:
-    """The video VAE inside."""
-    return {"video_vae": self._video_vae.metadata["identity"]}
-
-  def metadata(self, params: Any) -> dict[str, Any]:
+  def metadata(self, opened: tasks.Opened, params: Any) -> dict[str, Any]:
     """Normalisation, and statistics of the latents of training motion."""
-    task = self.objective
+    task = self.objective()
     network = task.network
 
     def encode(params: Any, batch: Mapping[str, Any]) -> Any:
@@ -130,13 +178,13 @@ class MotionVAETask(tasks.Task):
       return network.apply({"params": params}, moved, method="encode")
 
     transform = tasks.FixedExample(transforms.motion_example, self.options())
-    data = tasks.DataSet(self.records[0], transform)
-    stats = tasks.measure_latents(
-      tasks.compiled(encode, params),
-      tasks.statistics_batches(data, self.config.statistics_records),
+    data = tasks.DataSet(opened.training, transform)
+    stats = measurement.measure_latents(
+      measurement.compiled(encode, params),
+      measurement.statistics_batches(data, self.config.statistics_records),
       self.network.vae.latent_channels,
     )
-    video = self._video_vae.metadata
+    video = opened.below["video_vae"].metadata
     base_stats = latent_stats.LatentStats.from_json(video["latent_stats"])
     trajectory = latent_stats.LatentStats(
       mean=(stats.mean - base_stats.mean) / base_stats.std,

@@ -6,25 +6,23 @@ from typing import Any
 import jax
 
 from more4d_jax import errors, partitioning, rng
-from more4d_jax.experiment import settings
 from more4d_jax.experiment import task as tasks
 from more4d_jax.training import optimizer, paths
 from more4d_jax.training import state as states
 
 
-def describe(task: tasks.Task, mesh_config: partitioning.MeshConfig) -> str:
+def describe(task: tasks.Task) -> str:
   """Returns a table of parameters and of bytes on each device.
 
-  Args:
-    task: not prepared; no file is read.
-    mesh_config: -1 stands for the devices of this machine.
+  No file is read. In the section `mesh`, -1 stands for the devices of this
+  machine.
   """
-  mesh = _abstract_mesh(mesh_config)
-  config, objective = task.config, task.objective
+  config, objective = task.config, task.objective()
+  mesh = _abstract_mesh(config.mesh)
   abstract = jax.eval_shape(lambda: objective.init(rng.key(0, "init")))
   trained, frozen = paths.split(abstract, task.trainable)
   chain = optimizer.make_optimizer(
-    settings.optimizer_config(config), config.num_steps, task.multipliers
+    config.optimizer, config.num_steps, task.multipliers
   )
   state = states.abstract_state(trained, chain)
   rows = {

@@ -1,12 +1,35 @@
-"""Networks that a run starts from or needs beside it."""
+"""Trained networks that a run needs, or goes on from."""
 
+import dataclasses
 import os
 import pathlib
-
-import ml_collections
+from collections.abc import Mapping
+from typing import Any
 
 from more4d_jax import errors
 from more4d_jax.checkpoints import store
+from more4d_jax.experiment import run_config
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+  """A network to go on from; its weights are read when they are needed.
+
+  Attributes:
+    directory: of the network.
+    config: its configuration.
+    metadata: what sampling must know of it.
+    files: what else belongs to it by name, as "tokenizer".
+  """
+
+  directory: pathlib.Path
+  config: Any
+  metadata: Mapping[str, Any]
+  files: Mapping[str, pathlib.Path]
+
+  def params(self) -> Any:
+    """Its weights, nested, in host memory."""
+    return store.load_network(self.directory).params
 
 
 def locate(directory: str | os.PathLike[str], kind: str) -> pathlib.Path:
@@ -31,33 +54,45 @@ def locate(directory: str | os.PathLike[str], kind: str) -> pathlib.Path:
   )
 
 
-def load(
-  config: ml_collections.ConfigDict, kind: str, *, needed: bool
-) -> store.Network | None:
-  """Loads the network named in `init_from`, or returns None.
-
-  Args:
-    config: the whole configuration.
-    kind: of network.
-    needed: whether the task cannot do without it.
+def load(config: run_config.RunConfig, kind: str) -> store.Network:
+  """Loads a network that a task cannot do without, from `init_from`.
 
   Raises:
-    UserError: if it is needed and not named, absent, or of another size.
+    UserError: if it is not named, absent, or of another size.
   """
-  name = config.init_from[kind]
+  name = getattr(config.init_from, kind)
   if not name:
-    if not needed:
-      return None
     raise errors.UserError(
       f"a {config.task} needs a trained {kind}: add "
       f"--config.init_from.{kind}=WORKDIR"
     )
-  network = store.load_network(locate(name, kind))
-  size = network.metadata.get("size")
+  place = locate(name, kind)
+  _check_size(config, kind, store.load_header(place)["metadata"])
+  return store.load_network(place)
+
+
+def start(config: run_config.RunConfig) -> Start | None:
+  """Finds the network of the run's own kind to go on from, if one is named.
+
+  Raises:
+    UserError: if it is absent or of another size.
+  """
+  kind = config.task
+  name = getattr(config.init_from, kind)
+  if not name:
+    return None
+  found = store.describe_network(locate(name, kind))
+  _check_size(config, kind, found.metadata)
+  return Start(locate(name, kind), found.config, found.metadata, found.files)
+
+
+def _check_size(
+  config: run_config.RunConfig, kind: str, metadata: Mapping[str, Any]
+) -> None:
+  size = metadata.get("size")
   # Published autoencoders serve several sizes.
-  if config.size not in network.metadata.get("sizes", [size]):
+  if config.size not in metadata.get("sizes", [size]):
     raise errors.UserError(
-      f"the {kind} in {name} has size {size}, this run has {config.size}: "
-      "name a workdir of the same size"
+      f"the {kind} in {getattr(config.init_from, kind)} has size {size}, this "
+      f"run has {config.size}: name a workdir of the same size"
     )
-  return network

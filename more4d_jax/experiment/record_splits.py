@@ -9,16 +9,15 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import ml_collections
-
 from more4d_jax import errors
 from more4d_jax.cli import lists
 from more4d_jax.data import loader, record_directory
+from more4d_jax.experiment import run_config
 
 _EDGE = 1 << 16  # Bytes of each end of a file that enter a fingerprint.
 
 
-class Joined:
+class Concatenated:
   """Several sources one after the other."""
 
   def __init__(self, parts: Sequence[loader.Source]):
@@ -38,7 +37,7 @@ class Joined:
     return self._parts[part][index - (self._ends[part - 1] if part else 0)]
 
 
-class Selected:
+class Subset:
   """Chosen items of a source."""
 
   def __init__(self, whole: loader.Source, numbers: Sequence[int]):
@@ -54,8 +53,8 @@ class Selected:
     return self._whole[self._numbers[index]]
 
 
-def open_sets(
-  config: ml_collections.ConfigDict,
+def open_splits(
+  config: run_config.DataConfig,
 ) -> tuple[loader.Source, loader.Source]:
   """Opens the records to train on and those to evaluate on.
 
@@ -73,7 +72,9 @@ def open_sets(
       "expected directories of records in data.records, found none: add "
       "--config.data.records=DIR (make them with `more4d data make`)"
     )
-  records = Joined([record_directory.open_records(name) for name in names])
+  records = Concatenated(
+    [record_directory.open_records(name) for name in names]
+  )
   count = len(records)
   held = lists.directories(config.held_out)
   kept = count if held else count - config.num_held_out
@@ -83,20 +84,20 @@ def open_sets(
       f"{count} records: hold out fewer of them, at least 0"
     )
   limit = min(config.limit or kept, kept)
-  training = Selected(records, range(limit))
+  training = Subset(records, range(limit))
   if held:
-    return training, Joined(
+    return training, Concatenated(
       [record_directory.open_records(name) for name in held]
     )
   if config.num_held_out:
-    return training, Selected(records, range(kept, count))
+    return training, Subset(records, range(kept, count))
   return training, training
 
 
-def parts(config: ml_collections.ConfigDict) -> tuple[loader.Part, ...]:
+def parts(config: run_config.DataConfig) -> tuple[loader.Part, ...]:
   """The data sets to mix, where the config gives them weights.
 
-  They hold what `open_sets` trains on: records left out by `limit` and
+  They hold what `open_splits` trains on: records left out by `limit` and
   `num_held_out` are the last of the last data sets.
 
   Args:
@@ -118,7 +119,7 @@ def parts(config: ml_collections.ConfigDict) -> tuple[loader.Part, ...]:
       f"data.weights is {config.weights!r}; expected {len(names)} positive "
       f"numbers separated by commas, one for each directory in data.records"
     )
-  left = len(open_sets(config)[0])
+  left = len(open_splits(config)[0])
   found = []
   for name, weight in zip(names, weights):
     size = min(len(record_directory.open_records(name)), left)
@@ -130,6 +131,20 @@ def parts(config: ml_collections.ConfigDict) -> tuple[loader.Part, ...]:
     found.append(loader.Part(size, weight))
     left -= size
   return tuple(found)
+
+
+def facts(config: run_config.DataConfig, name: str, count: int) -> list[Any]:
+  """What latents of the training or held-out records are made from.
+
+  Args:
+    config: the section `data`.
+    name: "train" or "held_out".
+    count: number of records.
+  """
+  held = name == "held_out" and config.held_out
+  names = lists.directories(config.held_out if held else config.records)
+  first = [name, config.num_held_out] if not held else [name]
+  return [*first, count, fingerprint(names)]
 
 
 def fingerprint(names: Sequence[str | os.PathLike[str]]) -> str:
@@ -152,7 +167,7 @@ def fingerprint(names: Sequence[str | os.PathLike[str]]) -> str:
   return digest.hexdigest()[:16]
 
 
-def cycled(whole: loader.Source, count: int, multiple: int) -> Selected:
+def cycled(whole: loader.Source, count: int, multiple: int) -> Subset:
   """The first items of a source, repeated to whole batches.
 
   Args:
@@ -162,4 +177,4 @@ def cycled(whole: loader.Source, count: int, multiple: int) -> Selected:
   """
   count = max(1, min(count, len(whole)))
   filled = -(-count // multiple) * multiple
-  return Selected(whole, [index % count for index in range(filled)])
+  return Subset(whole, [index % count for index in range(filled)])

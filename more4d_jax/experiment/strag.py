@@ -3,17 +3,19 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from more4d_jax import batches, errors, pipeline
 from more4d_jax.checkpoints import store
+from more4d_jax.conditions import latents
 from more4d_jax.data import loader, transforms
 from more4d_jax.evaluation import track_metrics
-from more4d_jax.experiment import pretrained, record_splits, settings
+from more4d_jax.experiment import latent_task, run_config
 from more4d_jax.experiment import task as tasks
 from more4d_jax.geometry import motion as motion_geometry
 from more4d_jax.models import latent_stats, motion_vae, strag, video_vae
@@ -21,164 +23,136 @@ from more4d_jax.sampling import networks
 from more4d_jax.training.objectives import strag as objective
 from more4d_jax.viewing import panels
 
+SamplingConfig = run_config.sampling_config("strag")
 
-class STraGTask(tasks.Task):
+
+@dataclasses.dataclass(frozen=True)
+class InitFrom:
+  """The motion VAE is needed; a network to go on from is optional."""
+
+  motion_vae: str
+  strag: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(run_config.TransformerConfig):
+  """Switches of the network; each is the question of an ablation.
+
+  Attributes:
+    use_motion_perception: motion features modulate the transformer.
+    motion_feature: "patches", or "global" for one mean for all tokens.
+    use_depth_latents: depth is part of the input.
+    train_motion_encoder: beside the transformer.
+  """
+
+  use_motion_perception: bool
+  motion_feature: str = run_config.setting(choices=strag.MOTION_FEATURES)
+  use_depth_latents: bool
+  train_motion_encoder: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class STraGRunConfig(run_config.FlowRunConfig):
+  """Besides what flow matching has: motion, switches, dropout, sampling."""
+
+  init_from: InitFrom
+  motion: run_config.MotionConfig
+  model: ModelConfig
+  dropout: objective.STraGDropout
+  sampling: SamplingConfig = run_config.setting(may_change=True)
+
+
+class STraGTask(latent_task.LatentTask):
   """Trajectory latents of a picture, a caption and depth."""
 
   kind = "strag"
-  _motion_vae: store.Network | None = None
+  config_class = STraGRunConfig
+  objective_class = objective.STraGObjective
+  needs = ("motion_vae",)
+  config: STraGRunConfig
 
   @property
   def network(self) -> strag.STraGConfig:
     """The configuration of the network, ablations applied."""
-    switches = self.config.model
-    network = settings.replace_model(
-      tasks.model(self.config, self.variant.strag),
-      **settings.attention(self.config),
-      remat=switches.remat,
-    )
+    network, switches = super().network, self.config.model
     if not switches.use_motion_perception:
       network = network.without_motion_perception()
     if not switches.use_depth_latents:
       network = network.without_depth_latents()
-    if switches.motion_feature not in strag.MOTION_FEATURES:
-      raise errors.UserError(
-        f"model.motion_feature is {switches.motion_feature!r}: choose one of "
-        f"{', '.join(strag.MOTION_FEATURES)}"
-      )
     return dataclasses.replace(network, motion_feature=switches.motion_feature)
 
   @property
-  def tokenizer(self) -> Any:
-    """Captions to tokens."""
-    text = self.network.text
-    return tasks.byte_tokenizer(text.length, text.vocabulary)
-
-  @property
-  def objective(self) -> objective.STraGObjective:
-    """The loss; before `prepare` with statistics that change nothing."""
-    variant = self.variant
-    stats = latent_stats.identity(strag.LATENT_CHANNELS)
-    if self._motion_vae is not None:
-      found = self._motion_vae.metadata["latent_stats"]
-      stats = latent_stats.LatentStats.from_json(found)
-    return objective.STraGObjective(
-      config=self.network,
-      stats=stats,
-      flow=settings.flow_config(self.config),
-      dropout=settings.section(objective.STraGDropout, self.config.dropout),
-      grid=variant.latent_grid,
-      image_size=(variant.height, variant.width),
-      empty_text=self.tokenizer([""])[0],
-    )
-
-  @property
   def trainable(self) -> Sequence[str]:
-    """The transformer, and encoders as the config says."""
-    network, switches = self.network, self.config.model
-    return [
-      "dit/.*",
-      *(["text_encoder/.*"] if switches.train_text_encoder else []),
-      *(
-        ["motion_encoder/.*"]
-        if switches.train_motion_encoder and network.motion
-        else []
-      ),
-      *(
-        ["image_encoder/.*"]
-        if switches.train_image_encoder and network.image
-        else []
-      ),
-    ]
+    """The motion encoder too, where there is one."""
+    trained = self.config.model.train_motion_encoder and self.network.motion
+    return [*super().trainable, *(["motion_encoder/.*"] if trained else [])]
 
-  def prepare(self) -> None:
-    """Loads the motion VAE and checks that its motion is this run's.
+  @property
+  def example(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+    """What `conditions.latents.encode_scenes` keeps of a scene."""
+    names = ("motion_mean", "motion_logvar", "control", "depth")
+    found = self.latents(*names)
+    shape = found["control"].shape[1:]
+    reference = jax.ShapeDtypeStruct(shape, jnp.float32)
+    return {**super().example, **found, "reference": reference}
+
+  def open(self, workdir: pathlib.Path) -> tasks.Opened:
+    """Opens the motion VAE too.
 
     Raises:
-      UserError: if it was trained on motion of another normalisation, or the
-        section `sampling` makes no sense.
+      UserError: also if it was trained on motion of another normalisation.
     """
-    settings.sampling(self.config, self.network.dit)
-    self._motion_vae = pretrained.load(self.config, "motion_vae", needed=True)
+    opened = super().open(workdir)
     found = motion_geometry.MotionNormalisation.from_json(
-      self._motion_vae.metadata["normalisation"]
+      opened.below["motion_vae"].metadata["normalisation"]
     )
-    mine = settings.normalisation(self.config)
+    mine = self.config.motion.read()
     if found != mine:
       raise errors.UserError(
         f"the motion VAE was trained with {found}, this run has {mine}: set "
         "motion.normalisation and motion.alpha alike, or train a motion VAE "
         "with this config's"
       )
+    return opened
 
-  def _base(self) -> store.Network:
-    """The video VAE inside the motion VAE; its encoder is the base one."""
-    motion = self._motion_vae
-    return store.Network(
-      kind="video_vae",
-      config=motion.config.vae,
-      params=motion.params["vae"],
-      metadata={"latent_stats": motion.metadata["base_latent_stats"]},
-    )
+  def films(self, records: loader.Source) -> loader.Source:
+    """The records themselves."""
+    return records
 
-  def _cache(self, name: str, records: loader.Source) -> tasks.DataSet:
-    """Latents of records, made when missing."""
-    from more4d_jax.conditions import cache, latents
+  def prepared(self, opened: tasks.Opened) -> latents.SceneExample:
+    """Record -> tracks, picture, depth and tokens."""
+    return latents.SceneExample(self.options(), opened.tokenizer)
 
-    base, motion = self._base(), self._motion_vae
-    stats = latent_stats.LatentStats.from_json(base.metadata["latent_stats"])
+  def encoder(self, opened: tasks.Opened) -> Callable[[Any], Any]:
+    """Latents of motion, picture and depth."""
+    motion, video = opened.below["motion_vae"], _video_vae(opened)
+    stats = latent_stats.LatentStats.from_json(video.metadata["latent_stats"])
     encode = functools.partial(
       jax.jit(latents.encode_scenes, static_argnames="normalisation"),
       networks.BoundModule(
-        jax.device_put(base.params), video_vae.VideoVAE(base.config), stats
+        jax.device_put(video.params), video_vae.VideoVAE(video.config), stats
       ),
       networks.BoundModule(
         jax.device_put(motion.params), motion_vae.MotionVAE(motion.config)
       ),
-      normalisation=settings.normalisation(self.config),
+      normalisation=self.config.motion.read(),
     )
-    job = cache.CacheJob(
-      root=tasks.cache_root(self.config, self.workdir),
-      kind=f"strag-{name}",
-      fingerprint={
-        "records": tasks.data_fingerprint(self.config, name, len(records)),
-        "motion_vae": motion.metadata["identity"],
-        "text_length": self.tokenizer.length,
-        **self.size,
-      },
-    )
-    transform = latents.SceneExample(self.options(), self.tokenizer)
-    parts = cache.build(
-      job, records, transform, lambda batch: encode(batch=batch)
-    )
-    return tasks.DataSet(record_splits.Joined(parts), tasks.cached)
+    return lambda batch: encode(batch=batch)
 
-  def train_set(self) -> tasks.DataSet:
-    """Cached latents of the training records."""
-    return self._cache("train", self.records[0])
-
-  def held_out(self) -> tasks.DataSet:
-    """Cached latents of the held-out records."""
-    count = min(self.config.evaluation.records, len(self.records[1]))
-    held = record_splits.Selected(self.records[1], range(count))
-    return self._cache("held_out", held)
-
-  def look(
-    self, params: Any, step: int, folder: pathlib.Path
+  def evaluate(
+    self, opened: tasks.Opened, params: Any, step: int, folder: pathlib.Path
   ) -> Mapping[str, float]:
     """Samples trajectories of held-out pictures and compares them."""
     if not self.config.evaluation.videos:
       return {}
     sampler = pipeline.Pipeline(
       {
-        "video_vae": self._base(),
-        "motion_vae": self._motion_vae,
-        "strag": store.Network(
-          "strag", self.network, params, self.metadata(params)
-        ),
+        "video_vae": _video_vae(opened),
+        "motion_vae": opened.below["motion_vae"],
+        "strag": self.sampled(opened, params),
       }
     )
-    examples = self.shown(transforms.scene_example)
+    examples = self.shown_examples(opened, transforms.scene_example)
     fields = loader.stack(examples)
     tracks = sampler.tracks(
       batches.PictureBatch(
@@ -191,7 +165,7 @@ class STraGTask(tasks.Task):
     results = []
     for number, (example, found) in enumerate(zip(examples, tracks)):
       results.append(_compare(example, found))
-      self.save(
+      self.save_video(
         folder,
         step,
         number,
@@ -206,22 +180,26 @@ class STraGTask(tasks.Task):
       if name in figures
     }
 
-  @property
-  def trained_on(self) -> dict[str, str]:
-    """The motion VAE whose latents these are."""
-    return {"motion_vae": self._motion_vae.metadata["identity"]}
-
-  def metadata(self, params: Any) -> dict[str, Any]:
+  def metadata(self, opened: tasks.Opened, params: Any) -> dict[str, Any]:
     """How to sample, and how fast the scenes of the training records go."""
-    del params
-    motion = self._motion_vae.metadata
+    motion = opened.below["motion_vae"].metadata
     return {
-      **self.size,
-      "fps": float(self.records[0][0].decode(("fps",))["fps"]),
+      **super().metadata(opened, params),
+      "fps": float(opened.training[0].decode(("fps",))["fps"]),
       "normalisation": motion["normalisation"],
       "latent_stats": motion["latent_stats"],
-      "sampling": settings.sampling(self.config, self.network.dit),
     }
+
+
+def _video_vae(opened: tasks.Opened) -> store.Network:
+  """The video VAE inside the motion VAE; its encoder is the base one."""
+  motion = opened.below["motion_vae"]
+  return store.Network(
+    kind="video_vae",
+    config=motion.config.vae,
+    params=motion.params["vae"],
+    metadata={"latent_stats": motion.metadata["base_latent_stats"]},
+  )
 
 
 def _depths(tracks: np.ndarray, depth: np.ndarray) -> np.ndarray:

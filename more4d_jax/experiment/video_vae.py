@@ -12,7 +12,7 @@ import numpy as np
 
 from more4d_jax.data import transforms
 from more4d_jax.evaluation import video_metrics
-from more4d_jax.experiment import settings
+from more4d_jax.experiment import measurement, model_config, run_config
 from more4d_jax.experiment import task as tasks
 from more4d_jax.models import video_vae
 from more4d_jax.training.objectives import base
@@ -20,25 +20,65 @@ from more4d_jax.training.objectives import video_vae as objective
 from more4d_jax.viewing import panels
 
 
+@dataclasses.dataclass(frozen=True)
+class InitFrom:
+  """Optional: weights to go on from."""
+
+  video_vae: str
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoVAERunConfig(run_config.RunConfig):
+  """Besides what every task has.
+
+  Attributes:
+    init_from, augment, loss: sections.
+    clip_frames: of a clip; 0 for those of the size, 1 for single pictures.
+    statistics_records: records whose latents make the statistics.
+  """
+
+  init_from: InitFrom
+  augment: run_config.AugmentConfig
+  loss: objective.VideoLoss
+  clip_frames: int = run_config.setting(low=0)
+  statistics_records: int = run_config.setting(low=1)
+
+
 class VideoVAETask(tasks.Task):
   """The whole autoencoder, on pictures, depth and made-up motion."""
 
   kind = "video_vae"
+  config_class = VideoVAERunConfig
+  config: VideoVAERunConfig
 
   @property
   def network(self) -> video_vae.VideoVAEConfig:
     """The configuration of the network."""
-    return tasks.model(self.config, self.variant.video_vae)
+    return model_config.replace_fields(
+      self.variant.video_vae, dtype=self.config.dtype
+    )
 
-  @property
-  def objective(self) -> objective.VideoVAEObjective:
+  def objective(
+    self, opened: tasks.Opened | None = None
+  ) -> objective.VideoVAEObjective:
     """The loss."""
+    del opened
     variant = self.variant
     return objective.VideoVAEObjective(
       config=self.network,
-      weights=settings.section(objective.VideoLoss, self.config.loss),
+      weights=self.config.loss,
       video_size=(variant.frames, variant.height, variant.width),
     )
+
+  @property
+  def example(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+    """A film and its depth."""
+    options = self.options()
+    size = (options.frames, options.height, options.width)
+    return {
+      "video": jax.ShapeDtypeStruct((*size, 3), jnp.uint8),
+      "depth": jax.ShapeDtypeStruct(size, jnp.float32),
+    }
 
   def options(self, **changes: Any) -> transforms.ExampleOptions:
     """Frames and size of examples; single pictures come before clips."""
@@ -46,38 +86,40 @@ class VideoVAETask(tasks.Task):
     frames = self.config.clip_frames or options.frames
     return dataclasses.replace(options, frames=frames)
 
-  def train_set(self) -> tasks.DataSet:
+  def train_set(self, opened: tasks.Opened) -> tasks.DataSet:
     """Clips that start anywhere."""
-    options = self.options(random_clip=True, **self.config.augment.to_dict())
+    options = self.options(
+      random_clip=True, **dataclasses.asdict(self.config.augment)
+    )
     return tasks.DataSet(
-      self.records[0],
+      opened.training,
       tasks.random_example(transforms.video_example, options),
     )
 
-  def held_out(self) -> tasks.DataSet:
+  def held_out(self, opened: tasks.Opened) -> tasks.DataSet:
     """Clips from their first frame."""
     transform = tasks.FixedExample(transforms.video_example, self.options())
-    return tasks.DataSet(self.records[1], transform)
+    return tasks.DataSet(opened.held_out, transform)
 
-  def look(
-    self, params: Any, step: int, folder: pathlib.Path
+  def evaluate(
+    self, opened: tasks.Opened, params: Any, step: int, folder: pathlib.Path
   ) -> Mapping[str, float]:
     """Reconstructs held-out films of pictures and of depth."""
-    examples = self.shown(transforms.video_example)
-    reconstruct = tasks.compiled(
-      functools.partial(_reconstruct, self.objective.network), params
+    examples = self.shown_examples(opened, transforms.video_example)
+    reconstruct = measurement.compiled(
+      functools.partial(_reconstruct, self.objective().network), params
     )
     videos = np.stack([e["video"] for e in examples])
-    depths = tasks.apply_in_batches(_depth_video, examples)
+    depths = measurement.apply_in_batches(_depth_video, examples)
     shown = [{"video": video} for video in videos]
-    found = tasks.apply_in_batches(reconstruct, shown)
-    found_depth = tasks.apply_in_batches(
+    found = measurement.apply_in_batches(reconstruct, shown)
+    found_depth = measurement.apply_in_batches(
       reconstruct, [{"video": video} for video in depths]
     )
     for number in range(len(examples)):
       rows = (videos, found, depths, found_depth)
       labels = ("true", "decoded", "depth", "decoded")
-      self.save(
+      self.save_video(
         folder,
         step,
         number,
@@ -88,19 +130,19 @@ class VideoVAETask(tasks.Task):
       "depth_psnr": video_metrics.psnr(found_depth, depths),
     }
 
-  def metadata(self, params: Any) -> dict[str, Any]:
+  def metadata(self, opened: tasks.Opened, params: Any) -> dict[str, Any]:
     """Statistics of the latents of training films."""
-    network = self.objective.network
+    network = self.objective().network
 
     def encode(params: Any, batch: Mapping[str, Any]) -> Any:
       video = 2.0 * base.unit_image(batch["video"]) - 1.0
       return network.apply({"params": params}, video, method="encode")
 
     transform = tasks.FixedExample(transforms.video_example, self.options())
-    data = tasks.DataSet(self.records[0], transform)
-    stats = tasks.measure_latents(
-      tasks.compiled(encode, params),
-      tasks.statistics_batches(data, self.config.statistics_records),
+    data = tasks.DataSet(opened.training, transform)
+    stats = measurement.measure_latents(
+      measurement.compiled(encode, params),
+      measurement.statistics_batches(data, self.config.statistics_records),
       self.network.latent_channels,
     )
     return {"latent_stats": stats.to_json()}

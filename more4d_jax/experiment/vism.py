@@ -1,23 +1,24 @@
 """Task `vism` (stage C)."""
 
+import dataclasses
 import functools
 import math
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from more4d_jax import batches, errors, pipeline
-from more4d_jax.checkpoints import store
+from more4d_jax.conditions import rendered_views
 from more4d_jax.data import loader
 from more4d_jax.evaluation import video_metrics
-from more4d_jax.experiment import pretrained, record_splits, settings
+from more4d_jax.experiment import latent_task, run_config
 from more4d_jax.experiment import task as tasks
 from more4d_jax.lora import dialects
-from more4d_jax.models import latent_stats, video_vae, vism
 from more4d_jax.models import lora as lora_model
+from more4d_jax.models import video_vae, vism
 from more4d_jax.sampling import networks
 from more4d_jax.training.objectives import vism as objective
 from more4d_jax.viewing import panels
@@ -25,90 +26,94 @@ from more4d_jax.viewing import panels
 _LORA_FILE = "lora.safetensors"
 
 
-class ViSMTask(tasks.Task):
+SamplingConfig = run_config.sampling_config("vism")
+
+
+@dataclasses.dataclass(frozen=True)
+class InitFrom:
+  """The video VAE is needed; a LoRA needs a network to change too."""
+
+  video_vae: str
+  vism: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(run_config.TransformerConfig):
+  """Switches of the network.
+
+  Attributes:
+    lora_rank: above 0 a LoRA of this rank is trained instead of the network.
+    lora_alpha: the LoRA's product is scaled by alpha / rank.
+  """
+
+  lora_rank: int
+  lora_alpha: float
+
+  def __post_init__(self) -> None:
+    rank, alpha = self.lora_rank, self.lora_alpha
+    if rank < 0 or not (math.isfinite(alpha) and alpha > 0):
+      raise ValueError(
+        f"lora_rank is {rank} and model.lora_alpha {alpha}: expected a rank "
+        "of 0 (no LoRA) or more, and a positive alpha"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class ViSMRunConfig(run_config.FlowRunConfig):
+  """Besides what flow matching has: switches, dropout, sampling."""
+
+  init_from: InitFrom
+  model: ModelConfig
+  dropout: objective.ViSMDropout
+  sampling: SamplingConfig = run_config.setting(may_change=True)
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    if self.model.lora_rank and not self.init_from.vism:
+      raise errors.UserError(
+        f"model.lora_rank is {self.model.lora_rank}, but there is no network "
+        "for the LoRA to change: set init_from.vism, or model.lora_rank to 0"
+      )
+
+
+class ViSMTask(latent_task.LatentTask):
   """Video latents under a rendering with holes."""
 
   kind = "vism"
-  _video_vae: store.Network | None = None
+  config_class = ViSMRunConfig
+  objective_class = objective.ViSMObjective
+  needs = ("video_vae",)
+  config: ViSMRunConfig
 
-  @property
-  def network(self) -> vism.ViSMConfig:
-    """The configuration of the network."""
-    return settings.replace_model(
-      tasks.model(self.config, self.variant.vism),
-      **settings.attention(self.config),
-      remat=self.config.model.remat,
-    )
-
-  @property
-  def tokenizer(self) -> Any:
-    """Captions to tokens."""
-    text = self.network.text
-    return tasks.byte_tokenizer(text.length, text.vocabulary)
-
-  @property
-  def objective(self) -> objective.ViSMObjective:
-    """The loss; before `prepare` with statistics that change nothing."""
-    variant = self.variant
-    stats = latent_stats.identity(self.network.dit.out_channels)
-    if self._video_vae is not None:
-      stats = self._stats()
-    return objective.ViSMObjective(
-      config=self.network,
-      stats=stats,
-      flow=settings.flow_config(self.config),
-      dropout=settings.section(objective.ViSMDropout, self.config.dropout),
-      grid=variant.latent_grid,
-      image_size=(variant.height, variant.width),
-      empty_text=self.tokenizer([""])[0],
-      lora=self.lora,
-    )
+  def objective(
+    self, opened: tasks.Opened | None = None
+  ) -> objective.ViSMObjective:
+    """The loss, of the LoRA if there is one."""
+    return dataclasses.replace(super().objective(opened), lora=self.lora)
 
   @property
   def lora(self) -> lora_model.LoRAConfig | None:
-    """What is trained instead of the network, if anything.
-
-    Raises:
-      UserError: for a negative rank, or an alpha that is no positive number.
-    """
-    rank, alpha = self.config.model.lora_rank, self.config.model.lora_alpha
-    if rank < 0 or not (math.isfinite(alpha) and alpha > 0):
-      raise errors.UserError(
-        f"model.lora_rank is {rank} and model.lora_alpha {alpha}: expected a "
-        "rank of 0 (no LoRA) or more, and a positive alpha"
-      )
-    return lora_model.LoRAConfig(rank, alpha) if rank else None
+    """What is trained instead of the network, if anything."""
+    model = self.config.model
+    if not model.lora_rank:
+      return None
+    return lora_model.LoRAConfig(model.lora_rank, model.lora_alpha)
 
   @property
   def trainable(self) -> Sequence[str]:
-    """The LoRA, or else the transformer, and encoders as the config says."""
+    """The LoRA, or else the transformer and encoders."""
     if self.lora is not None:
       return [f"{lora_model.COLLECTION}/.*"]
-    network, switches = self.network, self.config.model
-    return [
-      "dit/.*",
-      *(["text_encoder/.*"] if switches.train_text_encoder else []),
-      *(
-        ["image_encoder/.*"]
-        if switches.train_image_encoder and network.image
-        else []
-      ),
-    ]
+    return super().trainable
 
-  def prepare(self) -> None:
-    """Loads the video VAE.
-
-    Raises:
-      UserError: if there is none, the section `sampling` makes no sense, or
-        there is a LoRA but no network for it to change.
-    """
-    if self.lora is not None and not self.config.init_from.vism:
-      raise errors.UserError(
-        f"model.lora_rank is {self.lora.rank}, but there is no network for the "
-        "LoRA to change: set init_from.vism, or model.lora_rank to 0"
-      )
-    settings.sampling(self.config, self.network.dit)
-    self._video_vae = pretrained.load(self.config, "video_vae", needed=True)
+  @property
+  def example(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+    """What `conditions.rendered_views.encode_films` keeps of a film."""
+    return {
+      **super().example,
+      **self.latents("target_mean", "target_logvar", "masked"),
+      **self.latents("mask", channels=vism.PACKED_FRAMES),
+    }
 
   def _trained_lora(self, params: Any) -> lora_model.LoRA:
     return lora_model.from_trained(
@@ -135,67 +140,40 @@ class ViSMTask(tasks.Task):
       found = self._trained_lora(params)
       dialects.save(workdir / _LORA_FILE, found, "original")
 
-  def _stats(self) -> latent_stats.LatentStats:
-    found = self._video_vae.metadata["latent_stats"]
-    return latent_stats.LatentStats.from_json(found)
+  def films(self, records: loader.Source) -> rendered_views.Films:
+    """Two films of each record, see `rendered_views`."""
+    return rendered_views.Films(records)
 
-  def _cache(self, name: str, records: loader.Source) -> tasks.DataSet:
-    """Latents of records' films, made when missing."""
-    from more4d_jax.conditions import cache, rendered_views
+  def prepared(self, opened: tasks.Opened) -> rendered_views.FilmExample:
+    """Film -> what is rendered, its target and tokens."""
+    return rendered_views.FilmExample(self.options(), opened.tokenizer)
 
-    vae = self._video_vae
-    encode = functools.partial(
+  def encoder(self, opened: tasks.Opened) -> Callable[[Any], Any]:
+    """Latents of films and of renderings with holes."""
+    vae = opened.below["video_vae"]
+    return functools.partial(
       jax.jit(rendered_views.encode_films),
       networks.BoundModule(
         jax.device_put(vae.params),
         video_vae.VideoVAE(vae.config),
-        self._stats(),
+        self.stats(opened),
       ),
     )
-    job = cache.CacheJob(
-      root=tasks.cache_root(self.config, self.workdir),
-      kind=f"vism-{name}",
-      fingerprint={
-        "records": tasks.data_fingerprint(self.config, name, len(records)),
-        "video_vae": vae.metadata["identity"],
-        "text_length": self.tokenizer.length,
-        **self.size,
-      },
-    )
-    transform = rendered_views.FilmExample(self.options(), self.tokenizer)
-    films = rendered_views.Films(records)
-    parts = cache.build(job, films, transform, encode)
-    return tasks.DataSet(record_splits.Joined(parts), tasks.cached)
 
-  def _shown_records(self) -> record_splits.Selected:
-    held = self.records[1]
-    count = min(self.config.evaluation.records, len(held))
-    return record_splits.Selected(held, range(count))
-
-  def train_set(self) -> tasks.DataSet:
-    """Cached latents of the training records."""
-    return self._cache("train", self.records[0])
-
-  def held_out(self) -> tasks.DataSet:
-    """Cached latents of the held-out records."""
-    return self._cache("held_out", self._shown_records())
-
-  def look(
-    self, params: Any, step: int, folder: pathlib.Path
+  def evaluate(
+    self, opened: tasks.Opened, params: Any, step: int, folder: pathlib.Path
   ) -> Mapping[str, float]:
     """Completes renderings of held-out scenes and compares the holes."""
-    from more4d_jax.conditions import rendered_views
-
     if not self.config.evaluation.videos:
       return {}
     found = pipeline.Pipeline(
       {
-        "video_vae": self._video_vae,
-        "vism": store.Network("vism", self.network, params, self.metadata({})),
+        "video_vae": opened.below["video_vae"],
+        "vism": self.sampled(opened, params),
       }
     )
-    example = rendered_views.FilmExample(self.options(), self.tokenizer)
-    records = self._shown_records()
+    example = rendered_views.FilmExample(self.options(), opened.tokenizer)
+    records = self.shown_records(opened)
     films = [example((records[i], 0)) for i in range(len(records))]
     batch = loader.stack(films)
     rendering, coverage = jax.device_get(
@@ -215,26 +193,13 @@ class ViSMTask(tasks.Task):
         completed[number],
         true[number],
       ]
-      self.save(
+      self.save_video(
         folder,
         step,
         number,
         panels.side_by_side(shown, ("rendering", "completed", "true")),
       )
     return _figures(rendering, coverage, completed, true)
-
-  @property
-  def trained_on(self) -> dict[str, str]:
-    """The video VAE whose latents these are."""
-    return {"video_vae": self._video_vae.metadata["identity"]}
-
-  def metadata(self, params: Any) -> dict[str, Any]:
-    """How to sample."""
-    del params
-    return {
-      **self.size,
-      "sampling": settings.sampling(self.config, self.network.dit),
-    }
 
 
 def _figures(

@@ -1,6 +1,7 @@
 """What the benchmarks of all kernels share: timing and the command line."""
 
 import argparse
+import dataclasses
 import fnmatch
 import json
 import statistics
@@ -19,8 +20,23 @@ class Case(Protocol):
     """Returns the case in a few tiles."""
 
 
-# Case, implementation, dtype and repetitions -> one line per pass.
-Measure = Callable[[Any, str, str, int], Iterable[Mapping[str, Any]]]
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+  """What a kernel's benchmark measures.
+
+  Attributes:
+    description: of its command line.
+    cases: by name.
+    default: glob of the cases that run unless told.
+    implementations: that may be named.
+    measure: case, implementation, dtype, repetitions -> a line per pass.
+  """
+
+  description: str
+  cases: Mapping[str, Case]
+  default: str
+  implementations: tuple[str, ...]
+  measure: Callable[[Any, str, str, int], Iterable[Mapping[str, Any]]]
 
 
 def seconds(run: Callable[[], Any], repetitions: int) -> float:
@@ -86,20 +102,15 @@ def measure(
   return lines
 
 
-def _parse(
-  arguments: list[str],
-  description: str,
-  cases: Mapping[str, Case],
-  default: str,
-  implementations: tuple[str, ...],
-) -> argparse.Namespace:
+def _parse(arguments: list[str], benchmark: Benchmark) -> argparse.Namespace:
+  cases, implementations = benchmark.cases, benchmark.implementations
   parser = argparse.ArgumentParser(
-    description=description,
+    description=benchmark.description,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument(
     "--cases",
-    default=default,
+    default=benchmark.default,
     help="glob over the names of cases.py; default: %(default)s",
   )
   parser.add_argument(
@@ -127,25 +138,9 @@ def _parse(
   return flags
 
 
-def main(
-  arguments: list[str],
-  description: str,
-  cases: Mapping[str, Case],
-  default: str,
-  implementations: tuple[str, ...],
-  measure_case: Measure,
-) -> None:
-  """Prints the lines of every case and implementation that is asked for.
-
-  Args:
-    arguments: of the command line.
-    description: of the benchmark.
-    cases: by name.
-    default: glob of the cases that run unless told.
-    implementations: that may be named.
-    measure_case: gives the lines.
-  """
-  flags = _parse(arguments, description, cases, default, implementations)
+def main(arguments: list[str], benchmark: Benchmark) -> None:
+  """Prints the lines of every case and implementation that is asked for."""
+  flags = _parse(arguments, benchmark)
   # Kernels and tiles are chosen by the devices of the mesh.
   mesh = jax.make_mesh(
     (1,),
@@ -154,9 +149,11 @@ def main(
     devices=jax.devices()[:1],
   )
   for name in flags.cases:
-    case = cases[name].reduced() if flags.reduced else cases[name]
+    case = benchmark.cases[name]
+    if flags.reduced:
+      case = case.reduced()
     for chosen in flags.implementations:
       with jax.set_mesh(mesh):
-        lines = measure_case(case, chosen, flags.dtype, flags.repetitions)
+        lines = benchmark.measure(case, chosen, flags.dtype, flags.repetitions)
       for line in lines:
         print(json.dumps(line), flush=True)

@@ -44,6 +44,17 @@ class FlowConfig:
   error_limit: float = 50.0
   motion_ratio: float = 0.0
 
+  def __post_init__(self) -> None:
+    for name, known in (("sampling", SAMPLINGS), ("weighting", WEIGHTINGS)):
+      if getattr(self, name) not in known:
+        raise ValueError(
+          f"{name} is {getattr(self, name)!r}: choose one of {', '.join(known)}"
+        )
+    if not self.shift > 0:
+      raise ValueError(f"shift is {self.shift}: expected a positive number")
+    if not 0 <= self.motion_ratio <= 1:
+      raise ValueError(f"motion_ratio is {self.motion_ratio}: expected 0 to 1")
+
 
 def shift_sigma(sigma: Float[Array, "*B"], shift: float) -> Float[Array, "*B"]:
   """Returns shift * s / (1 + (shift - 1) * s)."""

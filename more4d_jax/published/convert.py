@@ -21,6 +21,7 @@ from more4d_jax.checkpoints import (
 )
 from more4d_jax.lora import dialects
 from more4d_jax.models import lora as lora_lib
+from more4d_jax.models.encoders import tokenizer
 from more4d_jax.name_maps import matching, table
 from more4d_jax.published import assembly, recognition
 
@@ -292,10 +293,11 @@ def _write(
     kept = {name: part.tensors[part.prefix + name] for name in part.carried}
     store.save_carried(directory, kept)
   files = {}
+  text = "\n".join(f"{path} {digests[path]}" for path in sorted(digests))
   if part.tokenizer is not None:
     files["tokenizer"] = "tokenizer"
     _copy_tokenizer(part.tokenizer, directory / "tokenizer")
-  text = "\n".join(f"{path} {digests[path]}" for path in sorted(digests))
+    text += f"\ntokenizer {tokenizer.digest(directory / 'tokenizer')}"
   identity = hashlib.sha256(text.encode()).hexdigest()[:16]
   metadata = {**part.metadata, "identity": identity}
   metadata["clip"] = dataclasses.asdict(options.clip)

@@ -1,6 +1,7 @@
 """AdamW with warm-up, a schedule, clipping and per-parameter rates."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,19 @@ from jaxtyping import Array, Float
 from more4d_jax.training import paths
 
 SCHEDULES = ("constant", "cosine")
+# Of fields that no number below makes sense for.
+_LEAST = {
+  "eps": 0,
+  "weight_decay": 0,
+  "clip_ramp_steps": 0,
+  "clip_outlier_ratio": 0,
+  "warmup_steps": 0,
+  "skip_loss_above": 0,
+  "skip_after": 0,
+  "outlier_deviations": 0,
+  "outlier_window": 1,
+  "outlier_after": 1,
+}
 _HARDEST_CUT = 10.0  # Largest factor by which an outlier is clipped further.
 
 
@@ -71,6 +85,20 @@ class OptimizerConfig:
   outlier_window: int = 1000
   outlier_after: int = 100
 
+  def __post_init__(self) -> None:
+    for name in ("learning_rate", "clip"):
+      value = getattr(self, name)
+      if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} is {value}: expected a positive number")
+    for name, low in _LEAST.items():
+      value = getattr(self, name)
+      if not value >= low:
+        raise ValueError(f"{name} is {value}: expected at least {low}")
+    if self.schedule not in SCHEDULES:
+      raise ValueError(
+        f"schedule is {self.schedule!r}: choose one of {', '.join(SCHEDULES)}"
+      )
+
   @property
   def skips(self) -> bool:
     """Whether any rule may leave a step out."""
@@ -83,21 +111,13 @@ class OptimizerConfig:
 
 
 def learning_rate(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
-  """Returns the rate as a function of the update's number, from 0.
-
-  Raises:
-    ValueError: for an unknown schedule.
-  """
+  """Returns the rate as a function of the update's number, from 0."""
   peak = config.learning_rate
   if config.schedule == "constant":
     after = optax.constant_schedule(peak)
-  elif config.schedule == "cosine":
+  else:
     steps = max(num_steps - config.warmup_steps, 1)
     after = optax.cosine_decay_schedule(peak, steps, config.final_fraction)
-  else:
-    raise ValueError(
-      f"optimizer.schedule is {config.schedule!r}: use one of {SCHEDULES}"
-    )
   if not config.warmup_steps:
     return after
   if config.warmup_from_zero:

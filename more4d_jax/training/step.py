@@ -126,23 +126,34 @@ def make_step(
   return step
 
 
-def jit_step(
+def compile_later(
   step: StepFn, mesh: Mesh, place: states.TrainState, frozen_place: Any
-) -> StepFn:
-  """Compiles a step for a mesh; the state it is given is donated.
+) -> jax.stages.Wrapped:
+  """Jits a step for a mesh; the state it is given is donated.
 
   Args:
     step: from `make_step`.
-    mesh: the device mesh, in scope while tracing.
+    mesh: the device mesh; in scope while the step is traced.
     place: shardings of the state.
     frozen_place: shardings of the frozen parameters.
   """
-  compiled = jax.jit(
+  return jax.jit(
     step,
     in_shardings=(place, frozen_place, partitioning.batch_sharding(mesh)),
     out_shardings=(place, partitioning.replicated(mesh)),
     donate_argnums=0,
   )
+
+
+def jit_step(
+  step: StepFn, mesh: Mesh, place: states.TrainState, frozen_place: Any
+) -> StepFn:
+  """The same as a function that brings its mesh into scope."""
+  return under_mesh(compile_later(step, mesh, place, frozen_place), mesh)
+
+
+def under_mesh(compiled: jax.stages.Wrapped, mesh: Mesh) -> StepFn:
+  """A jitted step as a function that brings its mesh into scope."""
 
   def run(
     state: states.TrainState, frozen: Any, batch: Batch

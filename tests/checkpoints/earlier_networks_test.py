@@ -19,7 +19,7 @@ import pytest
 from data_pipelines.trajscene import generation, make
 from more4d_jax import checkpoint_networks
 from more4d_jax.checkpoints import store
-from more4d_jax.experiment import run
+from more4d_jax.experiment import config_reader, run
 from more4d_jax.models import variants
 
 _GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
@@ -96,7 +96,7 @@ def test_training_goes_on_where_an_earlier_version_stopped(place, monkeypatch):
   config.evaluation.videos = 0
   config.data.records, config.data.num_held_out = "records", 1
   config.lock()
-  run.run("train", config, "run")
+  run.run("train", config_reader.read(config), "run")
   lines = pathlib.Path("run/metrics.jsonl").read_text().splitlines()
   (metrics,) = map(json.loads, lines)
   for name, value in _NUMBERS["metrics"].items():

@@ -1,23 +1,20 @@
 """Starting a run: what a mistake leaves behind, and when a run is finished."""
 
-import importlib
 import json
 
 import numpy as np
 import pytest
 
-from data_pipelines.procedural import records
 from more4d_jax import errors
 from more4d_jax.checkpoints import store
-from more4d_jax.experiment import depth, record_splits, run, settings
+from more4d_jax.experiment import depth, run, workdirs
+from more4d_jax.experiment import task as tasks
+from more4d_jax.models.encoders import tokenizer
 from more4d_jax.training import loop
 from more4d_jax.training import state as states
+from tests.experiment import configurations
 
-
-def _config(name, **values):
-  config = importlib.import_module(f"configs.{name}").get_config("size=nano")
-  config.update_from_flattened_dict(values)
-  return config
+_config = configurations.read
 
 
 def test_a_mistake_can_be_mended_in_the_same_workdir(tmp_path):
@@ -31,9 +28,9 @@ def test_a_mistake_can_be_mended_in_the_same_workdir(tmp_path):
 
 
 def test_a_constant_rate_may_go_on_after_the_end(tmp_path, capsys):
-  config = _config("depth", num_steps=5)
-  config.optimizer.schedule = "constant"
-  settings.claim_workdir(config, tmp_path)
+  constant = {"optimizer.schedule": "constant"}
+  config = _config("depth", num_steps=5, **constant)
+  workdirs.claim(config, tmp_path)
   model = tmp_path / "model"
   model.mkdir()
   header = {"format": 1, "kind": "depth", "config": {}}
@@ -42,87 +39,58 @@ def test_a_constant_rate_may_go_on_after_the_end(tmp_path, capsys):
   )
   run.run("train", config, tmp_path)
   assert "nothing left to train" in capsys.readouterr().out
-  config.num_steps = 6
+  longer = _config("depth", num_steps=6, **constant)
   with pytest.raises(errors.UserError, match=r"data\.records"):  # It goes on.
-    run.run("train", config, tmp_path)
-
-
-@pytest.mark.parametrize("name", ["evaluation.records", "statistics_records"])
-def test_counts_of_nothing_are_one_clear_line(name):
-  config = _config("video_vae", **{name: 0})
-  with pytest.raises(errors.UserError, match=f"{name} is 0: expected at"):
-    settings.loop_config(config)
-
-
-def test_an_unknown_scale_of_the_loss_is_one_clear_line():
-  task = run.make_task(_config("motion_vae", **{"loss.scale": "Sum"}), None)
-  with pytest.raises(errors.UserError, match="'Sum': choose one of sum, mean"):
-    _ = task.objective
-
-
-def test_fewer_than_no_records_cannot_be_held_out(monkeypatch):
-  monkeypatch.setattr(
-    record_splits.record_directory, "open_records", lambda _: [1, 2, 3]
-  )
-  config = _config("depth", **{"data.records": "x", "data.num_held_out": -1})
-  with pytest.raises(errors.UserError, match="at least 0"):
-    record_splits.open_sets(config.data)
-
-
-def test_weights_of_data_sets_are_parts_of_the_order(monkeypatch, tmp_path):
-  for name in "ab":
-    (tmp_path / name).mkdir()
-  monkeypatch.chdir(tmp_path)
-  sizes = {"a": [0] * 5, "b": [0] * 4}
-  monkeypatch.setattr(record_splits.record_directory, "open_records", sizes.get)
-  base = {"data.records": "a,b"}
-  assert record_splits.parts(_config("depth", **base).data) == ()
-  weighed = _config("depth", **base, **{"data.weights": "3,1"})
-  found = record_splits.parts(weighed.data)
-  assert [(part.size, part.weight) for part in found] == [(5, 3.0), (4, 1.0)]
-  weighed.data.num_held_out = 3
-  assert [part.size for part in record_splits.parts(weighed.data)] == [5, 1]
-  weighed.data.limit = 5
-  with pytest.raises(errors.UserError, match="no record of b is trained on"):
-    record_splits.parts(weighed.data)
-  for text in ("3", "3,x", "3,-1"):
-    weighed.data.weights = text
-    with pytest.raises(errors.UserError, match="expected 2 positive numbers"):
-      record_splits.parts(weighed.data)
+    run.run("train", longer, tmp_path)
 
 
 class _Task(depth.DepthTask):
-  """A depth network that pretends to have statistics and a base."""
+  """A depth network that pretends to have statistics."""
 
   mean = 0.0
-  trained_on = {"video_vae": "aaaa"}  # noqa: RUF012
 
-  def metadata(self, params):
+  def metadata(self, opened, params):
     return {"latent_stats": {"mean": [self.mean]}}
 
 
-def test_equal_weights_with_other_statistics_are_another_network(
-  monkeypatch, tmp_path
-):
+def _finished(monkeypatch, tmp_path, tokenizers):
+  """Metadata of networks that end with some means and tokenizers."""
   written = []
   monkeypatch.setattr(store, "save_network", lambda *args: written.append(args))
   training = object.__new__(loop.Training)
   object.__setattr__(training, "frozen", {})
   state = states.TrainState(3, None, {"w": np.ones(2)}, None, 0)
   task = _Task(_config("depth"))
-  for task.mean in (0.0, 1.0, 1.0):
-    run.finish(task, training, state, tmp_path)
-  metadata = [args[3] for args in written]
+  base = store.Network("video_vae", None, {}, {"identity": "aaaa"})
+  for task.mean, found in tokenizers:
+    opened = tasks.Opened(
+      [], [], tmp_path, {"video_vae": base}, tokenizer=found
+    )
+    run.finish(task, opened, training, state)
+  return [args[3] for args in written], [args[4] for args in written]
+
+
+def test_equal_weights_with_other_statistics_are_another_network(
+  monkeypatch, tmp_path
+):
+  metadata, _ = _finished(
+    monkeypatch, tmp_path, [(0.0, None), (1.0, None), (1.0, None)]
+  )
   assert metadata[0]["identity"] != metadata[1]["identity"]
   assert metadata[1] == metadata[2]
   assert metadata[0]["trained_on"] == {"video_vae": "aaaa"}
   assert metadata[0]["steps"] == 3
 
 
-def test_speed_of_the_records_travels_with_strag():
-  task = run.make_task(_config("strag"), None)
-  record = records.make_record(1, records.RecordOptions(5, 32, 48))
-  found = {"normalisation": {}, "latent_stats": {}}
-  task._sets = ([record], [record])
-  task._motion_vae = store.Network("motion_vae", None, {}, found)
-  assert task.metadata({})["fps"] == record.fps != 8
+def test_equal_weights_under_another_tokenizer_are_another_network(
+  monkeypatch, tmp_path
+):
+  found = []
+  for text in ("one", "two"):
+    folder = tmp_path / text
+    folder.mkdir()
+    (folder / "spiece.model").write_text(text)
+    found.append((0.0, tokenizer.FileTokenizer(folder, 4, 10)))
+  metadata, files = _finished(monkeypatch, tmp_path, found)
+  assert metadata[0]["identity"] != metadata[1]["identity"]
+  assert files[0] == {"tokenizer": tmp_path / "one"}

@@ -9,7 +9,7 @@ import pytest
 
 from configs import strag
 from more4d_jax import partitioning
-from more4d_jax.experiment import settings
+from more4d_jax.experiment import config_reader, model_config
 from more4d_jax.training import optimizer, prefetch
 from more4d_jax.training import state as states
 from more4d_jax.training import step as steps
@@ -27,12 +27,12 @@ MESHES = [
 _SEED, _BATCH, _STEPS = 5, 8, 3
 # As configured, warm-up included: where a gradient is almost zero, Adam makes
 # its sign a step of full size, and the sign may differ between meshes.
-_CONFIG = settings.optimizer_config(strag.get_config("size=nano"))
+_CONFIG = config_reader.read(strag.get_config("size=nano")).optimizer
 
 
 def _objective(context_attention):
   return nano_batches.strag_objective(
-    config=settings.replace_model(
+    config=model_config.replace_fields(
       nano_batches.VARIANT.strag, context_attention=context_attention
     )
   )

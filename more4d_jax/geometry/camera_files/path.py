@@ -107,7 +107,8 @@ def make(
   """A path of a file, whose one camera may serve every pose.
 
   Raises:
-    UserError: for another number of cameras.
+    UserError: for another number of cameras, or intrinsics that are none of
+      the picture that they are said to belong to.
   """
   count = len(world_from_camera)
   if intrinsics is not None:
@@ -116,6 +117,8 @@ def make(
         f"{name}: intrinsics must be one (fx, fy, cx, cy) or one per pose "
         f"({count}), found {len(intrinsics)}"
       )
+    if size is not None:
+      plausibility.intrinsics(intrinsics, size, name, size)
     intrinsics = np.broadcast_to(intrinsics, (count, 4)).astype(np.float32)
   return CameraPath(world_from_camera.astype(np.float32), intrinsics, size)
 

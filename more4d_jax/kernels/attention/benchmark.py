@@ -66,14 +66,10 @@ def measure(
 
 def main(arguments: list[str]) -> None:
   """Prints the lines of every case that matches."""
-  timing.main(
-    arguments,
-    __doc__,
-    cases.CASES,
-    "*/self/*/whole",
-    dispatch.IMPLEMENTATIONS,
-    measure,
+  benchmark = timing.Benchmark(
+    __doc__, cases.CASES, "*/self/*/whole", dispatch.IMPLEMENTATIONS, measure
   )
+  timing.main(arguments, benchmark)
 
 
 if __name__ == "__main__":

@@ -166,5 +166,6 @@ class TextEncoder(nn.Module):
     # Each device looks up its part of the width, then they trade it for rows.
     x = partitioning.constrain(x, "wide_batch", "text", "embed")
     x = partitioning.constrain(x, "batch", "text", "act_embed")
+    x = x.astype(jnp.float32)  # The table may be stored in bfloat16.
     x, _ = self.blocks(x, mask, jnp.asarray(buckets, jnp.int32))
     return self.norm(x)

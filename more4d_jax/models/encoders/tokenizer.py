@@ -2,10 +2,12 @@
 
 import dataclasses
 import functools
+import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int
@@ -30,6 +32,52 @@ def _padded(
   return tokens
 
 
+@runtime_checkable
+class Tokenizer(Protocol):
+  """Captions to token numbers.
+
+  Attributes:
+    length: tokens per text.
+  """
+
+  length: int
+
+  def __call__(self, texts: Sequence[str]) -> Int[np.ndarray, "B L"]:
+    """Returns int32 token numbers, padded at the end."""
+
+  @property
+  def facts(self) -> dict[str, Any]:
+    """What decides which numbers a text becomes, JSON values."""
+
+
+def find(
+  folder: pathlib.Path | None, length: int, vocabulary: int, name: str
+) -> Tokenizer:
+  """The tokenizer of a text encoder.
+
+  Args:
+    folder: with the tokenizer's files; None where the network has none.
+    length: tokens per text.
+    vocabulary: token numbers that the encoder knows.
+    name: of the network, for messages.
+
+  Raises:
+    UserError: if the encoder reads other tokens than bytes and there are no
+      files, or they are of another encoder.
+  """
+  if folder is not None:
+    found = FileTokenizer(folder, length, vocabulary)
+    found([""])  # Damaged files show now.
+    return found
+  if vocabulary == BYTE_VOCABULARY:
+    return ByteTokenizer(length)
+  raise errors.UserError(
+    f"{name} reads {vocabulary} kinds of tokens and holds no tokenizer for "
+    "them: convert its text encoder again from a folder that holds "
+    "google/umt5-xxl"
+  )
+
+
 @dataclasses.dataclass(frozen=True)
 class ByteTokenizer:
   """UTF-8 bytes as tokens: 0 pads, 1 ends a text, byte b is b + 2.
@@ -44,6 +92,11 @@ class ByteTokenizer:
     """Returns int32 token numbers, padded at the end."""
     rows = [[b + _FIRST_BYTE for b in text.encode()] for text in texts]
     return _padded(rows, self.length)
+
+  @property
+  def facts(self) -> dict[str, Any]:
+    """What decides which numbers a text becomes, JSON values."""
+    return {"text_length": self.length}
 
   def decode(self, tokens: Int[np.ndarray, "B L"]) -> list[str]:
     """Returns the texts; a character cut in half becomes U+FFFD."""
@@ -78,22 +131,40 @@ class FileTokenizer:
     encode = _encoder(self.folder, self.vocabulary)
     return _padded([encode(text) for text in texts], self.length)
 
+  @property
+  def facts(self) -> dict[str, Any]:
+    """What decides which numbers a text becomes, JSON values."""
+    return {"text_length": self.length, "tokenizer": digest(self.folder)}
+
+
+def digest(folder: pathlib.Path) -> str:
+  """16 hexadecimal digits that change with a tokenizer's files.
+
+  Raises:
+    UserError: if there are none.
+  """
+  return hashlib.sha256(_file(folder).read_bytes()).hexdigest()[:16]
+
+
+def _file(folder: pathlib.Path) -> pathlib.Path:
+  """The file that is read of a tokenizer's folder."""
+  for name in ("tokenizer.json", "spiece.model"):
+    if (folder / name).is_file():
+      return folder / name
+  raise errors.UserError(
+    f"expected tokenizer.json or spiece.model in {folder}, found neither: "
+    "convert the text encoder again from a folder that holds google/umt5-xxl"
+  )
+
 
 @functools.cache
 def _encoder(
   folder: pathlib.Path, vocabulary: int
 ) -> Callable[[str], list[int]]:
   """A function from text to token numbers without the end token."""
-  fast, plain = folder / "tokenizer.json", folder / "spiece.model"
-  if fast.is_file():
-    path, (encode, size, pad, end) = fast, _read_fast(fast)
-  elif plain.is_file():
-    path, (encode, size, pad, end) = plain, _read_plain(plain)
-  else:
-    raise errors.UserError(
-      f"expected tokenizer.json or spiece.model in {folder}, found neither: "
-      "convert the text encoder again from a folder that holds google/umt5-xxl"
-    )
+  path = _file(folder)
+  read = _read_fast if path.suffix == ".json" else _read_plain
+  encode, size, pad, end = read(path)
   if (pad, end) != (PAD, END) or size > vocabulary:
     raise errors.UserError(
       f"{path} is the tokenizer of another encoder: it has {size} tokens, "

@@ -25,6 +25,18 @@ class Objective(Protocol):
     """Returns the loss and figures to log; pure, float32."""
 
 
+def check_shares(config: Any, *names: str) -> None:
+  """Makes sure that fields of a dataclass are shares.
+
+  Raises:
+    ValueError: for one below 0 or above 1.
+  """
+  for name in names:
+    value = getattr(config, name)
+    if not 0 <= value <= 1:
+      raise ValueError(f"{name} is {value}: expected 0 to 1")
+
+
 def keep_mask(key: Key[Array, ""], rate: float, batch: int) -> Bool[Array, "B"]:
   """Draws for each sample whether a condition stays, at a dropout rate."""
   return jax.random.bernoulli(key, 1.0 - rate, (batch,))

@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from more4d_jax import errors
 from more4d_jax.geometry import motion as motion_geometry
 from more4d_jax.models import motion_vae as motion_model
 from more4d_jax.models import video_vae
@@ -53,8 +52,8 @@ class MotionLoss:
 
   def __post_init__(self) -> None:
     if self.scale not in SCALES:
-      raise errors.UserError(
-        f"loss.scale is {self.scale!r}: choose one of {', '.join(SCALES)}"
+      raise ValueError(
+        f"scale is {self.scale!r}: choose one of {', '.join(SCALES)}"
       )
 
 

@@ -33,6 +33,9 @@ class STraGDropout:
   image: float = 0.02
   motion: float = 0.0
 
+  def __post_init__(self) -> None:
+    base.check_shares(self, *(f.name for f in dataclasses.fields(self)))
+
 
 @dataclasses.dataclass(frozen=True)
 class STraGObjective(flow.LatentObjective):

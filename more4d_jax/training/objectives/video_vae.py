@@ -33,6 +33,9 @@ class VideoLoss:
   depth_share: float = 0.2
   motion_share: float = 0.3
 
+  def __post_init__(self) -> None:
+    base.check_shares(self, "depth_share", "motion_share")
+
 
 def depth_clip(depth: Float[Array, "B T H W"]) -> Float[Array, "B T H W 3"]:
   """Depth films as three equal channels in [-1, 1], one range per film.

@@ -33,6 +33,9 @@ class ViSMDropout:
   image: float = 0.1
   all_hole: float = 0.9
 
+  def __post_init__(self) -> None:
+    base.check_shares(self, *(f.name for f in dataclasses.fields(self)))
+
 
 @dataclasses.dataclass(frozen=True)
 class ViSMObjective(flow.LatentObjective):

@@ -9,6 +9,7 @@ import pytest
 from configs import motion_vae
 from data_pipelines.importers import run
 from more4d_jax.checkpoints import store
+from more4d_jax.experiment import building, config_reader
 from more4d_jax.experiment import run as training_run
 from more4d_jax.models import variants
 from more4d_jax.training import loop
@@ -59,8 +60,9 @@ def test_archives_and_plain_files_train_the_motion_vae(tmp_path):
   config.data.records = ",".join(directories)
   config.init_from.video_vae = str(tmp_path / "video_vae")
   config.lock()
-  task = training_run.make_task(config, tmp_path / "run")
-  training = dataclasses.replace(training_run.prepare(task), evaluators=())
+  task = training_run.make_task(config_reader.read(config))
+  training = building.training(task, task.open(tmp_path / "run"))
+  training = dataclasses.replace(training, evaluators=())
   loop.train(training, tmp_path / "run")
   lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
   losses = [json.loads(line)["loss"] for line in lines]

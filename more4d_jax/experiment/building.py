@@ -1,0 +1,214 @@
+"""A task becomes a train step, and with opened files a whole training.
+
+`train_step` follows from the configuration alone: it opens no file and makes
+no array, so a plan may compile it for devices that are not there.
+"""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from more4d_jax import errors, partitioning, rng
+from more4d_jax.data import loader as loaders
+from more4d_jax.experiment import held_out, record_splits, run_config
+from more4d_jax.experiment import task as tasks
+from more4d_jax.kernels.attention import context_parallel, dispatch
+from more4d_jax.kernels.norm_rotary import dispatch as norm_rotary
+from more4d_jax.models import attention as attention_layers
+from more4d_jax.training import loop, optimizer, paths
+from more4d_jax.training import state as states
+from more4d_jax.training import step as steps
+from more4d_jax.training.objectives import base
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainStep:
+  """A train step and the shapes of what it takes.
+
+  Attributes:
+    jitted: the step, compiled when it is first called under its mesh.
+    mesh: where it runs.
+    state: shapes of the state, with shardings.
+    frozen: shapes of the parameters that are not trained, with shardings.
+    batch: shapes of a batch of all devices together.
+    trained: boxed shapes of the trained parameters, which name their axes.
+    chain: the optimizer.
+    init: makes all parameters, boxed.
+  """
+
+  jitted: jax.stages.Wrapped
+  mesh: Mesh
+  state: states.TrainState
+  frozen: Any
+  batch: Any
+  trained: Any
+  chain: optax.GradientTransformation
+  init: Any
+
+  def lower(self) -> jax.stages.Lowered:
+    """The step's program for its shapes, ready to be compiled."""
+    with jax.set_mesh(self.mesh):
+      return self.jitted.lower(self.state, self.frozen, self.batch)
+
+
+def make_mesh(config: run_config.RunConfig) -> Mesh:
+  """Lays the devices out as the configuration says.
+
+  Raises:
+    UserError: if they cannot be, or the batch cannot be divided among them.
+  """
+  try:
+    mesh = partitioning.make_mesh(config.mesh)
+  except ValueError as error:
+    raise errors.UserError(str(error)) from error
+  parts = mesh.shape["data"] * mesh.shape["fsdp"]
+  if config.batch_size % parts:
+    raise errors.UserError(
+      f"batch_size is {config.batch_size}, but mesh.data * mesh.fsdp = {parts} "
+      "devices share it: use a multiple"
+    )
+  return mesh
+
+
+def train_step(
+  task: tasks.Task, mesh: Mesh, objective: base.Objective | None = None
+) -> TrainStep:
+  """Builds the step of a task.
+
+  Args:
+    task: what is trained.
+    mesh: where.
+    objective: of an opened task; one of the same shapes when left out.
+
+  Raises:
+    UserError: if the devices lack the kernels that the configuration names.
+  """
+  config = task.config
+  objective = objective or task.objective()
+  dit = getattr(task.network, "dit", None)
+  if dit is not None:
+    check_kernels(dit.layer, mesh)
+  init = functools.partial(objective.init, rng.key(config.seed, "init"))
+  with jax.set_mesh(mesh):  # Kernels say what they choose on its devices.
+    shapes = jax.eval_shape(init)
+  trained, frozen = paths.split(shapes, task.trainable)
+  chain = optimizer.make_optimizer(
+    config.optimizer, config.num_steps, task.multipliers
+  )
+  abstract = states.abstract_state(trained, chain, config.optimizer.window)
+  place = states.state_shardings(mesh, abstract)
+  frozen_place = partitioning.shardings(mesh, frozen)
+  step = steps.make_step(
+    loss_of(objective), chain, config.optimizer, config.seed
+  )
+  return TrainStep(
+    jitted=steps.compile_later(step, mesh, place, frozen_place),
+    mesh=mesh,
+    state=states.abstract_with_shardings(place, abstract),
+    frozen=states.abstract_with_shardings(frozen_place, frozen),
+    batch={
+      name: jax.ShapeDtypeStruct(
+        (config.batch_size, *leaf.shape),
+        leaf.dtype,
+        sharding=partitioning.batch_sharding(mesh),
+      )
+      for name, leaf in task.example.items()
+    },
+    trained=trained,
+    chain=chain,
+    init=init,
+  )
+
+
+def loss_of(objective: base.Objective) -> steps.LossFn:
+  """An objective's loss as the step takes it, trained and frozen apart."""
+
+  def loss(trained: Any, frozen: Any, batch: Any, keys: steps.Keys) -> Any:
+    return objective.loss(paths.merge(trained, frozen), batch, keys)
+
+  return loss
+
+
+def training(task: tasks.Task, opened: tasks.Opened) -> loop.Training:
+  """Builds all that the loop needs: step, first state, loader, evaluators."""
+  config, mesh = task.config, make_mesh(task.config)
+  objective = task.objective(opened)
+  step = train_step(task, mesh, objective)
+  window = config.optimizer.window
+
+  @functools.cache
+  def params() -> tuple[Any, Any]:
+    given = task.initial_params(opened)
+    full = states.create_params(step.init, mesh, given)
+    return paths.split(full, task.trainable)
+
+  frozen = params()[1] if step.frozen else {}
+  train_set = task.train_set(opened)
+  return loop.Training(
+    name=f"{config.task} {config.size}",
+    mesh=mesh,
+    create=lambda: states.create_state(
+      params()[0], step.trained, step.chain, mesh, window
+    ),
+    abstract=step.state,
+    step=steps.under_mesh(step.jitted, mesh),
+    frozen=frozen,
+    loader=loaders.make_loader(
+      train_set.source, train_set.transform, _loader_config(config)
+    ),
+    evaluators=held_out.evaluators(
+      task, opened, loss_of(objective), mesh, frozen
+    ),
+    config=config.loop,
+    seed=config.seed,
+    trained_on=opened.trained_on,
+  )
+
+
+def _loader_config(config: run_config.RunConfig) -> loaders.LoaderConfig:
+  return loaders.LoaderConfig(
+    global_batch=config.batch_size,
+    seed=config.seed,
+    shuffle=config.data.shuffle,
+    process_index=jax.process_index(),
+    process_count=jax.process_count(),
+    workers=config.data.workers,
+    threads=config.data.threads,
+    parts=record_splits.parts(config.data),
+    max_damaged=config.data.max_damaged,
+  )
+
+
+def check_kernels(
+  layer: attention_layers.AttentionConfig, mesh: jax.sharding.Mesh
+) -> None:
+  """Makes sure that the devices have the kernels that a config names.
+
+  Raises:
+    UserError: unless they do.
+  """
+  kind = mesh.devices.flat[0].device_kind
+  facts = layer.head_dim, jnp.dtype(layer.dtype), kind
+  for name, value, room in (
+    ("attention", layer.implementation, dispatch),
+    ("norm_rotary", layer.norm_rotary, norm_rotary),
+  ):
+    reason = room.why_not(value, *facts)
+    if reason:
+      raise errors.UserError(
+        f"model.{name} is {value!r}, which {reason}: choose auto"
+      )
+  ways, tensor = mesh.shape["context"], mesh.shape["tensor"]
+  if ways > 1:
+    # As `partitioning.partition_spec` does, all where they do not divide.
+    heads = layer.num_heads // (1 if layer.num_heads % tensor else tensor)
+    reason = context_parallel.why_not(
+      layer.context, layer.implementation, heads, ways
+    )
+    if reason:
+      raise errors.UserError(reason)

@@ -1,0 +1,85 @@
+"""How good a network is on records that it is not trained on."""
+
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from more4d_jax.data import loader as loaders
+from more4d_jax.experiment import record_splits
+from more4d_jax.experiment import task as tasks
+from more4d_jax.training import loop, paths, prefetch
+from more4d_jax.training import state as states
+from more4d_jax.training import step as steps
+
+# Evaluation draws with keys that training never uses.
+_EVALUATION_SEED = 7_919
+
+
+def evaluators(
+  task: tasks.Task,
+  opened: tasks.Opened,
+  loss: steps.LossFn,
+  mesh: Mesh,
+  frozen: Any,
+) -> list[loop.Evaluator]:
+  """The loss on held-out examples, then the task's own evaluation."""
+  compiled = jax.jit(_evaluation_loss(loss, task.config.seed))
+  held = task.held_out(opened)  # Now: bad records show before any training.
+
+  def losses(
+    state: states.TrainState, step: int, folder: pathlib.Path
+  ) -> dict[str, float]:
+    del step, folder
+    found: list[dict[str, float]] = []
+    with jax.set_mesh(mesh):
+      for number, batch in enumerate(_batches(task, held, mesh)):
+        values = compiled(state.ema, frozen, batch, jnp.int32(number))
+        found.append(jax.device_get(values))
+    return {
+      name: float(np.mean([values[name] for values in found]))
+      for name in found[0]
+    }
+
+  def evaluate(
+    state: states.TrainState, step: int, folder: pathlib.Path
+  ) -> Mapping[str, float]:
+    params = task.assembled(on_host(state.ema, frozen))
+    return task.evaluate(opened, params, step, folder)
+
+  return [losses, evaluate]
+
+
+def _evaluation_loss(loss: steps.LossFn, seed: int) -> Any:
+  def evaluate(trained: Any, frozen: Any, batch: Any, number: Any) -> Any:
+    keys = steps.Keys(seed + _EVALUATION_SEED, number)
+    value, metrics = loss(trained, frozen, batch, keys)
+    return {"loss": value, **metrics}
+
+  return evaluate
+
+
+def _batches(
+  task: tasks.Task, held: tasks.DataSet, mesh: Mesh
+) -> Iterator[Any]:
+  """Whole batches of held-out examples on the mesh."""
+  config = task.config
+  source = record_splits.cycled(
+    held.source, config.evaluation.records, config.batch_size
+  )
+  share = config.batch_size // jax.process_count()
+  first = share * jax.process_index()
+  for batch in loaders.batches_in_order(
+    source, held.transform, config.batch_size
+  ):
+    mine = {n: v[first : first + share] for n, v in batch.items()}
+    yield prefetch.to_mesh(mine, mesh)
+
+
+def on_host(trained: Any, frozen: Any) -> Any:
+  """A network's parameters, together, in host memory."""
+  return jax.device_get(paths.merge(trained, frozen))

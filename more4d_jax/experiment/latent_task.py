@@ -1,0 +1,185 @@
+"""What 4D-STraG and 4D-ViSM share: flow matching on kept latents."""
+
+import abc
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from more4d_jax import errors
+from more4d_jax.checkpoints import store
+from more4d_jax.conditions import cache
+from more4d_jax.data import loader
+from more4d_jax.experiment import model_config, record_splits, run_config
+from more4d_jax.experiment import task as tasks
+from more4d_jax.models import latent_stats
+from more4d_jax.models.encoders import tokenizer
+from more4d_jax.sampling import denoising, sampler_options
+
+
+class LatentTask(tasks.Task):
+  """Flow matching on latents that are made once and kept.
+
+  Attributes:
+    config: with the sections `model`, `dropout`, `flow` and `sampling`.
+  """
+
+  config: run_config.FlowRunConfig
+  objective_class: ClassVar[type]
+
+  def __init__(self, config: run_config.FlowRunConfig):
+    """Keeps the configuration and makes sure that it can be sampled."""
+    super().__init__(config)
+    sampler = sampler_options.SamplerConfig(**config.sampler)
+    try:
+      denoising.riflex_config(self.network.dit, sampler, frames=1)
+    except ValueError as error:
+      raise errors.UserError(f"section sampling: {error}") from error
+
+  @property
+  def network(self) -> Any:
+    """The network of the size with the switches of the section `model`."""
+    switches = self.config.model
+    return model_config.replace_fields(
+      getattr(self.variant, self.kind),
+      dtype=self.config.dtype,
+      attention=switches.attention,
+      context_attention=switches.context_attention,
+      norm_rotary=switches.norm_rotary,
+      remat=switches.remat,
+    )
+
+  def objective(self, opened: tasks.Opened | None = None) -> Any:
+    """The loss; with statistics that change nothing before `open`."""
+    variant, network = self.variant, self.network
+    if opened is None:
+      stats = latent_stats.identity(network.dit.out_channels)
+      empty_text = np.zeros(network.text.length, np.int32)
+    else:
+      stats = self.stats(opened)
+      empty_text = opened.tokenizer([""])[0]
+    return self.objective_class(
+      config=network,
+      stats=stats,
+      flow=self.config.flow,
+      dropout=self.config.dropout,
+      grid=variant.latent_grid,
+      image_size=(variant.height, variant.width),
+      empty_text=empty_text,
+    )
+
+  def stats(self, opened: tasks.Opened) -> latent_stats.LatentStats:
+    """Statistics of the latents that are drawn."""
+    (below,) = (opened.below[kind] for kind in self.needs)
+    return latent_stats.LatentStats.from_json(below.metadata["latent_stats"])
+
+  @property
+  def trainable(self) -> Sequence[str]:
+    """The transformer, and encoders as the configuration says."""
+    network, switches = self.network, self.config.model
+    return [
+      "dit/.*",
+      *(["text_encoder/.*"] if switches.train_text_encoder else []),
+      *(
+        ["image_encoder/.*"]
+        if switches.train_image_encoder and network.image
+        else []
+      ),
+    ]
+
+  @property
+  def example(self) -> Mapping[str, jax.ShapeDtypeStruct]:
+    """Shapes of what every kept example has; more in the subclasses."""
+    variant, text = self.variant, self.network.text
+    image = (variant.height, variant.width, 3)
+    return {
+      "image": jax.ShapeDtypeStruct(image, jnp.uint8),
+      "text": jax.ShapeDtypeStruct((text.length,), jnp.int32),
+    }
+
+  def latents(self, *names: str, channels: int = 0) -> dict[str, Any]:
+    """Shapes of latents, by name."""
+    channels = channels or self.network.dit.out_channels
+    shape = (*self.variant.latent_grid, channels)
+    return dict.fromkeys(names, jax.ShapeDtypeStruct(shape, jnp.float32))
+
+  def open(self, workdir: pathlib.Path) -> tasks.Opened:
+    """Opens records, networks, and the tokenizer of the one to go on from.
+
+    Raises:
+      UserError: also if the text encoder reads tokens that nothing makes.
+    """
+    opened = super().open(workdir)
+    text = self.network.text
+    files = {} if opened.start is None else opened.start.files
+    name = (
+      f"a {self.kind} of size {self.config.size} without init_from.{self.kind}"
+      if opened.start is None
+      else f"the {self.kind} in {getattr(self.config.init_from, self.kind)}"
+    )
+    found = tokenizer.find(
+      files.get("tokenizer"), text.length, text.vocabulary, name
+    )
+    return dataclasses.replace(opened, tokenizer=found)
+
+  @abc.abstractmethod
+  def films(self, records: loader.Source) -> loader.Source:
+    """The items whose latents are kept, of records."""
+
+  @abc.abstractmethod
+  def prepared(self, opened: tasks.Opened) -> loader.Transform:
+    """Item -> arrays that `encoder` takes, without batch axis."""
+
+  @abc.abstractmethod
+  def encoder(self, opened: tasks.Opened) -> Callable[[Any], Any]:
+    """A compiled function: batch -> what is kept."""
+
+  def train_set(self, opened: tasks.Opened) -> tasks.DataSet:
+    """Kept latents of the training records."""
+    return self._kept(opened, "train", opened.training)
+
+  def held_out(self, opened: tasks.Opened) -> tasks.DataSet:
+    """Kept latents of the held-out records."""
+    return self._kept(opened, "held_out", self.shown_records(opened))
+
+  def _kept(
+    self, opened: tasks.Opened, name: str, records: loader.Source
+  ) -> tasks.DataSet:
+    """Latents of records, made where they are missing."""
+    data = self.config.data
+    root = pathlib.Path(data.cache) if data.cache else opened.workdir / "cache"
+    job = cache.CacheJob(
+      root=root,
+      kind=f"{self.kind}-{name}",
+      fingerprint={
+        "records": record_splits.facts(data, name, len(records)),
+        **opened.trained_on,
+        **opened.tokenizer.facts,
+        **self.size,
+      },
+    )
+    parts = cache.build(
+      job, self.films(records), self.prepared(opened), self.encoder(opened)
+    )
+    return tasks.DataSet(record_splits.Concatenated(parts), _as_it_is)
+
+  def sampled(self, opened: tasks.Opened, params: Any) -> store.Network:
+    """The network as it will be stored, to sample from."""
+    metadata = self.metadata(opened, params)
+    return store.Network(
+      self.kind, self.network, params, metadata, opened.files
+    )
+
+  def metadata(self, opened: tasks.Opened, params: Any) -> dict[str, Any]:
+    """How to sample."""
+    del opened, params
+    return {**self.size, "sampling": self.config.sampler}
+
+
+def _as_it_is(item: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+  """Kept examples are ready."""
+  return item

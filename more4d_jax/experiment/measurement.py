@@ -1,0 +1,65 @@
+"""What trained networks make of many examples: outputs, latent statistics."""
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from more4d_jax.data import loader
+from more4d_jax.experiment import record_splits
+from more4d_jax.experiment import task as tasks
+from more4d_jax.models import latent_stats
+
+_STATISTICS_BATCH = 8
+
+
+def compiled(function: Any, params: Any) -> Any:
+  """Compiles `function(params, batch)` and gives it its parameters.
+
+  They are arguments of the program; as parts of `function` they would become
+  constants of it, a second copy that the compiler looks through.
+
+  Returns: a function of the batch.
+  """
+  return functools.partial(jax.jit(function), params)
+
+
+def measure_latents(
+  encode: Any, batches: Iterable[Mapping[str, np.ndarray]], channels: int
+) -> latent_stats.LatentStats:
+  """Mean and standard deviation of latents, the posterior's own included.
+
+  Args:
+    encode: batch -> (mean, log-variance), compiled.
+    batches: of training examples.
+    channels: of a latent.
+  """
+  moments = latent_stats.LatentMoments(channels)
+  for batch in batches:
+    mean, logvar = jax.device_get(encode(batch))
+    moments.add(mean, logvar)
+  return moments.stats()
+
+
+def statistics_batches(
+  data: tasks.DataSet, count: int
+) -> Iterable[dict[str, np.ndarray]]:
+  """The first `count` examples of a data set, each once, in batches."""
+  chosen = record_splits.Subset(
+    data.source, range(min(count, len(data.source)))
+  )
+  return loader.batches_in_order(chosen, data.transform, _STATISTICS_BATCH)
+
+
+def apply_in_batches(
+  function: Any, examples: Sequence[Mapping[str, Any]], size: int = 8
+) -> np.ndarray:
+  """Applies a compiled function to stacked examples, `size` at a time."""
+  found = []
+  for first in range(0, len(examples), size):
+    batch = loader.stack(list(examples[first : first + size]))
+    found.append(np.asarray(function(jax.tree.map(jnp.asarray, batch))))
+  return np.concatenate(found)

@@ -1,0 +1,53 @@
+"""A workdir belongs to one configuration."""
+
+import json
+
+import pytest
+
+from more4d_jax import errors
+from more4d_jax.experiment import config_reader, workdirs
+from tests.experiment import configurations
+
+
+def test_workdir_of_another_config_is_refused(tmp_path):
+  workdirs.claim(configurations.read("strag"), tmp_path)
+  workdirs.claim(configurations.read("strag"), tmp_path)  # The same again.
+  # What does not change the result may change.
+  free = {"log_every": 99, "mesh.data": 2, "sampling.num_steps": 3}
+  workdirs.claim(configurations.read("strag", **free), tmp_path)
+  other = configurations.read("strag", **{"optimizer.learning_rate": 0.5})
+  with pytest.raises(errors.UserError, match=r"optimizer\.learning_rate is"):
+    workdirs.claim(other, tmp_path)
+  found = json.loads((tmp_path / "config.json").read_text())
+  assert found["optimizer.learning_rate"] != 0.5
+
+
+def test_longer_training_is_another_config_unless_the_rate_is_constant(
+  tmp_path,
+):
+  workdirs.claim(configurations.read("strag", num_steps=5), tmp_path)
+  with pytest.raises(errors.UserError, match="num_steps is 5 there and 6"):
+    workdirs.claim(configurations.read("strag", num_steps=6), tmp_path)
+  other = {"optimizer.schedule": "constant"}
+  for steps in (5, 6):
+    config = configurations.read("strag", num_steps=steps, **other)
+    workdirs.claim(config, tmp_path / "constant")
+
+
+def test_a_field_that_an_older_workdir_lacks_has_its_default(tmp_path):
+  config = configurations.read("strag")
+  values = config_reader.flat(config)
+  assert values.pop("flow.levels") == 1000
+  (tmp_path / "config.json").write_text(json.dumps(values))
+  workdirs.check(config, tmp_path)
+  other = configurations.read("strag", **{"flow.levels": 10})
+  with pytest.raises(errors.UserError, match=r"flow\.levels is 1000 there"):
+    workdirs.check(other, tmp_path)
+
+
+def test_a_field_that_is_gone_is_another_config(tmp_path):
+  config = configurations.read("depth")
+  values = {**config_reader.flat(config), "loss.removed": 1}
+  (tmp_path / "config.json").write_text(json.dumps(values))
+  with pytest.raises(errors.UserError, match="1 there and absent here"):
+    workdirs.check(config, tmp_path)
