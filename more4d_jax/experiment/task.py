@@ -132,7 +132,13 @@ class Task(abc.ABC):
     Raises:
       UserError: unless it is.
     """
-    found, wanted = map(model_config.portable, (start.config, self.network))
+    # Neither memory nor the type of products is part of the parameters.
+    found, wanted = (
+      model_config.replace_fields(
+        model_config.portable(network), remat=False, dtype="float32"
+      )
+      for network in (start.config, self.network)
+    )
     if found != wanted:
       raise errors.UserError(
         f"the {self.kind} in init_from.{self.kind} was built differently from "

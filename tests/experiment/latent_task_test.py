@@ -1,0 +1,155 @@
+"""Captions reach a network as the tokenizer of its release writes them.
+
+The network to go on from lies as `more4d convert` leaves it: parts beside each
+other, a SentencePiece model with the text encoder.
+"""
+
+import io
+
+import numpy as np
+import pytest
+
+from data_pipelines.trajscene import generation, make
+from more4d_jax import checkpoint_networks, errors
+from more4d_jax.checkpoints import store
+from more4d_jax.experiment import run
+from more4d_jax.models import latent_stats, variants
+from tests import nano_bundle
+from tests.experiment import configurations
+
+_NANO = variants.get("nano")
+_PARTS = {
+  "dit": "transformer",
+  "text": "text_encoder",
+  "motion": "motion_encoder",
+}
+
+
+def _write_pieces(folder, sentences):
+  """Trains a small SentencePiece model."""
+  sentencepiece = pytest.importorskip(
+    "sentencepiece", reason="it trains the small model"
+  )
+  model = io.BytesIO()
+  sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter(sentences * 20),
+    model_writer=model,
+    vocab_size=40,
+    pad_id=0,
+    eos_id=1,
+    unk_id=2,
+    bos_id=-1,
+    hard_vocab_limit=False,
+    minloglevel=2,
+  )
+  folder.mkdir()
+  (folder / "spiece.model").write_bytes(model.getvalue())
+  return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+
+
+def _write_bundle(root, sentences):
+  """A bundle with STraG in parts; returns the words' own tokenizer."""
+  params = nano_bundle.params_of(_NANO, "strag")
+  parts = {}
+  for field, kind in _PARTS.items():
+    name = "dit" if field == "dit" else kind
+    parts[name] = kind
+    with store.new_directory(root / kind) as place:
+      store.save_params(place, params[name])
+      files = {}
+      if field == "text":
+        words = _write_pieces(place / "tokenizer", sentences)
+        files = {"tokenizer": "tokenizer"}
+      config = getattr(_NANO.strag, field)
+      store.write_header(place, config, {"identity": kind}, files=files)
+  assert set(parts) == set(params)
+  metadata = {**nano_bundle.metadata_of(_NANO, "strag"), "identity": "start"}
+  with store.new_directory(root / "strag") as place:
+    store.write_header(place, _NANO.strag, metadata, parts=parts)
+  store.write_model(root, {"strag": "strag"})
+  return words
+
+
+def _config(root, **changes):
+  motion = nano_bundle.metadata_of(_NANO, "motion_vae")
+  motion["base_latent_stats"] = latent_stats.identity(16).to_json()
+  motion["identity"] = "0123"
+  store.save_network(
+    root / "motion_vae" / "model",
+    nano_bundle.params_of(_NANO, "motion_vae"),
+    _NANO.motion_vae,
+    motion,
+  )
+  records = make.make_records(
+    make.MakeOptions(
+      str(root / "records"),
+      generation.SceneOptions(3, frames=5, height=32, width=48, light=True),
+      processes=1,
+      progress=False,
+    )
+  )
+  return {
+    "data.records": str(records),
+    "data.num_held_out": 1,
+    "init_from.motion_vae": str(root / "motion_vae"),
+    "init_from.strag": str(root / "bundle"),
+    "batch_size": 8,
+    "num_steps": 1,
+    "evaluation.videos": 0,
+    **changes,
+  }
+
+
+@pytest.mark.slow  # It makes latents and compiles a train step.
+def test_a_run_reads_captions_with_the_tokenizer_it_starts_from(tmp_path):
+  words = _write_bundle(
+    tmp_path / "bundle", ["a red ball moves to the left", "the box turns"]
+  )
+  config = configurations.read("strag", **_config(tmp_path))
+  task = run.make_task(config)
+  opened = task.open(tmp_path / "run")
+  example = task.train_set(opened).source[0]
+  caption = opened.training[0].decode(("caption",))["caption"]
+  length = _NANO.strag.text.length
+  expected = [*words.encode(caption)[: length - 1], 1]
+  assert example["text"][: len(expected)].tolist() == expected
+  assert not example["text"][len(expected) :].any()
+
+  run.run("train", config, tmp_path / "run")
+  # The finished network reads captions alike and is known by its tokenizer.
+  made = store.load_network(tmp_path / "run" / "model")
+  networks = checkpoint_networks.CheckpointNetworks({"strag": made})
+  tokens = networks.tokens("strag", [caption])["tokens"]
+  np.testing.assert_array_equal(tokens[0], example["text"])
+
+
+def test_latents_of_another_tokenizer_are_others(tmp_path):
+  sentences = ["a red ball moves to the left"], ["the blue box turns around"]
+  changes = _config(tmp_path)
+  facts = []
+  for name, lines in zip(("one", "two"), sentences):
+    _write_bundle(tmp_path / name, lines)
+    changes["init_from.strag"] = str(tmp_path / name)
+    task = configurations.task("strag", **changes)
+    facts.append(task.open(tmp_path).tokenizer.facts)
+  assert facts[0] != facts[1]
+  # Bytes have no files, so that latents kept by earlier versions are found.
+  changes["init_from.strag"] = ""
+  opened = configurations.task("strag", **changes).open(tmp_path)
+  assert opened.tokenizer.facts == {"text_length": _NANO.strag.text.length}
+
+
+def test_a_large_vocabulary_without_tokenizer_is_refused(tmp_path):
+  changes = {**_config(tmp_path), "init_from.strag": "", "size": "1p3b"}
+  metadata = store.load_header(tmp_path / "motion_vae" / "model")["metadata"]
+  store.save_network(
+    tmp_path / "motion_vae" / "model",
+    {"w": np.zeros(1)},
+    _NANO.motion_vae,
+    {**metadata, "size": "1p3b"},
+  )
+  task = configurations.task("strag", **changes)
+  with pytest.raises(errors.UserError, match="reads 256384 kinds of") as caught:
+    task.open(tmp_path)
+  assert "without init_from.strag" in str(caught.value)
+  assert "\n" not in str(caught.value)
