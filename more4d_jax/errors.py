@@ -9,5 +9,9 @@ class UserError(ValueError):
   """
 
 
+class PartlyDoneError(UserError):
+  """Some results are there and others failed; the exit status is 3."""
+
+
 class DamagedRecordError(UserError):
   """A record cannot be read; a loader may leave it out, and counts it."""

@@ -13,6 +13,7 @@ LIBRARY = ROOT / "more4d_jax"
 # Room -> rooms of ours it may import, besides itself and `errors`.
 RULES = {
   "errors": (),
+  "item_lists": (),
   "registry": (),
   "pickles": (),
   "rng": ("plausibility",),
@@ -59,6 +60,7 @@ JOINERS = {
 # Rooms without these at their top level: a loader worker or a viewer never
 # touches a device.
 WITHOUT_JAX = (
+  "item_lists",
   "data",
   "viewing",
   "inputs",

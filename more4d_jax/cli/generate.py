@@ -1,50 +1,32 @@
 """`more4d generate`: a picture and a sentence to a 4D scene and videos."""
 
 import contextlib
-import json
+import dataclasses
 import os
 import pathlib
 import shutil
-import time
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
-
-import numpy as np
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from more4d_jax import (
-  depth_sources,
   errors,
   inputs,
-  pictures,
   pipeline,
   plausibility,
 )
-from more4d_jax import scene as scene_lib
 from more4d_jax import scene_size as scene_size_lib
 from more4d_jax.cli import (
-  coverage,
   film_flags,
   lists,
   outputs,
   sampling_flags,
+  scene_files,
 )
 from more4d_jax.cli import jobs as jobs_lib
-from more4d_jax.evaluation import scene_checks
 from more4d_jax.geometry import camera_paths
 from more4d_jax.lora import requests
-from more4d_jax.rendering import render_video
-from more4d_jax.viewing import export, video
 
 CAMERAS = ("static", "orbit_left_90", "forward", "circular", "x_moving")
-_SUMMARY = "summary.json"
-_FROM_SCENE = (
-  "seed",
-  "checkpoint",
-  "sampler",
-  "computed_steps",
-  "model_grid",
-)
-_MIN_SIDE = 256  # Pixels; smaller videos are enlarged.
 
 
 def generate(
@@ -79,7 +61,9 @@ def generate(
     image: a picture, a folder of them, or a manifest (one JSON object with
       image, prompt and perhaps depth a line).
     checkpoint: directory made by `more4d bundle`.
-    out: directory for the results; it appears when all of them are there.
+    out: directory for the results. With several pictures each one's folder
+      appears when it is finished and stays: the same command goes on, and
+      ends with status 3 if a picture or a film failed.
     prompt: what moves and how.
     depth: depth of the whole picture: .npy, .npz, .exr or floating-point .tif
       in metres (an .npz may hold `intrinsics`, a mask `valid` and `unit`
@@ -110,45 +94,169 @@ def generate(
       checkpoint has it when left out.
     sampling: how latents are drawn.
   """
-  cameras = choose_cameras(camera)
+  settings = scene_files.Settings(
+    cameras=choose_cameras(camera),
+    film=film,
+    holes=holes,
+    seed=seed,
+    fov=fov,
+    fit=fit,
+    size=scene_size_lib.parse(scene_size),
+    fps=fps,
+    depth_unit=depth_unit,
+  )
   changes = sampling_flags.overrides(sampling)
   film_flags.check(film)
-  size = scene_size_lib.parse(scene_size)
   if fps is not None:
     plausibility.frame_rate(fps, "--fps")
+  plausibility.seed(seed)
   jobs = jobs_lib.find_jobs(image, prompt, depth)
   several = image.is_dir() or image.suffix.lower() in jobs_lib.MANIFESTS
   _check_out(out)
   outputs.check_folder(out)
-  plausibility.seed(seed)
-  for job in jobs:  # Every mistake is found before a network is read.
-    inputs.check(*_read(job, depth_unit), fov)
+  # Every mistake is found before a network is read.
+  unreadable = _unreadable(jobs, settings, several)
+  jobs = [job for job in jobs if job.name not in unreadable]
   loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
   for request in loras:
     print(requests.describe(request), flush=True)
   loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype)
-  holes = _filler(loaded) if holes == "auto" else holes
-  _check_networks(loaded, jobs, holes)
-  count = len(loaded.moments(fps))
-  for name in cameras:  # A file may hold poses of another number of frames.
-    camera_paths.check(name, count, resample=film.resample_path)
-  prepared = [
-    loaded.prepare_picture(*_read(job, depth_unit), fov, fit, size)
-    for job in jobs
-  ]
-  for name in cameras:
-    if name not in camera_paths.NAMES and not film.allow_empty:
-      for ready in prepared:
-        coverage.check_before(ready, name, count, resample=film.resample_path)
-  with _new_directory(out) as folder:
-    for job, ready in zip(jobs, prepared):
-      target = folder / job.name if several else folder
-      target.mkdir(exist_ok=True)
-      _make(loaded, job, ready, (cameras, film, holes, seed, fps), target)
-    if several:
-      names = [job.name for job in jobs]
-      _write_json(folder / _SUMMARY, {"scenes": names})
+  settings = _fitted(settings, loaded, jobs)
+  if several:
+    _make_all(loaded, jobs, settings, out, unreadable)
+  else:
+    _make_one(loaded, jobs[0], settings, out)
   print(f"results in {out}", flush=True)
+
+
+def _unreadable(
+  jobs: Sequence[jobs_lib.Job], settings: scene_files.Settings, several: bool
+) -> dict[str, str]:
+  """Names of scenes whose files cannot be read, and why.
+
+  Raises:
+    UserError: if there is no other scene.
+  """
+  found = {}
+  for job in jobs:
+    try:
+      inputs.check(*scene_files.read(job, settings), settings.fov)
+    except errors.UserError as error:
+      if not several:
+        raise
+      found[job.name] = scene_files.one_line(error)
+      print(f"left out: {found[job.name]}", flush=True)
+  if len(found) == len(jobs):
+    raise errors.UserError(
+      f"none of {len(jobs)} pictures can be used: {next(iter(found.values()))}"
+    )
+  return found
+
+
+def _fitted(
+  settings: scene_files.Settings,
+  loaded: pipeline.Pipeline,
+  jobs: Sequence[jobs_lib.Job],
+) -> scene_files.Settings:
+  """The settings for a checkpoint, which must have what they need.
+
+  Raises:
+    UserError: if a network is missing, or a camera file has poses of another
+      number of frames.
+  """
+  holes = settings.holes
+  if holes == "auto":
+    holes = _filler(loaded)
+  _check_networks(loaded, jobs, holes)
+  count = len(loaded.moments(settings.fps))
+  for name in settings.cameras:
+    camera_paths.check(name, count, resample=settings.film.resample_path)
+  return dataclasses.replace(settings, holes=holes)
+
+
+def _make_one(
+  loaded: pipeline.Pipeline,
+  job: jobs_lib.Job,
+  settings: scene_files.Settings,
+  out: pathlib.Path,
+) -> None:
+  """Makes the only scene; a film that fails leaves the rest."""
+  prepared = scene_files.prepare(loaded, job, settings)
+  with _new_directory(out) as folder:
+    failed = scene_files.make(loaded, job, prepared, settings, folder)
+  if failed:
+    raise errors.PartlyDoneError(
+      f"{len(failed)} of {len(settings.cameras)} films failed: "
+      f"{_first(failed)}; the others are in {out}"
+    )
+
+
+def _make_all(
+  loaded: pipeline.Pipeline,
+  jobs: Sequence[jobs_lib.Job],
+  settings: scene_files.Settings,
+  out: pathlib.Path,
+  failed: dict[str, str],
+) -> None:
+  """Makes scenes one after the other, each in its own folder.
+
+  A scene that is finished stays, also if the next one fails or the process
+  is killed; called again, those that are there are not made again.
+
+  Args:
+    loaded: the networks.
+    jobs: scenes to make.
+    settings: what they share.
+    out: folder of their folders.
+    failed: names of scenes that cannot be made, and why; grows.
+  """
+  out.mkdir(parents=True, exist_ok=True)
+  done: list[str] = []
+  for job in jobs:
+    _write_overview(out, done, failed)
+    try:
+      reason = _make_of_several(loaded, job, settings, out / job.name)
+    except scene_files.FAILURES as error:
+      reason = scene_files.one_line(error)
+    if reason:
+      failed[job.name] = reason
+      print(f"failed: {job.name}: {reason}", flush=True)
+    else:
+      done.append(job.name)
+  _write_overview(out, done, failed)
+  if failed:
+    raise errors.PartlyDoneError(
+      f"{len(failed)} of {len(done) + len(failed)} scenes failed: "
+      f"{_first(failed)}; the others are in {out}, and the same command goes on"
+    )
+
+
+def _make_of_several(
+  loaded: pipeline.Pipeline,
+  job: jobs_lib.Job,
+  settings: scene_files.Settings,
+  target: pathlib.Path,
+) -> str:
+  """Makes a scene unless it is there; returns which films failed."""
+  if scene_files.is_finished(loaded, job, settings, target):
+    print(f"{job.image.name}: is there already", flush=True)
+    return ""
+  prepared = scene_files.prepare(loaded, job, settings)
+  with _new_directory(target) as folder:
+    failed = scene_files.make(loaded, job, prepared, settings, folder)
+  return "; ".join(f"{name}: {reason}" for name, reason in failed.items())
+
+
+def _write_overview(
+  out: pathlib.Path, done: Sequence[str], failed: Mapping[str, str]
+) -> None:
+  overview = {"scenes": list(done), "failed": dict(failed)}
+  scene_files.write_json(out / scene_files.SUMMARY, overview)
+
+
+def _first(failed: Mapping[str, str]) -> str:
+  name, reason = next(iter(failed.items()))
+  return f"{name} ({reason})"
 
 
 def _check_networks(
@@ -175,101 +283,6 @@ def _filler(loaded: pipeline.Pipeline) -> str:
   return "background" if keeps else "vism"
 
 
-def _make(
-  loaded: pipeline.Pipeline,
-  job: jobs_lib.Job,
-  prepared: inputs.Prepared,
-  options: tuple[Sequence[str], film_flags.FilmFlags, str, int, float | None],
-  target: pathlib.Path,
-) -> None:
-  """Makes all files of one scene."""
-  cameras, film, holes, seed, fps = options
-  started = time.monotonic()
-  if prepared.invalid_depth:
-    print(
-      f"{job.depth}: {prepared.invalid_depth} invalid depth values became the "
-      "median of the others",
-      flush=True,
-    )
-  print(f"{job.image.name}: {job.prompt!r}", flush=True)
-  scene = loaded.scene(prepared, job.prompt, seed, fps)
-  checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
-  _say("trajectories", started)
-  scene.save(target / "scene.npz", compact=True)
-  export.export(scene, ["html"], target)
-  _say("scene.npz and scene.html", started)
-  shares, reach = {}, {}
-  filmed = film_flags.timed(scene, film)
-  for name in cameras:
-    path, reach[name] = film_flags.planned(filmed, name, film)
-    label = camera_paths.label(name)
-    shares[name] = _film(loaded, filmed, (path, holes, seed), target / label)
-    _say(f"{camera_paths.label(name)}.mp4", started)
-  summary = {
-    **checks,
-    "image": str(job.image),
-    "prompt": job.prompt,
-    "depth": str(job.depth) if job.depth else "estimated",
-    "invalid_depth_values": prepared.invalid_depth,
-    "median_depth": float(np.median(scene.tracks[0, ..., 2])),
-    "intrinsics": scene.intrinsics.tolist(),
-    "frames": scene.num_frames,
-    "size": list(scene.size),
-    "fps": scene.fps,
-    "coverage": shares,
-    "filled": {name: {holes: 1 - share} for name, share in shares.items()},
-    "reach": reach,
-    "loras": loaded.networks.loras,
-    **{name: scene.metadata[name] for name in _FROM_SCENE},
-    "seconds": round(time.monotonic() - started, 2),
-  }
-  _write_json(target / _SUMMARY, summary)
-  for name, value in checks.items():
-    print(f"  {name:<20}{value}", flush=True)
-
-
-def _film(
-  loaded: pipeline.Pipeline,
-  scene: scene_lib.Scene,
-  view: tuple[camera_paths.CameraPath, str, int],
-  target: pathlib.Path,
-) -> float:
-  """Writes both videos of a camera path; returns the share without holes.
-
-  Args:
-    loaded: completes the rendering.
-    scene: to film.
-    view: camera path, what fills the holes, and seed of the noise.
-    target: the videos' path without `.mp4` and `_points.mp4`.
-  """
-  path, holes, seed = view
-  background = holes == "background"
-  filled, covered = scene.render(
-    path, render_video.RenderOptions(fill=background)
-  )
-  points = np.where(covered[..., None], filled, 0)
-  coverage.check(covered, scene, path, target.name, allow_empty=True)
-  if not background:
-    filled = loaded.complete_rendering(scene, points, covered, seed)
-  for frames, suffix in ((filled, ""), (points, "_points")):
-    video.write_video(
-      target.with_name(f"{target.name}{suffix}.mp4"),
-      frames,
-      scene.fps,
-      min_side=_MIN_SIDE,
-    )
-  return float(covered.mean())
-
-
-def _read(
-  job: jobs_lib.Job, unit: str | None
-) -> tuple[pictures.Picture, depth_sources.DepthMap | None]:
-  depth = None
-  if job.depth is not None:
-    depth = depth_sources.from_file(job.depth, unit)
-  return pictures.from_file(job.image), depth
-
-
 def choose_cameras(words: lists.Words) -> tuple[str, ...]:
   """Finds and checks the camera paths, before anything heavy happens."""
   names = (
@@ -294,7 +307,9 @@ def _check_out(out: pathlib.Path) -> None:
       f"expected a directory that can be replaced, found {out}, the root of a "
       "disk: name a directory in it"
     )
-  if out.is_dir() and (not any(out.iterdir()) or (out / _SUMMARY).is_file()):
+  if out.is_dir() and (
+    not any(out.iterdir()) or (out / scene_files.SUMMARY).is_file()
+  ):
     return
   if os.path.lexists(out):
     raise errors.UserError(
@@ -318,11 +333,3 @@ def _new_directory(out: pathlib.Path) -> Iterator[pathlib.Path]:
     os.replace(partial, out)
   finally:
     shutil.rmtree(partial, ignore_errors=True)
-
-
-def _say(what: str, started: float) -> None:
-  print(f"  {what:<32}{time.monotonic() - started:7.1f} s", flush=True)
-
-
-def _write_json(path: pathlib.Path, value: dict[str, Any]) -> None:
-  path.write_text(json.dumps(value, indent=2) + "\n")

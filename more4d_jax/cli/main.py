@@ -99,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
   Args:
     arguments: what follows `more4d`; the process's own unless given.
 
-  Returns: 0, or 2 after a mistake of the user, whose line is on stderr.
+  Returns: 0; 2 after a mistake of the user, whose line is on stderr; 3 if only
+    a part of the results could be made.
   """
   arguments = list(sys.argv[1:] if arguments is None else arguments)
   if not arguments or arguments[0] in ("-h", "--help"):
@@ -246,7 +247,7 @@ def _fail(message: Exception | str) -> int:
     message = flag_errors.describe_file(message)
   line = " ".join(str(message).split())
   print(f"error: {line}", file=sys.stderr)
-  return 2
+  return 3 if isinstance(message, errors.PartlyDoneError) else 2
 
 
 if __name__ == "__main__":

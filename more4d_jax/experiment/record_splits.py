@@ -9,8 +9,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from more4d_jax import errors
-from more4d_jax.cli import lists
+from more4d_jax import errors, item_lists
 from more4d_jax.data import loader, record_directory
 from more4d_jax.experiment import run_config
 
@@ -66,7 +65,7 @@ def open_splits(
   Raises:
     UserError: if no records are named or too few are left to train on.
   """
-  names = lists.directories(config.records)
+  names = item_lists.directories(config.records)
   if not names:
     raise errors.UserError(
       "expected directories of records in data.records, found none: add "
@@ -76,7 +75,7 @@ def open_splits(
     [record_directory.open_records(name) for name in names]
   )
   count = len(records)
-  held = lists.directories(config.held_out)
+  held = item_lists.directories(config.held_out)
   kept = count if held else count - config.num_held_out
   if not 0 < kept <= count:
     raise errors.UserError(
@@ -109,7 +108,7 @@ def parts(config: run_config.DataConfig) -> tuple[loader.Part, ...]:
   """
   if not config.weights:
     return ()
-  names = lists.directories(config.records)
+  names = item_lists.directories(config.records)
   try:
     weights = [float(word) for word in config.weights.split(",")]
   except ValueError:
@@ -142,7 +141,7 @@ def facts(config: run_config.DataConfig, name: str, count: int) -> list[Any]:
     count: number of records.
   """
   held = name == "held_out" and config.held_out
-  names = lists.directories(config.held_out if held else config.records)
+  names = item_lists.directories(config.held_out if held else config.records)
   first = [name, config.num_held_out] if not held else [name]
   return [*first, count, fingerprint(names)]
 

@@ -3,7 +3,7 @@
 import pytest
 import tyro
 
-from more4d_jax import errors
+from more4d_jax import errors, item_lists
 from more4d_jax.cli import generate, lists
 
 _KNOWN = ("static", "forward", "a, b.json", "c,d", "x")
@@ -51,9 +51,9 @@ def test_directories(tmp_path):
   for name in ("a,b", "c", "d"):
     (tmp_path / name).mkdir()
   one, two = f"{tmp_path}/a,b", f"{tmp_path}/c, {tmp_path}/d"
-  assert lists.directories(one) == (one,)
-  assert lists.directories(two) == (f"{tmp_path}/c", f"{tmp_path}/d")
-  assert lists.directories(" ") == ()
+  assert item_lists.directories(one) == (one,)
+  assert item_lists.directories(two) == (f"{tmp_path}/c", f"{tmp_path}/d")
+  assert item_lists.directories(" ") == ()
 
 
 def test_a_file_with_a_comma_is_one_camera(tmp_path, monkeypatch):

@@ -1,0 +1,258 @@
+"""All files of one scene: made, filmed and summed up."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from more4d_jax import depth_sources, errors, inputs, pictures, pipeline
+from more4d_jax import scene as scene_lib
+from more4d_jax.cli import coverage, film_flags
+from more4d_jax.cli import jobs as jobs_lib
+from more4d_jax.evaluation import scene_checks
+from more4d_jax.geometry import camera_paths
+from more4d_jax.rendering import render_video
+from more4d_jax.viewing import export, video
+
+SUMMARY = "summary.json"
+# What may go wrong with one scene or film while the others go on.
+FAILURES = (errors.UserError, FloatingPointError, OSError, RuntimeError)
+_FROM_SCENE = (
+  "seed",
+  "checkpoint",
+  "sampler",
+  "computed_steps",
+  "model_grid",
+)
+_MIN_SIDE = 256  # Pixels; smaller videos are enlarged.
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """What all scenes of a command share; `generate` explains each field."""
+
+  cameras: tuple[str, ...]
+  film: film_flags.FilmFlags
+  holes: str
+  seed: int
+  fov: float | None
+  fit: inputs.Fit
+  size: Any
+  fps: float | None
+  depth_unit: str | None
+
+
+def read(
+  job: jobs_lib.Job, settings: Settings
+) -> tuple[pictures.Picture, depth_sources.DepthMap | None]:
+  """The picture of a job, and its depth if it has some."""
+  depth = None
+  if job.depth is not None:
+    depth = depth_sources.from_file(job.depth, settings.depth_unit)
+  return pictures.from_file(job.image), depth
+
+
+def prepare(
+  loaded: pipeline.Pipeline, job: jobs_lib.Job, settings: Settings
+) -> inputs.Prepared:
+  """Brings a picture and its depth to the sizes of model and scene.
+
+  Raises:
+    UserError: if they cannot be used, or a camera file sees nothing of them.
+  """
+  prepared = loaded.prepare_picture(
+    *read(job, settings), settings.fov, settings.fit, settings.size
+  )
+  film, count = settings.film, len(loaded.moments(settings.fps))
+  for name in settings.cameras:
+    if name not in camera_paths.NAMES and not film.allow_empty:
+      coverage.check_before(prepared, name, count, resample=film.resample_path)
+  return prepared
+
+
+def is_finished(
+  loaded: pipeline.Pipeline,
+  job: jobs_lib.Job,
+  settings: Settings,
+  folder: pathlib.Path,
+) -> bool:
+  """Whether a folder holds what these settings make of this picture."""
+  try:
+    summary = json.loads((folder / SUMMARY).read_text())
+  except (OSError, ValueError):
+    return False
+  wanted = _request(loaded, job, settings)
+  return summary.get("request") == wanted and not summary.get("failed")
+
+
+def _request(
+  loaded: pipeline.Pipeline, job: jobs_lib.Job, settings: Settings
+) -> str:
+  """A digest of all that a scene follows from."""
+  files = [job.image, *([job.depth] if job.depth else [])]
+  files += [pathlib.Path(n) for n in settings.cameras if os.path.isfile(n)]
+  parts = [
+    job.prompt,
+    repr(settings),
+    loaded.networks.name,
+    repr(loaded.networks.loras),
+    repr(loaded.networks.choices("strag")),
+    repr(loaded.networks.sampler("strag")),
+    *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files),
+  ]
+  return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def make(
+  loaded: pipeline.Pipeline,
+  job: jobs_lib.Job,
+  prepared: inputs.Prepared,
+  settings: Settings,
+  target: pathlib.Path,
+) -> dict[str, str]:
+  """Makes all files of one scene.
+
+  Args:
+    loaded: the networks.
+    job: picture and prompt.
+    prepared: the picture, see `prepare`.
+    settings: what scenes share.
+    target: folder that is filled.
+
+  Returns: camera paths whose films failed, and why.
+  """
+  started = time.monotonic()
+  if prepared.invalid_depth:
+    print(
+      f"{job.depth}: {prepared.invalid_depth} invalid depth values became the "
+      "median of the others",
+      flush=True,
+    )
+  print(f"{job.image.name}: {job.prompt!r}", flush=True)
+  scene = loaded.scene(prepared, job.prompt, settings.seed, settings.fps)
+  checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
+  _say("trajectories", started)
+  scene.save(target / "scene.npz", compact=True)
+  export.export(scene, ["html"], target)
+  _say("scene.npz and scene.html", started)
+  films = _films(loaded, scene, settings, target)
+  summary = {
+    **checks,
+    "image": str(job.image),
+    "prompt": job.prompt,
+    "depth": str(job.depth) if job.depth else "estimated",
+    "invalid_depth_values": prepared.invalid_depth,
+    "median_depth": float(np.median(scene.tracks[0, ..., 2])),
+    "intrinsics": scene.intrinsics.tolist(),
+    "frames": scene.num_frames,
+    "size": list(scene.size),
+    "fps": scene.fps,
+    "coverage": films.coverage,
+    "filled": {
+      name: {settings.holes: 1 - share}
+      for name, share in films.coverage.items()
+    },
+    "reach": films.reach,
+    "failed": films.failed,
+    "request": _request(loaded, job, settings),
+    "loras": loaded.networks.loras,
+    **{name: scene.metadata[name] for name in _FROM_SCENE},
+    "seconds": round(time.monotonic() - started, 2),
+  }
+  write_json(target / SUMMARY, summary)
+  for name, value in checks.items():
+    print(f"  {name:<20}{value}", flush=True)
+  return films.failed
+
+
+@dataclasses.dataclass(frozen=True)
+class _Films:
+  """What became of the films of a scene, by camera path.
+
+  Attributes:
+    coverage: share of the pixels without holes.
+    reach: share of the path's motion.
+    failed: why there is no film.
+  """
+
+  coverage: dict[str, float] = dataclasses.field(default_factory=dict)
+  reach: dict[str, float] = dataclasses.field(default_factory=dict)
+  failed: dict[str, str] = dataclasses.field(default_factory=dict)
+
+
+def _films(
+  loaded: pipeline.Pipeline,
+  scene: scene_lib.Scene,
+  settings: Settings,
+  target: pathlib.Path,
+) -> _Films:
+  """Films a scene along every camera path; one that fails stops no other."""
+  found, started = _Films(), time.monotonic()
+  filmed = film_flags.timed(scene, settings.film)
+  for name in settings.cameras:
+    label = camera_paths.label(name)
+    try:
+      path, found.reach[name] = film_flags.planned(filmed, name, settings.film)
+      view = path, settings.holes, settings.seed
+      found.coverage[name] = _film(loaded, filmed, view, target / label)
+    except FAILURES as error:
+      found.failed[name] = one_line(error)
+      print(f"  {label}.mp4 failed: {found.failed[name]}", flush=True)
+    else:
+      _say(f"{label}.mp4", started)
+  return found
+
+
+def one_line(error: Exception) -> str:
+  """An error's message without line breaks."""
+  return " ".join(str(error).split()) or type(error).__name__
+
+
+def _film(
+  loaded: pipeline.Pipeline,
+  scene: scene_lib.Scene,
+  view: tuple[camera_paths.CameraPath, str, int],
+  target: pathlib.Path,
+) -> float:
+  """Writes both videos of a camera path; returns the share without holes.
+
+  Args:
+    loaded: completes the rendering.
+    scene: to film.
+    view: camera path, what fills the holes, and seed of the noise.
+    target: the videos' path without `.mp4` and `_points.mp4`.
+  """
+  path, holes, seed = view
+  background = holes == "background"
+  filled, covered = scene.render(
+    path, render_video.RenderOptions(fill=background)
+  )
+  points = np.where(covered[..., None], filled, 0)
+  coverage.check(covered, scene, path, target.name, allow_empty=True)
+  if not background:
+    filled = loaded.complete_rendering(scene, points, covered, seed)
+  for frames, suffix in ((filled, ""), (points, "_points")):
+    video.write_video(
+      target.with_name(f"{target.name}{suffix}.mp4"),
+      frames,
+      scene.fps,
+      min_side=_MIN_SIDE,
+    )
+  return float(covered.mean())
+
+
+def _say(what: str, started: float) -> None:
+  print(f"  {what:<32}{time.monotonic() - started:7.1f} s", flush=True)
+
+
+def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
+  """Writes JSON for people to read too, whole or not at all."""
+  partial = path.with_name(f"{path.name}.partial")
+  partial.write_text(json.dumps(value, indent=2) + "\n")
+  os.replace(partial, path)

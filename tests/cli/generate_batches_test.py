@@ -1,0 +1,118 @@
+"""`more4d generate` of several pictures: what is finished stays."""
+
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from more4d_jax import pipeline
+from more4d_jax.cli import main
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def album(tmp_path):
+  folder = tmp_path / "album"
+  folder.mkdir()
+  for i, name in enumerate("abc"):
+    pixels = np.random.default_rng(i).integers(0, 256, (40, 60, 3), np.uint8)
+    PIL.Image.fromarray(pixels).save(folder / f"{name}.png")
+  return folder
+
+
+def _generate(checkpoint, image, out, *more):
+  return main.main(
+    [
+      "generate", "--image", str(image), "--checkpoint", str(checkpoint),
+      "--prompt", "left", "--out", str(out), "--camera", "static", "forward",
+      "--steps", "1", "--scene-size", "model", *more,
+    ]
+  )  # fmt: skip
+
+
+def _overview(out):
+  return json.loads((out / "summary.json").read_text())
+
+
+def _scenes(out):
+  return {p.parent.name: p.read_bytes() for p in out.glob("*/scene.npz")}
+
+
+def test_a_broken_picture_is_reported_and_the_others_are_made(
+  nano_checkpoint, album, tmp_path, capsys
+):
+  out = tmp_path / "out"
+  good = (album / "b.png").read_bytes()
+  (album / "b.png").write_text("no picture")
+  assert _generate(nano_checkpoint, album, out) == 3
+  printed = capsys.readouterr()
+  (line,) = printed.err.strip().splitlines()
+  assert line.startswith("error: 1 of 3 scenes failed: b (") and "b.png" in line
+  assert _overview(out)["scenes"] == ["a", "c"]
+  assert "b.png" in _overview(out)["failed"]["b"]
+  assert set(_scenes(out)) == {"a", "c"}
+  # Once it is mended, the same command makes it and nothing else.
+  (album / "b.png").write_bytes(good)
+  before = _scenes(out)
+  assert _generate(nano_checkpoint, album, out) == 0
+  assert capsys.readouterr().out.count("is there already") == 2
+  assert _overview(out) == {"scenes": ["a", "b", "c"], "failed": {}}
+  assert {k: v for k, v in _scenes(out).items() if k != "b"} == before
+  # Other settings are other scenes.
+  assert _generate(nano_checkpoint, album, out, "--seed", "1") == 0
+  assert "is there already" not in capsys.readouterr().out
+  assert _scenes(out)["a"] != before["a"]
+
+
+def test_a_stopped_command_goes_on_to_the_same_scenes(
+  nano_checkpoint, album, tmp_path, monkeypatch, capsys
+):
+  assert _generate(nano_checkpoint, album, tmp_path / "whole") == 0
+  make, calls = pipeline.Pipeline.scene, []
+
+  def stopped(self, *args, **options):
+    calls.append(None)
+    if len(calls) == 2:
+      raise KeyboardInterrupt
+    return make(self, *args, **options)
+
+  out = tmp_path / "out"
+  with monkeypatch.context() as patch:
+    patch.setattr(pipeline.Pipeline, "scene", stopped)
+    assert _generate(nano_checkpoint, album, out) == 130
+  assert set(_scenes(out)) == {"a"}
+  assert not list(out.glob("*.partial"))
+  capsys.readouterr()
+  assert _generate(nano_checkpoint, album, out) == 0
+  assert capsys.readouterr().out.count("is there already") == 1
+  assert _scenes(out) == _scenes(tmp_path / "whole")
+
+
+def test_a_film_that_fails_leaves_the_scene(
+  nano_checkpoint, album, tmp_path, monkeypatch, capsys
+):
+  def out_of_memory(*_, **__):
+    raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+
+  out = tmp_path / "out"
+  picture = album / "a.png"
+  with monkeypatch.context() as patch:
+    patch.setattr(pipeline.Pipeline, "complete_rendering", out_of_memory)
+    status = _generate(nano_checkpoint, picture, out, "--holes", "vism")
+  assert status == 3
+  assert "2 of 2 films failed" in capsys.readouterr().err
+  assert (out / "scene.npz").is_file() and (out / "scene.html").is_file()
+  assert set(_overview(out)["failed"]) == {"static", "forward"}
+  assert not list(out.glob("*.mp4"))
+
+
+def test_no_picture_at_all_is_a_mistake(
+  nano_checkpoint, album, tmp_path, capsys
+):
+  for file in album.iterdir():
+    file.write_text("no picture")
+  assert _generate(nano_checkpoint, album, tmp_path / "out") == 2
+  assert "none of 3 pictures can be used" in capsys.readouterr().err
+  assert not (tmp_path / "out").exists()
