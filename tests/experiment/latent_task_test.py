@@ -4,8 +4,6 @@ The network to go on from lies as `more4d convert` leaves it: parts beside each
 other, a SentencePiece model with the text encoder.
 """
 
-import io
-
 import numpy as np
 import pytest
 
@@ -16,6 +14,7 @@ from more4d_jax.experiment import run
 from more4d_jax.models import latent_stats, variants
 from tests import nano_bundle
 from tests.experiment import configurations
+from tests.models.encoders import small_vocabulary
 
 _NANO = variants.get("nano")
 _PARTS = {
@@ -27,24 +26,8 @@ _PARTS = {
 
 def _write_pieces(folder, sentences):
   """Trains a small SentencePiece model."""
-  sentencepiece = pytest.importorskip(
-    "sentencepiece", reason="it trains the small model"
-  )
-  model = io.BytesIO()
-  sentencepiece.SentencePieceTrainer.train(
-    sentence_iterator=iter(sentences * 20),
-    model_writer=model,
-    vocab_size=40,
-    pad_id=0,
-    eos_id=1,
-    unk_id=2,
-    bos_id=-1,
-    hard_vocab_limit=False,
-    minloglevel=2,
-  )
   folder.mkdir()
-  (folder / "spiece.model").write_bytes(model.getvalue())
-  return sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+  return small_vocabulary.train(folder, sentences, 40)
 
 
 def _write_bundle(root, sentences):

@@ -41,6 +41,24 @@ class _Level(NamedTuple):
   axis: int
 
 
+def check_tolerance(name: str, tolerance: float, least: float) -> None:
+  """Makes sure that a bound can be kept.
+
+  Args:
+    name: of what is coded, for the message.
+    tolerance: bound of the relative error.
+    least: smallest one that the coding of this field can keep.
+
+  Raises:
+    ValueError: unless it lies between `least` and 1.
+  """
+  if not least <= tolerance < 1:
+    raise ValueError(
+      f"tolerance of {name} is {tolerance}; expected {least} to 1, or None to "
+      "keep every bit"
+    )
+
+
 def quantise(
   maps: Float[np.ndarray, "C H W"], step: float
 ) -> Int32[np.ndarray, "C H W"]:

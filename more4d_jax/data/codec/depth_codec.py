@@ -37,11 +37,7 @@ def encode(
   """
   if tolerance is None:
     return array_codec.encode_floats(depth)
-  if not LEAST_TOLERANCE <= tolerance < 1:
-    raise ValueError(
-      f"tolerance of depth is {tolerance}; expected {LEAST_TOLERANCE} to 1, or "
-      f"None to keep every bit"
-    )
+  coarse_to_fine.check_tolerance("depth", tolerance, LEAST_TOLERANCE)
   known = known_depth(depth)
   with np.errstate(all="ignore"):
     logarithm = np.where(known, np.log(depth, dtype=np.float64), 0.0)

@@ -64,11 +64,7 @@ def encode(
   """
   if tolerance is None:
     return array_codec.encode_floats(tracks)
-  if not LEAST_TOLERANCE <= tolerance < 1:
-    raise ValueError(
-      f"tolerance of tracks is {tolerance}; expected {LEAST_TOLERANCE} to 1, "
-      f"or None to keep every bit"
-    )
+  coarse_to_fine.check_tolerance("tracks", tolerance, LEAST_TOLERANCE)
   valid = valid_points(tracks)
   first_blob, first = first_points.encode(
     tracks[0], valid, intrinsics, tolerance

@@ -1,12 +1,11 @@
 """Published tokenizers' files: ends, cuts, padding, and mistakes."""
 
-import io
-
 import numpy as np
 import pytest
 
 from more4d_jax import errors
 from more4d_jax.models.encoders import tokenizer
+from tests.models.encoders import small_vocabulary
 from tests.published import released
 
 
@@ -20,25 +19,10 @@ def test_tokenizer_json(tmp_path):
 
 
 def test_sentencepiece_model(tmp_path):
-  sentencepiece = pytest.importorskip(
-    "sentencepiece", reason="it trains the small model"
-  )
-  model = io.BytesIO()
-  sentencepiece.SentencePieceTrainer.train(
-    sentence_iterator=iter(["a red ball moves", "the ball is red"] * 20),
-    model_writer=model,
-    vocab_size=24,
-    pad_id=0,
-    eos_id=1,
-    unk_id=2,
-    bos_id=-1,
-    hard_vocab_limit=False,
-    minloglevel=2,
-  )
-  (tmp_path / "spiece.model").write_bytes(model.getvalue())
+  sentences = "a red ball moves", "the ball is red"
+  words = small_vocabulary.train(tmp_path, sentences, 24)
   encode = tokenizer.FileTokenizer(tmp_path, 30, 60)
   (tokens,) = encode(["red ball"])
-  words = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
   count = int(np.argmax(tokens == tokenizer.END))
   assert words.decode(tokens[:count].tolist()) == "red ball"
   assert not tokens[count + 1 :].any()
