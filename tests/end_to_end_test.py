@@ -34,7 +34,9 @@ def test_every_task_leaves_a_network_and_its_figures(nano_run: pathlib.Path):
 
 def test_scene_files_hold_the_photograph_moving(nano_run: pathlib.Path):
   made = scene.Scene.load(nano_run / "scene" / "scene.npz")
-  assert made.tracks.shape == (5, 32, 48, 3)
+  # The picture's size, the model's frames.
+  assert made.tracks.shape == (5, *made.colours.shape[:2], 3)
+  assert made.metadata["model_grid"]["size"] == [32, 48]
   assert np.isfinite(made.tracks).all()
   frames, _ = video.read_video(nano_run / "scene" / "static.mp4")
   assert len(frames) == 5

@@ -20,7 +20,7 @@ def main() -> None:
     params = jax.jit(
       lambda key: partitioning.unbox(module.init(key, jnp.zeros(few))["params"])
     )(jax.random.key(0))
-    bound = networks.Bound(params, module)
+    bound = networks.BoundModule(params, module)
     video = jax.random.uniform(jax.random.key(1), clip, minval=-1.0)
     latents = jax.random.normal(
       jax.random.key(2), (1, *variant.latent_grid, 16)

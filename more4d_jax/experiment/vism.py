@@ -67,14 +67,6 @@ class ViSMRunConfig(run_config.FlowRunConfig):
   dropout: objective.ViSMDropout
   sampling: SamplingConfig = run_config.setting(may_change=True)
 
-  def __post_init__(self) -> None:
-    super().__post_init__()
-    if self.model.lora_rank and not self.init_from.vism:
-      raise errors.UserError(
-        f"model.lora_rank is {self.model.lora_rank}, but there is no network "
-        "for the LoRA to change: set init_from.vism, or model.lora_rank to 0"
-      )
-
 
 class ViSMTask(latent_task.LatentTask):
   """Video latents under a rendering with holes."""
@@ -84,6 +76,19 @@ class ViSMTask(latent_task.LatentTask):
   objective_class = objective.ViSMObjective
   needs = ("video_vae",)
   config: ViSMRunConfig
+
+  def open(self, workdir: pathlib.Path) -> tasks.Opened:
+    """Opens what flow matching needs, and the network that a LoRA changes.
+
+    Raises:
+      UserError: also if there is a LoRA and no such network.
+    """
+    if self.lora is not None and not self.config.init_from.vism:
+      raise errors.UserError(
+        f"model.lora_rank is {self.lora.rank}, but there is no network for the "
+        "LoRA to change: set init_from.vism, or model.lora_rank to 0"
+      )
+    return super().open(workdir)
 
   def objective(
     self, opened: tasks.Opened | None = None

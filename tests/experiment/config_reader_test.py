@@ -73,7 +73,6 @@ def test_a_whole_number_is_a_number_but_a_truth_is_none():
     ("strag", {"sampling.keep_rendered": True}, "field sampling.keep_rendered"),
     ("vism", {"model.lora_rank": -1}, "model.lora_rank is -1"),
     ("vism", {"model.lora_alpha": 0.0}, "a positive alpha"),
-    ("vism", {"model.lora_rank": 2}, "set init_from.vism"),
   ],
 )
 def test_a_mistake_is_one_clear_line(task, changes, message):

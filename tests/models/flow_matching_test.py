@@ -102,9 +102,18 @@ def test_stratified_draws_have_one_level_in_each_part():
   assert sorted(parts.tolist()) == list(range(10))
 
 
-def test_unknown_names_are_errors():
-  config = flow_matching.FlowConfig(sampling="gaussian")
-  with pytest.raises(ValueError, match="flow sampling must be one of"):
-    flow_matching.sample_sigmas(jax.random.key(0), 2, config)
+@pytest.mark.parametrize(
+  ("field", "words"),
+  [
+    ("sampling", "sampling is 'snr': choose one of uniform"),
+    ("weighting", "weighting is 'snr': choose one of none"),
+  ],
+)
+def test_unknown_names_are_errors(field, words):
+  with pytest.raises(ValueError, match=words):
+    flow_matching.FlowConfig(**{field: "snr"})
+
+
+def test_an_unknown_weighting_of_a_loss_is_an_error():
   with pytest.raises(ValueError, match="flow weighting must be one of"):
     flow_matching.loss_weight(jnp.ones(2), "snr")
