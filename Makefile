@@ -59,15 +59,13 @@ test-long: $(STAMP)
 test-aot: AOT_TESTS := not long
 test-aot-long: AOT_TESTS := long
 
-# XLA_FLAGS: the tests' own would switch the compilers' optimisations off, and
-# a program from the cache would leave no reports of the compilers.
+# XLA_FLAGS: the tests' own would switch the compilers' optimisations off.
 test-aot test-aot-long:
 	@if ! $(AOT_PYTHON) -c '' 2>/dev/null; then \
 	  echo 'skipped: no Python 3.12; make AOT_PYTHON=... $@'; \
 	elif ! $(MAKE) --no-print-directory $(AOT_VENV)/.installed; then \
 	  echo 'skipped: the compilers for TPU and GPU cannot be installed here'; \
 	else XLA_FLAGS=--xla_force_host_platform_device_count=8 \
-	  JAX_ENABLE_COMPILATION_CACHE=false \
 	  $(AOT_VENV)/bin/python -m pytest -m '$(AOT_TESTS)' \
 	  $$(find tests/kernels -name '*aot_test.py' -o -name 'mosaic_gpu*_test.py'); fi
 
@@ -98,4 +96,4 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(VENV) $(AOT_VENV) .jax_cache build *.egg-info
+	rm -rf $(VENV) $(AOT_VENV) build *.egg-info

@@ -14,8 +14,6 @@ _EIGHT = "--xla_force_host_platform_device_count=8"
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", f"{quick_compilation.flags()} {_EIGHT}")
-for _name, _value in quick_compilation.cache_settings().items():
-  os.environ.setdefault(_name, _value)
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -1,23 +1,18 @@
 """What makes compiling cheap, which is most of what tests at size nano do.
 
-Programs are compiled with few optimisations, and what was compiled once is
-kept for the next run in `.jax_cache`, by jax's version and by what the
-processor can do; `make clean` removes it.
+Programs are compiled with few optimisations. They are not kept for the next
+run: a process that took programs of jax's compilation cache on a CPU ended
+without a word.
 """
 
 import functools
-import importlib.metadata
 import importlib.util
 import mmap
 import pathlib
-import platform
-import zlib
 
-_ROOT = pathlib.Path(__file__).parents[1]
 _FEW_OPTIMISATIONS = "--xla_backend_optimization_level=0"
 # Emitters of fused loops compile two to four times as long as those before.
 _OLD_EMITTERS = "--xla_cpu_use_fusion_emitters=false"
-_PROCESSOR = pathlib.Path("/proc/cpuinfo")
 
 
 @functools.cache
@@ -41,22 +36,3 @@ def _holds(path: pathlib.Path, name: bytes) -> bool:
     mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
   ):
     return content.find(name) >= 0
-
-
-def cache_settings() -> dict[str, str]:
-  """Environment of jax's compilation cache.
-
-  Programs hold instructions of the processor they were compiled on, and a
-  folder may be shared by machines.
-  """
-  processor = platform.machine().encode()
-  if _PROCESSOR.exists():
-    lines = _PROCESSOR.read_bytes().splitlines()
-    processor += next((x for x in lines if x.startswith(b"flags")), b"")
-  version = importlib.metadata.version("jaxlib")
-  folder = _ROOT / ".jax_cache" / f"{version}-{zlib.crc32(processor):08x}"
-  return {
-    "JAX_COMPILATION_CACHE_DIR": str(folder),
-    # What compiles faster than this, in seconds, is not worth a file.
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
-  }
