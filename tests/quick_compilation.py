@@ -1,8 +1,8 @@
 """What makes compiling cheap, which is most of what tests at size nano do.
 
 Programs are compiled with few optimisations. They are not kept for the next
-run: a process that took programs of jax's compilation cache on a CPU ended
-without a word.
+run: with jax's compilation cache a worker once ended without a word, for a
+reason that was not found.
 """
 
 import functools
