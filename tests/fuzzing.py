@@ -37,7 +37,10 @@ from hypothesis import strategies
 from more4d_jax import errors
 from more4d_jax.cli import main
 
-COUNTS = (40, pytest.param(300, marks=pytest.mark.long))
+COUNTS = (
+  pytest.param(40, marks=pytest.mark.slow),
+  pytest.param(300, marks=pytest.mark.long),
+)
 # What a reader may use whatever the size of a file: its own objects.
 _SLACK_BYTES = 4 << 20
 _HEAD_BYTES = 512  # Headers are damaged as often as all that follows them.
