@@ -10,6 +10,8 @@ from more4d_jax.checkpoints import dtypes
 from more4d_jax.models import variants
 from more4d_jax.models.encoders import text
 
+pytestmark = pytest.mark.slow
+
 _DENOISERS = ("strag", "vism")
 
 

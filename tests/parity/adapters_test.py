@@ -22,6 +22,8 @@ from tests.parity.adapters import (
   wan_weights,
 )
 
+pytestmark = pytest.mark.slow
+
 _BOUNDS = {
   "bound": {
     "schedulers": 1e-5,
