@@ -3,6 +3,7 @@
 import jax
 
 from benchmarks.device import measuring
+from more4d_jax.kernels import timing
 from more4d_jax.kernels.attention import benchmark, cases
 
 _CASES = ("1p3b/self/10304/whole", "14b/self/10304/whole")
@@ -45,7 +46,7 @@ def _torch(case: cases.Case) -> None:
     measuring.say({**line, "error": str(error)})
     return
   for name, run in passes.items():
-    taken = measuring.seconds(run, 10)
+    taken = timing.seconds(run, 10)
     flops = case.flops() + ("back" in name) * case.flops(backward=True)
     measuring.say(
       {

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 
 from benchmarks.device import measuring
 from more4d_jax import partitioning
+from more4d_jax.kernels import timing
 from more4d_jax.models import variants, video_vae
 from more4d_jax.sampling import networks
 
@@ -33,7 +34,7 @@ def main() -> None:
       line = {"pass": name, "clip": "x".join(map(str, clip[1:4]))}
       with measuring.attempt(line):
         run = lambda f=function, x=value: f(bound, x)  # noqa: E731
-        taken = measuring.seconds(run, 3)
+        taken = timing.seconds(run, 3)
         line["seconds"] = round(taken, 3)
         line["frames_a_second"] = round(clip[1] / taken, 2)
         line["peak_gib"] = measuring.peak_gib()

@@ -12,7 +12,6 @@ from typing import Any
 import jax
 
 from more4d_jax import partitioning
-from more4d_jax.kernels import timing
 from more4d_jax.kernels.attention import benchmark as attention_benchmark
 
 _TOP = 8  # Kernels of a profile that are named.
@@ -46,11 +45,6 @@ def attempt(line: dict[str, Any]) -> Iterator[None]:
 def device_mesh() -> jax.sharding.Mesh:
   """The mesh of the one device; in force, kernels know what they run on."""
   return partitioning.one_device()
-
-
-def seconds(run: Callable[[], Any], repetitions: int = 5) -> float:
-  """Median time of a call, after one that compiles."""
-  return timing.seconds(run, repetitions)
 
 
 def speed(flops: float, taken: float) -> dict[str, float]:

@@ -5,6 +5,7 @@ import numpy as np
 
 from benchmarks.device import measuring
 from more4d_jax.geometry import camera_paths
+from more4d_jax.kernels import timing
 from more4d_jax.rendering import render_video
 
 
@@ -27,7 +28,7 @@ def main() -> None:
   poses = camera_paths.named_path("circular", frames, centre)
   line = {"frames": frames, "size": f"{height}x{width}"}
   with measuring.attempt(line), jax.set_mesh(measuring.device_mesh()):
-    taken = measuring.seconds(
+    taken = timing.seconds(
       lambda: render_video.render_video(tracks, colours, poses, intrinsics), 5
     )
     line["frames_a_second"] = round(frames / taken, 1)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.device import measuring, networks
+from more4d_jax.kernels import timing
 from more4d_jax.models import strag, variants
 
 
@@ -24,7 +25,7 @@ def main() -> None:
         return module.apply({"params": params}, latents, timestep, given)
 
       run = lambda: step(params, latents, given)  # noqa: B023, E731
-      taken = measuring.seconds(run, 3)
+      taken = timing.seconds(run, 3)
       flops = 2 * networks.forward_flops(variant.strag.dit, variant.latent_grid)
       finite = bool(jnp.isfinite(run()).all())
       line |= {"seconds": round(taken, 4), **measuring.speed(flops, taken)}

@@ -1,9 +1,7 @@
 """`more4d evaluate`: what a checkpoint reaches against ground truth."""
 
 import dataclasses
-import json
 import math
-import os
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
@@ -129,7 +127,7 @@ def evaluate(
   for line in report["bounds"]:
     print(line)
   if out is not None:
-    _write(out, report)
+    outputs.write_json(out, _plain(report))
 
 
 def _check_outputs(
@@ -302,13 +300,6 @@ def _show(name: str, figures: Figures) -> Figures:
   for key, value in figures.items():
     print(f"  {key:<22}{value:.4g}", flush=True)
   return figures
-
-
-def _write(path: pathlib.Path, report: dict[str, Any]) -> None:
-  """Writes the report under a temporary name, then renames it."""
-  partial = path.with_name(path.name + ".partial")
-  partial.write_text(json.dumps(_plain(report), indent=2) + "\n")
-  os.replace(partial, path)
 
 
 def _plain(value: Any) -> Any:

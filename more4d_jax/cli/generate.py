@@ -251,7 +251,7 @@ def _write_overview(
   out: pathlib.Path, done: Sequence[str], failed: Mapping[str, str]
 ) -> None:
   overview = {"scenes": list(done), "failed": dict(failed)}
-  scene_files.write_json(out / scene_files.SUMMARY, overview)
+  outputs.write_json(out / scene_files.SUMMARY, overview)
 
 
 def _first(failed: Mapping[str, str]) -> str:

@@ -1,10 +1,13 @@
-"""Whether results can be written, found out before they are made."""
+"""Where results go: whether they can be written, and JSON written whole."""
 
 import errno
+import json
 import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Mapping
+from typing import Any
 
 from more4d_jax import errors
 
@@ -53,6 +56,13 @@ def check_file(path: pathlib.Path) -> None:
       f"cannot use {path}: it is a folder; name a file in it"
     )
   check_folder(path.absolute().parent)
+
+
+def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
+  """Writes JSON for people to read too, whole or not at all."""
+  partial = path.with_name(f"{path.name}.partial")
+  partial.write_text(json.dumps(value, indent=2) + "\n")
+  os.replace(partial, path)
 
 
 def _full(path: pathlib.Path, free: int) -> errors.UserError:

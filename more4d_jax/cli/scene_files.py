@@ -6,14 +6,13 @@ import json
 import os
 import pathlib
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from more4d_jax import depth_sources, errors, inputs, pictures, pipeline
 from more4d_jax import scene as scene_lib
-from more4d_jax.cli import coverage, film_flags
+from more4d_jax.cli import coverage, film_flags, outputs
 from more4d_jax.cli import jobs as jobs_lib
 from more4d_jax.evaluation import scene_checks
 from more4d_jax.geometry import camera_paths
@@ -165,7 +164,7 @@ def make(
     **{name: scene.metadata[name] for name in _FROM_SCENE},
     "seconds": round(time.monotonic() - started, 2),
   }
-  write_json(target / SUMMARY, summary)
+  outputs.write_json(target / SUMMARY, summary)
   for name, value in checks.items():
     print(f"  {name:<20}{value}", flush=True)
   return films.failed
@@ -249,10 +248,3 @@ def _film(
 
 def _say(what: str, started: float) -> None:
   print(f"  {what:<32}{time.monotonic() - started:7.1f} s", flush=True)
-
-
-def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
-  """Writes JSON for people to read too, whole or not at all."""
-  partial = path.with_name(f"{path.name}.partial")
-  partial.write_text(json.dumps(value, indent=2) + "\n")
-  os.replace(partial, path)
