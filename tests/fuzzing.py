@@ -20,6 +20,7 @@ import collections
 import contextlib
 import copy
 import dataclasses
+import gc
 import io
 import json
 import pathlib
@@ -93,7 +94,7 @@ def fuzz(
   right: Callable[[Any], None] | None = None,
   *,
   count: int,
-  seconds: float = 10.0,
+  seconds: float = 60.0,
 ) -> collections.Counter[str]:
   """Uses a file that is there, then as many damaged ones in its place.
 
@@ -103,7 +104,7 @@ def fuzz(
     use: reads the file; it may raise UserError.
     right: asserts that a result is one the damaged file justifies.
     count: of damaged files.
-    seconds: that one use may take.
+    seconds: that one use may take; busy machines need more than they should.
 
   Returns: how many uses ended as "refused" and as "read".
   """
@@ -140,18 +141,31 @@ def _use(
   bound: int,
   seconds: float,
 ) -> str:
-  """Uses the file once; returns how it ended."""
-  with _measured(bound, seconds):
-    try:
-      result = use()
-    except errors.UserError as error:
-      line = str(error)
-      assert line, "a refusal without a word"
-      assert "\n" not in line, f"a refusal of several lines: {line}"
-      return "refused"
-  if right is not None:
+  """Uses the file; returns how it ended.
+
+  Whoever needs too much memory gets a second try: another way through a
+  reader imports and compiles at its first use, and that counts for none.
+  """
+  with _measured(sys.maxsize, seconds) as peak:
+    end, result = _end(use)
+  if peak() > bound:
+    gc.collect()
+    with _measured(bound, seconds):
+      end, result = _end(use)
+  if end == "read" and right is not None:
     right(result)
-  return "read"
+  return end
+
+
+def _end(use: Callable[[], Any]) -> tuple[str, Any]:
+  """How a use ended, and its result."""
+  try:
+    return "read", use()
+  except errors.UserError as error:
+    line = str(error)
+    assert line, "a refusal without a word"
+    assert "\n" not in line, f"a refusal of several lines: {line}"
+    return "refused", None
 
 
 @contextlib.contextmanager

@@ -57,6 +57,18 @@ def test_what_a_reader_must_not_do_is_found(path, fault, error, words, seconds):
     fuzzing.fuzz(_damaged(), path, use, count=5, seconds=seconds)
 
 
+def test_what_is_made_at_the_first_use_only_counts_for_none(path):
+  made = []
+
+  def use():
+    if path.read_bytes() != _GOOD and not made:
+      made.append(np.ones(8 << 20))
+    return _strict(path)
+
+  assert fuzzing.fuzz(_damaged(), path, use, count=5)["refused"] == 5
+  assert len(made) == 1
+
+
 def test_a_refusal_is_one_line_and_a_result_is_judged(path):
   def lines():
     if path.read_bytes() != _GOOD:
