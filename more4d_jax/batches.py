@@ -26,16 +26,16 @@ class PictureBatch:
 
 @dataclasses.dataclass(frozen=True)
 class RenderingBatch:
-  """Renderings with holes.
+  """Renderings with holes, each of its own scene or all of one.
 
   Attributes:
     videos: colours; those outside `coverage` do not matter.
     coverage: True where a point was drawn.
-    images: the picture of each scene.
-    prompts: one caption each.
+    images: the picture of each scene, or the one of all.
+    prompts: one caption for each picture.
   """
 
   videos: UInt8[np.ndarray, "B T H W 3"]
   coverage: Bool[np.ndarray, "B T H W"]
-  images: UInt8[np.ndarray, "B H W 3"]
+  images: UInt8[np.ndarray, "S H W 3"]
   prompts: Sequence[str]

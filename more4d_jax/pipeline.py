@@ -318,36 +318,42 @@ class Pipeline:
       path: a named path, a camera file, or poses.
       seed: of the noise.
     """
-    return self.complete_rendering(scene, *scene.render(path), seed)
+    return self.complete_films(scene, [scene.render(path)], seed)[0]
 
-  def complete_rendering(
+  def complete_films(
     self,
     scene: scene_lib.Scene,
-    rendering: UInt8[np.ndarray, "T H W 3"],
-    coverage: Bool[np.ndarray, "T H W"],
+    films: Sequence[
+      tuple[UInt8[np.ndarray, "T H W 3"], Bool[np.ndarray, "T H W"]]
+    ],
     seed: int = 0,
-  ) -> UInt8[np.ndarray, "T H W 3"]:
-    """Fills the holes of a scene's rendering.
+  ) -> list[UInt8[np.ndarray, "T H W 3"]]:
+    """Fills the holes of renderings of one scene, all in one batch.
 
-    See `completion`.
+    They share the features of picture and caption, and the noise.
+
+    Args:
+      scene: of any size.
+      films: renderings and their coverage; see `completion`.
+      seed: of the noise.
 
     Raises:
-      UserError: if the rendering has another size than the scene.
+      UserError: if a rendering has another size than the scene.
     """
-    video, covered, picture = completion.to_frame(
-      scene, rendering, coverage, self.size
-    )
-    prompt = str(scene.metadata.get("prompt", ""))
-    batch = batches.RenderingBatch(
-      video[None], covered[None], picture[None], [prompt]
-    )
-    completed = self.complete_renderings(batch, seed)[0]
-    return completion.from_frame(completed, rendering, coverage)
+    batch = completion.to_batch(scene, films, self.size)
+    completed = self.complete_renderings(batch, seed)
+    return [
+      completion.from_frame(drawn, *film)
+      for drawn, film in zip(completed, films, strict=True)
+    ]
 
   def complete_renderings(
     self, batch: batches.RenderingBatch, seed: int = 0, first: int = 0
   ) -> UInt8[np.ndarray, "B T H W 3"]:
-    """Fills the holes of renderings; arguments as in `tracks`."""
+    """Fills the holes of renderings; arguments as in `tracks`.
+
+    Renderings of one picture have one noise.
+    """
     completed, _ = _run(
       _complete_video,
       sample_vism.ViSMNetworks(
@@ -359,7 +365,9 @@ class Pipeline:
         image=jnp.asarray(batch.images, jnp.float32) / 255.0,
         **self.networks.tokens("vism", batch.prompts),
       ),
-      noise.latents(seed, "vism", first, batch.videos.shape[:4]),
+      noise.latents(
+        seed, "vism", first, (len(batch.images), *batch.videos.shape[1:4])
+      ),
       sampler=self.networks.sampler("vism"),
       choices=self.networks.choices("vism"),
     )

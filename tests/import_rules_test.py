@@ -46,7 +46,7 @@ RULES = {
   "inputs": ("depth_sources", "pictures"),
   "scene_size": ("depth_sources", "geometry", "inputs", "pictures"),
   "batches": (),
-  "completion": ("inputs", "rendering", "scene"),
+  "completion": ("batches", "inputs", "rendering", "scene"),
   "scene": ("array_files", "geometry", "plausibility", "rendering"),
 }
 # These join rooms and may import any of them; no room imports them.

@@ -17,6 +17,7 @@ from more4d_jax import (
 from more4d_jax import scene_size as scene_size_lib
 from more4d_jax.cli import (
   film_flags,
+  films,
   lists,
   outputs,
   sampling_flags,
@@ -144,7 +145,7 @@ def _unreadable(
     except errors.UserError as error:
       if not several:
         raise
-      found[job.name] = scene_files.one_line(error)
+      found[job.name] = films.one_line(error)
       print(f"left out: {found[job.name]}", flush=True)
   if len(found) == len(jobs):
     raise errors.UserError(
@@ -216,8 +217,8 @@ def _make_all(
     _write_overview(out, done, failed)
     try:
       reason = _make_of_several(loaded, job, settings, out / job.name)
-    except scene_files.FAILURES as error:
-      reason = scene_files.one_line(error)
+    except films.FAILURES as error:
+      reason = films.one_line(error)
     if reason:
       failed[job.name] = reason
       print(f"failed: {job.name}: {reason}", flush=True)

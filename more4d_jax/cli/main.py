@@ -53,6 +53,12 @@ COMMANDS: Mapping[str, Command] = {
   "render": Command(
     "render", "render", _SCENES, "a scene along a camera path to mp4"
   ),
+  "complete": Command(
+    "complete",
+    "complete",
+    _SCENES,
+    "a scene along camera paths, holes filled by 4D-ViSM",
+  ),
   "camera": Command(
     "camera", "camera", _SCENES, "a camera path to a file of any program"
   ),

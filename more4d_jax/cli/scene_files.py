@@ -10,18 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from more4d_jax import depth_sources, errors, inputs, pictures, pipeline
-from more4d_jax import scene as scene_lib
+from more4d_jax import depth_sources, inputs, pictures, pipeline
 from more4d_jax.cli import coverage, film_flags, outputs
+from more4d_jax.cli import films as films_lib
 from more4d_jax.cli import jobs as jobs_lib
 from more4d_jax.evaluation import scene_checks
 from more4d_jax.geometry import camera_paths
-from more4d_jax.rendering import render_video
-from more4d_jax.viewing import export, video
+from more4d_jax.viewing import export
 
 SUMMARY = "summary.json"
-# What may go wrong with one scene or film while the others go on.
-FAILURES = (errors.UserError, FloatingPointError, OSError, RuntimeError)
 _FROM_SCENE = (
   "seed",
   "checkpoint",
@@ -29,7 +26,6 @@ _FROM_SCENE = (
   "computed_steps",
   "model_grid",
 )
-_MIN_SIDE = 256  # Pixels; smaller videos are enlarged.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,11 +132,13 @@ def make(
   print(f"{job.image.name}: {job.prompt!r}", flush=True)
   scene = loaded.scene(prepared, job.prompt, settings.seed, settings.fps)
   checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
-  _say("trajectories", started)
+  films_lib.say("trajectories", started)
   scene.save(target / "scene.npz", compact=True)
   export.export(scene, ["html"], target)
-  _say("scene.npz and scene.html", started)
-  films = _films(loaded, scene, settings, target)
+  films_lib.say("scene.npz and scene.html", started)
+  films = films_lib.make(
+    loaded, scene, settings.cameras, _film_settings(settings, loaded), target
+  )
   summary = {
     **checks,
     "image": str(job.image),
@@ -153,10 +151,7 @@ def make(
     "size": list(scene.size),
     "fps": scene.fps,
     "coverage": films.coverage,
-    "filled": {
-      name: {settings.holes: 1 - share}
-      for name, share in films.coverage.items()
-    },
+    "filled": films.filled,
     "reach": films.reach,
     "failed": films.failed,
     "request": _request(loaded, job, settings),
@@ -170,81 +165,13 @@ def make(
   return films.failed
 
 
-@dataclasses.dataclass(frozen=True)
-class _Films:
-  """What became of the films of a scene, by camera path.
-
-  Attributes:
-    coverage: share of the pixels without holes.
-    reach: share of the path's motion.
-    failed: why there is no film.
-  """
-
-  coverage: dict[str, float] = dataclasses.field(default_factory=dict)
-  reach: dict[str, float] = dataclasses.field(default_factory=dict)
-  failed: dict[str, str] = dataclasses.field(default_factory=dict)
-
-
-def _films(
-  loaded: pipeline.Pipeline,
-  scene: scene_lib.Scene,
-  settings: Settings,
-  target: pathlib.Path,
-) -> _Films:
-  """Films a scene along every camera path; one that fails stops no other."""
-  found, started = _Films(), time.monotonic()
-  filmed = film_flags.timed(scene, settings.film)
-  for name in settings.cameras:
-    label = camera_paths.label(name)
-    try:
-      path, found.reach[name] = film_flags.planned(filmed, name, settings.film)
-      view = path, settings.holes, settings.seed
-      found.coverage[name] = _film(loaded, filmed, view, target / label)
-    except FAILURES as error:
-      found.failed[name] = one_line(error)
-      print(f"  {label}.mp4 failed: {found.failed[name]}", flush=True)
-    else:
-      _say(f"{label}.mp4", started)
-  return found
-
-
-def one_line(error: Exception) -> str:
-  """An error's message without line breaks."""
-  return " ".join(str(error).split()) or type(error).__name__
-
-
-def _film(
-  loaded: pipeline.Pipeline,
-  scene: scene_lib.Scene,
-  view: tuple[camera_paths.CameraPath, str, int],
-  target: pathlib.Path,
-) -> float:
-  """Writes both videos of a camera path; returns the share without holes.
-
-  Args:
-    loaded: completes the rendering.
-    scene: to film.
-    view: camera path, what fills the holes, and seed of the noise.
-    target: the videos' path without `.mp4` and `_points.mp4`.
-  """
-  path, holes, seed = view
-  background = holes == "background"
-  filled, covered = scene.render(
-    path, render_video.RenderOptions(fill=background)
+def _film_settings(
+  settings: Settings, loaded: pipeline.Pipeline
+) -> films_lib.FilmSettings:
+  """How the films of these scenes are made."""
+  together = 1
+  if settings.holes == "vism":
+    together = films_lib.together(loaded, None)
+  return films_lib.FilmSettings(
+    settings.film, settings.holes, settings.seed, together
   )
-  points = np.where(covered[..., None], filled, 0)
-  coverage.check(covered, scene, path, target.name, allow_empty=True)
-  if not background:
-    filled = loaded.complete_rendering(scene, points, covered, seed)
-  for frames, suffix in ((filled, ""), (points, "_points")):
-    video.write_video(
-      target.with_name(f"{target.name}{suffix}.mp4"),
-      frames,
-      scene.fps,
-      min_side=_MIN_SIDE,
-    )
-  return float(covered.mean())
-
-
-def _say(what: str, started: float) -> None:
-  print(f"  {what:<32}{time.monotonic() - started:7.1f} s", flush=True)

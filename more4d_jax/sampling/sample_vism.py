@@ -59,7 +59,7 @@ class ViSMNetworks:
 
 @flax.struct.dataclass
 class ViSMInputs:
-  """Renderings to complete.
+  """Renderings to complete: of S = B scenes, or all of S = 1.
 
   Attributes:
     rendering: in [0, 1]; colours outside `coverage` do not matter.
@@ -71,9 +71,9 @@ class ViSMInputs:
 
   rendering: Float[Array, "B T H W 3"]
   coverage: Bool[Array, "B T H W"]
-  image: Float[Array, "B H W 3"]
-  tokens: Int[Array, "B L"]
-  negative_tokens: Int[Array, "B L"]
+  image: Float[Array, "S H W 3"]
+  tokens: Int[Array, "S L"]
+  negative_tokens: Int[Array, "S L"]
 
 
 def masked_video(
@@ -101,20 +101,27 @@ def encode_conditions(
   )
   mask = vism.pack_mask(~inputs.coverage)
   drawn = jnp.any(kept, axis=(1, 2, 3))[:, None, None, None, None]
+  text = nets.vism(inputs.tokens, method="text_context")
+  image = networks.image_context(nets.vism, inputs.image, choices.image_context)
   return vism.ViSMConditions(
-    text_context=nets.vism(inputs.tokens, method="text_context"),
+    text_context=_for_films(text, len(mask)),
     mask=mask * drawn,
     masked=masked * drawn,
-    image_context=networks.image_context(
-      nets.vism, inputs.image, choices.image_context
-    ),
+    image_context=None if image is None else _for_films(image, len(mask)),
   )
+
+
+def _for_films(
+  values: Float[Array, "S *rest"], films: int
+) -> Float[Array, "B *rest"]:
+  """What each film has; what there is one of belongs to all."""
+  return jnp.broadcast_to(values, (films, *values.shape[1:]))
 
 
 def complete_video(
   nets: ViSMNetworks,
   inputs: ViSMInputs,
-  noise: Float[Array, "B t h w C"],
+  noise: Float[Array, "S t h w C"],
   sampler: sampler_options.SamplerConfig,
   choices: ViSMChoices = DEFAULT,
 ) -> tuple[Float[Array, "B T H W 3"], Bool[Array, "n"]]:
@@ -134,7 +141,9 @@ def complete_video(
   negative = None
   if caching.guided_steps(sampler):
     context = nets.vism(inputs.negative_tokens, method="text_context")
+    context = _for_films(context, len(inputs.rendering))
     negative = conditions.replace(text_context=context)
+  noise = _for_films(noise, len(inputs.rendering))
   drawn = denoising.draw(nets.vism, conditions, negative, noise, sampler)
   video = networks.decode_video(nets.video_vae, drawn.latents)
   if sampler.keep_rendered:

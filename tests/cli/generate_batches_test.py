@@ -99,7 +99,7 @@ def test_a_film_that_fails_leaves_the_scene(
   out = tmp_path / "out"
   picture = album / "a.png"
   with monkeypatch.context() as patch:
-    patch.setattr(pipeline.Pipeline, "complete_rendering", out_of_memory)
+    patch.setattr(pipeline.Pipeline, "complete_films", out_of_memory)
     status = _generate(nano_checkpoint, picture, out, "--holes", "vism")
   assert status == 3
   assert "2 of 2 films failed" in capsys.readouterr().err

@@ -99,7 +99,8 @@ def test_a_manifest_of_two(nano_checkpoint, photo, tmp_path):
   summary = json.loads((out / "grey" / "summary.json").read_text())
   assert summary["size"] == [64, 96] and summary["fps"] == 16
   share = summary["coverage"]["static"]
-  assert summary["filled"] == {"static": {"background": 1 - share}}
+  shares = {"rendered": share, "background": 1 - share}
+  assert summary["filled"] == {"static": shares}
   assert summary["frames"] == 9 and summary["model_grid"]["frames"] == 5
   assert scene.tracks.shape == (9, 64, 96, 3)
   frames, fps = video.read_video(out / "grey" / "static.mp4")
