@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
 from more4d_jax import errors, registry
-from more4d_jax.checkpoints import store
+from more4d_jax.checkpoints import placing, residency, store
 from more4d_jax.geometry import motion
 from more4d_jax.models import latent_stats
 from more4d_jax.models.encoders import tokenizer
@@ -26,7 +25,12 @@ CONDITIONS = ("trained", "original")
 
 
 class CheckpointNetworks:
-  """Networks by kind, put on the default device when first used."""
+  """Networks by kind; parts of them are on devices from `bound` to `release`.
+
+  Attributes:
+    name: of the checkpoint, for messages and the metadata of scenes.
+    residency: what is on devices.
+  """
 
   def __init__(
     self,
@@ -50,9 +54,7 @@ class CheckpointNetworks:
     self._overrides = dict(overrides or {})
     networks.check_choice("conditions", conditions, CONDITIONS)
     self._original = conditions == "original"
-    self._bound: dict[str, networks.BoundModule] = {}
-    # By identity; the host's array is kept so that this stays its own.
-    self._on_device: dict[int, tuple[Any, jax.Array]] = {}
+    self.residency = residency.Residency(self._found)
 
   def has(self, kind: str) -> bool:
     """Whether the checkpoint holds a network of a kind."""
@@ -84,23 +86,33 @@ class CheckpointNetworks:
       if "loras" in network.metadata
     }
 
-  def bound(self, kind: str) -> networks.BoundModule:
-    """One network's module with its weights on the device."""
-    if kind not in self._bound:
-      network = self.network(kind)
-      stats = network.metadata.get("latent_stats")
-      self._bound[kind] = networks.BoundModule(
-        params=jax.tree.map(self._put, network.params),
-        module=registry.NETWORKS[kind].module_class(network.config),
-        stats=stats and latent_stats.LatentStats.from_json(stats),
-      )
-    return self._bound[kind]
+  def bound(
+    self,
+    kind: str,
+    parts: Sequence[str] | None = None,
+    place: placing.Place = placing.on_default_device,
+  ) -> networks.BoundModule:
+    """One network's module with weights on devices.
 
-  def _put(self, leaf: Any) -> jax.Array:
-    """Puts an array on the device, once for networks that share a part."""
-    if id(leaf) not in self._on_device:
-      self._on_device[id(leaf)] = (leaf, jax.device_put(leaf))
-    return self._on_device[id(leaf)][1]
+    Args:
+      kind: of the network.
+      parts: those whose weights are needed, see `registry`; all when left out.
+        Methods that need others fail.
+      place: where each parameter lies.
+    """
+    network = self.network(kind)
+    stats = network.metadata.get("latent_stats")
+    return networks.BoundModule(
+      params=self.residency.params(kind, parts, place),
+      module=registry.NETWORKS[kind].module_class(network.config),
+      stats=stats and latent_stats.LatentStats.from_json(stats),
+    )
+
+  def release(
+    self, kind: str | None = None, parts: Sequence[str] | None = None
+  ) -> None:
+    """Frees devices of what `bound` placed; see `residency.Residency`."""
+    self.residency.release(kind, parts)
 
   @property
   def size(self) -> tuple[int, int, int]:

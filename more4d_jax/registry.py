@@ -21,12 +21,15 @@ class NetworkKind:
     task: the training task; None for a part.
     conditions: the choices of what its sampler shows it; None for a network
       that is not sampled by flow matching.
+    parts: name -> subtrees of its parameters; each is put on a device, and
+      freed, by itself.
   """
 
   config: str
   module: str | None = None
   task: str | None = None
   conditions: str | None = None
+  parts: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
   @property
   def config_class(self) -> type:
@@ -48,6 +51,33 @@ class NetworkKind:
     """The choices of what its sampler shows it."""
     return _resolve(self.conditions)
 
+  def part_of(self, path: str) -> str:
+    """The part that a parameter belongs to.
+
+    Raises:
+      ValueError: if it is in none.
+    """
+    for name, starts in self.parts.items():
+      if any(f"{path}/".startswith(f"{start}/") for start in starts):
+        return name
+    raise ValueError(f"{path} is in none of {', '.join(self.parts)}")
+
+
+_DENOISER = {
+  "text_encoder": ("text_encoder",),
+  "image_encoder": ("image_encoder",),
+  "motion_encoder": ("motion_encoder",),
+  "transformer": ("dit",),
+}
+_VAE = {
+  "encoder": ("encoder", "quant_conv"),
+  "decoder": ("decoder", "post_quant_conv"),
+}
+_MOTION_VAE = {
+  side: (f"trajectory_{side}", *(f"vae/{path}" for path in paths))
+  for side, paths in _VAE.items()
+}
+
 
 # In the order in which they are trained: each builds on those before it.
 NETWORKS: Mapping[str, NetworkKind] = {
@@ -55,28 +85,33 @@ NETWORKS: Mapping[str, NetworkKind] = {
     config="models.video_vae:VideoVAEConfig",
     module="models.video_vae:VideoVAE",
     task="experiment.video_vae:VideoVAETask",
+    parts=_VAE,
   ),
   "depth": NetworkKind(
     config="models.encoders.depth:DepthConfig",
     module="models.encoders.depth:DepthNetwork",
     task="experiment.depth:DepthTask",
+    parts={"network": ("trunk", "head")},
   ),
   "motion_vae": NetworkKind(
     config="models.motion_vae:MotionVAEConfig",
     module="models.motion_vae:MotionVAE",
     task="experiment.motion_vae:MotionVAETask",
+    parts=_MOTION_VAE,
   ),
   "strag": NetworkKind(
     config="models.strag:STraGConfig",
     module="models.strag:STraG",
     task="experiment.strag:STraGTask",
     conditions="sampling.sample_strag:STraGChoices",
+    parts=_DENOISER,
   ),
   "vism": NetworkKind(
     config="models.vism:ViSMConfig",
     module="models.vism:ViSM",
     task="experiment.vism:ViSMTask",
     conditions="sampling.sample_vism:ViSMChoices",
+    parts=_DENOISER,
   ),
 }
 

@@ -11,12 +11,30 @@ from more4d_jax.checkpoints import store
 from more4d_jax.models import latent_stats, variants
 
 
-def _init(module, seed, *arguments, **keywords):
-  """Random values of every parameter, from shapes alone: no compilation."""
-  shapes = jax.eval_shape(
-    lambda key: module.init(key, *arguments, **keywords)["params"],
+def shapes_of(variant, kind):
+  """Shapes of the parameters of one network of a variant, boxed."""
+  module = registry.NETWORKS[kind].module_class(getattr(variant, kind))
+  clip = (1, variant.frames, variant.height, variant.width, 3)
+  method = "__call__"
+  if kind == "depth":
+    arguments = [jnp.zeros((1, *clip[2:]))]
+  elif kind in ("video_vae", "motion_vae"):
+    arguments = [jnp.zeros(clip)]
+  else:
+    length, method = getattr(variant, kind).text.length, "initialise"
+    arguments = [
+      jnp.zeros((1, *variant.latent_grid, 16)),
+      jnp.zeros((1, length), jnp.int32),
+      jnp.zeros((1, *clip[2:])),
+    ]
+  return jax.eval_shape(
+    lambda key: module.init(key, *arguments, method=method)["params"],
     jax.random.key(0),
   )
+
+
+def params_of(variant, kind, seed=0):
+  """Random values of every parameter, from shapes alone: no compilation."""
   generator = np.random.default_rng(seed)
 
   def one(path, leaf):
@@ -27,27 +45,8 @@ def _init(module, seed, *arguments, **keywords):
       return np.float32(middle) + np.float32(0.05) * values
     return values / np.float32(np.prod(leaf.shape[:-1]) ** 0.5)
 
-  return jax.tree_util.tree_map_with_path(one, partitioning.unbox(shapes))
-
-
-def params_of(variant, kind, seed=0):
-  """Random parameters of one network of a variant."""
-  module = registry.NETWORKS[kind].module_class(getattr(variant, kind))
-  clip = (1, variant.frames, variant.height, variant.width, 3)
-  if kind == "depth":
-    params = _init(module, seed, jnp.zeros((1, *clip[2:])))
-  elif kind in ("video_vae", "motion_vae"):
-    params = _init(module, seed, jnp.zeros(clip))
-  else:
-    params = _init(
-      module,
-      seed,
-      jnp.zeros((1, *variant.latent_grid, 16)),
-      jnp.zeros((1, getattr(variant, kind).text.length), jnp.int32),
-      jnp.zeros((1, *clip[2:])),
-      method="initialise",
-    )
-  return params
+  shapes = partitioning.unbox(shapes_of(variant, kind))
+  return jax.tree_util.tree_map_with_path(one, shapes)
 
 
 def metadata_of(variant, kind):

@@ -1,0 +1,90 @@
+"""Parameters brought to devices, a piece of an array at a time.
+
+An array may be NumPy's, jax's, or one that is read from disk where it is
+indexed (`array_trees.StoredArray`): each is indexed for what a device holds of
+it, so that the host never holds more than a piece beside what it places.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Shaped
+
+# A parameter's path, shape and type -> where it lies.
+Place = Callable[[str, tuple[int, ...], np.dtype], jax.sharding.Sharding]
+
+_PIECE_BYTES = 64 << 20
+
+# First and last position, the latter excluded, along each axis.
+_Bounds = tuple[tuple[int, int], ...]
+
+
+def on_default_device(
+  path: str, shape: tuple[int, ...], dtype: np.dtype
+) -> jax.sharding.Sharding:
+  """Places everything whole on the device that is used by default."""
+  del path, shape, dtype
+  return jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+
+
+def put(array: Any, sharding: jax.sharding.Sharding) -> jax.Array:
+  """Brings an array to devices; each gets its shard, which is read once.
+
+  Args:
+    array: what has a shape and a dtype and can be indexed with slices.
+    sharding: of the result.
+  """
+  if isinstance(array, jax.Array):
+    return jax.device_put(array, sharding)
+  shape = tuple(array.shape)
+  shards: dict[_Bounds, list[jax.Device]] = {}
+  for device, index in sharding.addressable_devices_indices_map(shape).items():
+    bounds = tuple(part.indices(size)[:2] for part, size in zip(index, shape))
+    shards.setdefault(bounds, []).append(device)
+  found = []
+  for bounds, devices in shards.items():
+    found += _put_shard(array, bounds, devices)
+  return jax.make_array_from_single_device_arrays(
+    shape, sharding, found, dtype=jnp.dtype(array.dtype)
+  )
+
+
+def _put_shard(
+  array: Any, bounds: _Bounds, devices: Sequence[jax.Device]
+) -> list[jax.Array]:
+  """One shard on all devices that hold it."""
+  lengths = [stop - start for start, stop in bounds]
+  size = math.prod(lengths) * np.dtype(array.dtype).itemsize
+  rows = lengths[0] if lengths else 1
+  together = getattr(array, "rows", 1)
+  fitting = rows * _PIECE_BYTES // max(size, 1)
+  step = max(fitting // together, 1) * together
+  if step >= rows:
+    whole = np.asarray(array[tuple(slice(*part) for part in bounds)])
+    return [jax.device_put(whole, device) for device in devices]
+  shards = [jnp.zeros(lengths, array.dtype, device=d) for d in devices]
+  inner = tuple(slice(*part) for part in bounds[1:])
+  first, last = bounds[0]
+  for start in range(first, last, step):
+    piece = np.asarray(array[slice(start, min(start + step, last)), *inner])
+    for i, device in enumerate(devices):
+      moved = jax.device_put(piece, device)
+      # Waiting keeps the host from running ahead with piece upon piece.
+      shards[i] = _with_rows(shards[i], moved, start - first)
+      shards[i].block_until_ready()
+  return shards
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _with_rows(
+  array: Shaped[Array, "N ..."],
+  rows: Shaped[Array, "n ..."],
+  start: Int[Array, ""],
+) -> Shaped[Array, "N ..."]:
+  """The array with other rows from `start` on, in the array's own memory."""
+  return jax.lax.dynamic_update_slice_in_dim(array, rows, start, axis=0)
