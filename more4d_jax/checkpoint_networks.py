@@ -1,5 +1,6 @@
 """The networks of one checkpoint, on the device and with their settings."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -157,8 +158,37 @@ class CheckpointNetworks:
       found |= original_conditions.PRESET[kind]
     return registry.NETWORKS[kind].conditions_class(**found)
 
-  def tokens(self, kind: str, prompts: Sequence[str]) -> dict[str, Array]:
-    """Token numbers of prompts and of as many empty negative prompts.
+  def record(self, kind: str) -> dict[str, Any]:
+    """What a result remembers of the network that drew it, as JSON values."""
+    return {
+      "checkpoint": self.name,
+      "sampler": dataclasses.asdict(self.sampler(kind)),
+      "conditions": dataclasses.asdict(self.choices(kind)),
+    }
+
+  def facts(self) -> dict[str, Any]:
+    """What tells these networks and their use from others, as JSON values.
+
+    A network that was trained or converted has an `identity` in its metadata.
+    """
+    found = {
+      kind: [repr(network.config), network.metadata]
+      for kind, network in sorted(self._found.items())
+    }
+    for kind in registry.SAMPLED:
+      if self.has(kind):
+        found[kind] += [repr(self.choices(kind)), repr(self.sampler(kind))]
+    return found
+
+  def tokens(
+    self, kind: str, prompts: Sequence[str], negative: Sequence[str] = ()
+  ) -> dict[str, Array]:
+    """Token numbers of prompts and of as many negative prompts.
+
+    Args:
+      kind: of network.
+      prompts: captions.
+      negative: what guidance leads away from; none where all are empty.
 
     Returns: `tokens` and `negative_tokens`, int32 [B L].
 
@@ -175,7 +205,9 @@ class CheckpointNetworks:
     )
     return {
       "tokens": jnp.asarray(encode(list(prompts))),
-      "negative_tokens": jnp.asarray(encode([""] * len(prompts))),
+      "negative_tokens": jnp.asarray(
+        encode(list(negative) or [""] * len(prompts))
+      ),
     }
 
 

@@ -35,11 +35,12 @@ def to_batch(
   videos, covered, pictures = zip(
     *(to_frame(scene, *film, size) for film in films), strict=True
   )
+  words = ("prompt", "negative_prompt")
   return batches.RenderingBatch(
     np.stack(videos),
     np.stack(covered),
     pictures[0][None],
-    [str(scene.metadata.get("prompt", ""))],
+    *([str(scene.metadata.get(name, ""))] for name in words),
   )
 
 

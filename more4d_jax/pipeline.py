@@ -91,6 +91,7 @@ class Pipeline:
     depth: depth_sources.DepthLike | None = None,
     seed: int = 0,
     *,
+    negative_prompt: str = "",
     fov: float | None = None,
     fit: inputs.Fit = "crop",
     size: scene_size.SceneSize = "picture",
@@ -100,12 +101,13 @@ class Pipeline:
 
     Args:
       image: a file, an array (uint8, or float in [0, 1]), or a Pillow image.
-      prompt: what moves and how.
+      prompt: what moves and how; empty for no caption.
       depth: of the whole picture: a file or an array in metres, a
         `depth_sources.DepthMap`, or a function that is called with the
         picture's colours; the checkpoint's depth network estimates it when
         left out.
       seed: of the noise.
+      negative_prompt: what guidance leads away from.
       fov: horizontal angle of view of the whole picture in degrees; when left
         out, the camera that comes with the depth, else from the file's focal
         length, else 60.
@@ -119,7 +121,7 @@ class Pipeline:
       UserError: if the picture or its depth cannot be used.
     """
     prepared = self.prepare(image, depth, fov, fit, size)
-    return self.scene(prepared, prompt, seed, fps)
+    return self.scene(prepared, prompt, seed, fps, negative_prompt)
 
   def prepare(
     self,
@@ -134,9 +136,7 @@ class Pipeline:
     Depth that is not given is estimated on the whole picture.
     """
     picture = pictures.find(image)
-    found = None
-    if depth is not None:
-      found = depth_sources.find(depth, picture.pixels)
+    found = None if depth is None else depth_sources.find(depth, picture.pixels)
     return self.prepare_picture(picture, found, fov, fit, size)
 
   def prepare_picture(
@@ -174,6 +174,7 @@ class Pipeline:
     prompt: str,
     seed: int = 0,
     fps: float | None = None,
+    negative_prompt: str = "",
   ) -> scene_lib.Scene:
     """Makes a 4D scene of a picture that has the model's size and depth.
 
@@ -182,6 +183,7 @@ class Pipeline:
       prompt: what moves and how.
       seed: of the noise.
       fps: frames per second of the scene; the model's when left out.
+      negative_prompt: what guidance leads away from.
 
     Returns: the scene of what the picture shows, without a letterbox.
 
@@ -192,10 +194,9 @@ class Pipeline:
     if choices.camera == "original":
       prepared = prepared.with_camera(original_conditions.camera(self.size[1:]))
     batch = batches.PictureBatch(
-      prepared.image[None],
-      prepared.depth[None],
-      prepared.intrinsics[None],
+      *(v[None] for v in (prepared.image, prepared.depth, prepared.intrinsics)),
       [prompt],
+      [negative_prompt],
     )
     drawn, computed = self._draw_tracks(batch, seed)
     if not np.isfinite(drawn).all():
@@ -214,11 +215,10 @@ class Pipeline:
       fps=float(fps or self.fps),
       metadata={
         "prompt": prompt,
+        "negative_prompt": negative_prompt,
         "seed": seed,
-        "checkpoint": self.networks.name,
         "depth": "estimated" if prepared.depth_estimated else "given",
-        "sampler": dataclasses.asdict(self.networks.sampler("strag")),
-        "conditions": dataclasses.asdict(choices),
+        **self.networks.record("strag"),
         "computed_steps": np.flatnonzero(computed).tolist(),
         "normalisation": dataclasses.asdict(self.networks.normalisation),
         "model_grid": {
@@ -297,7 +297,7 @@ class Pipeline:
         image=jnp.asarray(batch.images, jnp.float32) / 255.0,
         depth=jnp.asarray(batch.depths, jnp.float32),
         intrinsics=jnp.asarray(batch.intrinsics, jnp.float32),
-        **self.networks.tokens("strag", batch.prompts),
+        **self.networks.tokens("strag", batch.prompts, batch.negative_prompts),
       ),
       noise.latents(seed, "strag", first, (count, frames, height, width)),
       normalisation=self.networks.normalisation,
@@ -363,7 +363,7 @@ class Pipeline:
         rendering=jnp.asarray(batch.videos, jnp.float32) / 255.0,
         coverage=jnp.asarray(batch.coverage),
         image=jnp.asarray(batch.images, jnp.float32) / 255.0,
-        **self.networks.tokens("vism", batch.prompts),
+        **self.networks.tokens("vism", batch.prompts, batch.negative_prompts),
       ),
       noise.latents(
         seed, "vism", first, (len(batch.images), *batch.videos.shape[1:4])

@@ -4,6 +4,7 @@ Every key is folded from (seed, purpose, step), so a resumed run draws what the
 uninterrupted one would have drawn, and adding a purpose changes no other draw.
 """
 
+import hashlib
 import zlib
 
 import jax
@@ -31,3 +32,20 @@ def key(
     root = jax.random.fold_in(root, upper)
   named = jax.random.fold_in(root, zlib.crc32(purpose.encode()))
   return jax.random.fold_in(named, step)
+
+
+def sample_seed(seed: int, number: int) -> int:
+  """The seed of one of several samples of the same thing.
+
+  Args:
+    seed: of the first sample, which has number 0 and this seed itself.
+    number: of the sample.
+
+  Raises:
+    UserError: unless the seed has at most 63 bits.
+  """
+  plausibility.seed(seed)
+  if not number:
+    return seed
+  digest = hashlib.sha256(f"sample {number} of seed {seed}".encode()).digest()
+  return int.from_bytes(digest[:8]) >> 1

@@ -1,9 +1,7 @@
 """`more4d complete`: films of a saved scene, holes filled by 4D-ViSM."""
 
 import dataclasses
-import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -16,6 +14,7 @@ from more4d_jax.cli import (
   generate,
   lists,
   outputs,
+  request_digests,
   sampling_flags,
   scene_files,
 )
@@ -169,9 +168,7 @@ def _overview(
     "frames": scene.num_frames,
     "size": list(scene.size),
     "fps": scene.fps,
-    "checkpoint": loaded.networks.name,
-    "sampler": dataclasses.asdict(loaded.networks.sampler("vism")),
-    "conditions": dataclasses.asdict(loaded.networks.choices("vism")),
+    **loaded.networks.record("vism"),
     "loras": loaded.networks.loras,
     "seed": settings.seed,
     **{
@@ -189,21 +186,13 @@ def _requests(
   settings: films.FilmSettings,
 ) -> dict[str, str]:
   """A digest of all that each film follows from, by camera path."""
-  common = [
-    hashlib.sha256(scene.read_bytes()).hexdigest(),
-    repr((settings.film, settings.holes, settings.seed)),
-    loaded.networks.name,
-    repr(loaded.networks.loras),
-    repr(loaded.networks.choices("vism")),
-    repr(loaded.networks.sampler("vism")),
-  ]
-  found = {}
-  for name in cameras:
-    path = pathlib.Path(name)
-    own = path.read_bytes() if os.path.isfile(path) else name.encode()
-    text = "\n".join([*common, hashlib.sha256(own).hexdigest()])
-    found[name] = hashlib.sha256(text.encode()).hexdigest()[:16]
-  return found
+  asked = [repr((settings.film, settings.holes, settings.seed))]
+  return {
+    name: request_digests.digest(
+      loaded.networks, [*asked, name], [scene, pathlib.Path(name)]
+    )
+    for name in cameras
+  }
 
 
 def _summary(out: pathlib.Path) -> dict[str, Any]:

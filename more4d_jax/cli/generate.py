@@ -1,11 +1,8 @@
 """`more4d generate`: a picture and a sentence to a 4D scene and videos."""
 
-import contextlib
 import dataclasses
-import os
 import pathlib
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from more4d_jax import (
@@ -18,8 +15,8 @@ from more4d_jax import scene_size as scene_size_lib
 from more4d_jax.cli import (
   film_flags,
   films,
+  job_runs,
   lists,
-  outputs,
   sampling_flags,
   scene_files,
 )
@@ -36,6 +33,7 @@ def generate(
   checkpoint: pathlib.Path,
   out: pathlib.Path,
   prompt: str | None = None,
+  negative_prompt: str | None = None,
   depth: pathlib.Path | None = None,
   camera: lists.Words = (),
   depth_unit: str | None = None,
@@ -44,6 +42,7 @@ def generate(
   scene_size: str = "picture",
   fps: float | None = None,
   seed: int = 0,
+  samples: int = 1,
   lora: lists.Words = (),
   conditions: Literal["trained", "original"] = "trained",
   film: film_flags.FilmFlags = film_flags.DEFAULT,
@@ -60,12 +59,13 @@ def generate(
 
   Args:
     image: a picture, a folder of them, or a manifest (one JSON object with
-      image, prompt and perhaps depth a line).
+      image, prompt and perhaps negative_prompt and depth a line).
     checkpoint: directory made by `more4d bundle`.
     out: directory for the results. With several pictures each one's folder
       appears when it is finished and stays: the same command goes on, and
       ends with status 3 if a picture or a film failed.
-    prompt: what moves and how.
+    prompt: what moves and how; '' for no caption.
+    negative_prompt: what guidance leads away from; no caption when left out.
     depth: depth of the whole picture: .npy, .npz, .exr or floating-point .tif
       in metres (an .npz may hold `intrinsics`, a mask `valid` and `unit`
       beside `depth`), 16-bit .png in millimetres; a folder of them if --image
@@ -84,6 +84,8 @@ def generate(
     fps: frames per second of the scene, with frames between the model's own;
       the model's when left out.
     seed: of the noise, 0 to 2^63 - 1.
+    samples: scenes of each picture, in folders <picture>_sample_0 and so on.
+      The first has the seed itself, the summaries name those of the others.
     lora: LoRA files that change the view completion, as FILE or FILE:WEIGHT
       (the weight is 1 when left out; the release runs its own at 0.55);
       strag=FILE changes the trajectory generator.
@@ -95,26 +97,26 @@ def generate(
       checkpoint has it when left out.
     sampling: how latents are drawn.
   """
+  changes = sampling_flags.overrides(sampling)
+  film_flags.check(film)
+  if fps is not None:
+    plausibility.frame_rate(fps, "--fps")
   settings = scene_files.Settings(
     cameras=choose_cameras(camera),
     film=film,
     holes=holes,
-    seed=seed,
     fov=fov,
     fit=fit,
     size=scene_size_lib.parse(scene_size),
     fps=fps,
     depth_unit=depth_unit,
   )
-  changes = sampling_flags.overrides(sampling)
-  film_flags.check(film)
-  if fps is not None:
-    plausibility.frame_rate(fps, "--fps")
-  plausibility.seed(seed)
-  jobs = jobs_lib.find_jobs(image, prompt, depth)
-  several = image.is_dir() or image.suffix.lower() in jobs_lib.MANIFESTS
-  _check_out(out)
-  outputs.check_folder(out)
+  words = jobs_lib.Words(prompt, negative_prompt)
+  jobs = jobs_lib.find_jobs(image, words, depth)
+  jobs = jobs_lib.drawn(jobs, seed, samples)
+  several = samples > 1 or jobs_lib.names_several(image)
+  place = job_runs.Place(out, several)
+  place.check()
   # Every mistake is found before a network is read.
   unreadable = _unreadable(jobs, settings, several)
   jobs = [job for job in jobs if job.name not in unreadable]
@@ -123,10 +125,8 @@ def generate(
     print(requests.describe(request), flush=True)
   loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype)
   settings = _fitted(settings, loaded, jobs)
-  if several:
-    _make_all(loaded, jobs, settings, out, unreadable)
-  else:
-    _make_one(loaded, jobs[0], settings, out)
+  _say_unused(loaded, jobs)
+  job_runs.make(loaded, jobs, settings, place, unreadable)
   print(f"results in {out}", flush=True)
 
 
@@ -138,18 +138,24 @@ def _unreadable(
   Raises:
     UserError: if there is no other scene.
   """
-  found = {}
+  found, reasons = {}, {}
   for job in jobs:
-    try:
-      inputs.check(*scene_files.read(job, settings), settings.fov)
-    except errors.UserError as error:
-      if not several:
-        raise
-      found[job.name] = films.one_line(error)
-      print(f"left out: {found[job.name]}", flush=True)
+    files = job.image, job.depth
+    if files not in reasons:
+      try:
+        inputs.check(*scene_files.read(job, settings), settings.fov)
+        reasons[files] = ""
+      except errors.UserError as error:
+        if not several:
+          raise
+        reasons[files] = films.one_line(error)
+        print(f"left out: {reasons[files]}", flush=True)
+    if reasons[files]:
+      found[job.name] = reasons[files]
   if len(found) == len(jobs):
     raise errors.UserError(
-      f"none of {len(jobs)} pictures can be used: {next(iter(found.values()))}"
+      f"none of {len(reasons)} pictures can be used: "
+      f"{next(iter(found.values()))}"
     )
   return found
 
@@ -175,89 +181,19 @@ def _fitted(
   return dataclasses.replace(settings, holes=holes)
 
 
-def _make_one(
-  loaded: pipeline.Pipeline,
-  job: jobs_lib.Job,
-  settings: scene_files.Settings,
-  out: pathlib.Path,
+def _say_unused(
+  loaded: pipeline.Pipeline, jobs: Sequence[jobs_lib.Job]
 ) -> None:
-  """Makes the only scene; a film that fails leaves the rest."""
-  prepared = scene_files.prepare(loaded, job, settings)
-  with _new_directory(out) as folder:
-    failed = scene_files.make(loaded, job, prepared, settings, folder)
-  if failed:
-    raise errors.PartlyDoneError(
-      f"{len(failed)} of {len(settings.cameras)} films failed: "
-      f"{_first(failed)}; the others are in {out}"
+  """Says which words change nothing."""
+  guided = loaded.networks.sampler("strag").guidance_scale > 1
+  if not guided and any(job.negative_prompt for job in jobs):
+    print("--negative-prompt is not used: guidance is at most 1", flush=True)
+  if guided and any(not job.prompt + job.negative_prompt for job in jobs):
+    print(
+      "without a caption and a negative prompt guidance changes nothing: "
+      "--guidance 1 takes half the time",
+      flush=True,
     )
-
-
-def _make_all(
-  loaded: pipeline.Pipeline,
-  jobs: Sequence[jobs_lib.Job],
-  settings: scene_files.Settings,
-  out: pathlib.Path,
-  failed: dict[str, str],
-) -> None:
-  """Makes scenes one after the other, each in its own folder.
-
-  A scene that is finished stays, also if the next one fails or the process
-  is killed; called again, those that are there are not made again.
-
-  Args:
-    loaded: the networks.
-    jobs: scenes to make.
-    settings: what they share.
-    out: folder of their folders.
-    failed: names of scenes that cannot be made, and why; grows.
-  """
-  out.mkdir(parents=True, exist_ok=True)
-  done: list[str] = []
-  for job in jobs:
-    _write_overview(out, done, failed)
-    try:
-      reason = _make_of_several(loaded, job, settings, out / job.name)
-    except films.FAILURES as error:
-      reason = films.one_line(error)
-    if reason:
-      failed[job.name] = reason
-      print(f"failed: {job.name}: {reason}", flush=True)
-    else:
-      done.append(job.name)
-  _write_overview(out, done, failed)
-  if failed:
-    raise errors.PartlyDoneError(
-      f"{len(failed)} of {len(done) + len(failed)} scenes failed: "
-      f"{_first(failed)}; the others are in {out}, and the same command goes on"
-    )
-
-
-def _make_of_several(
-  loaded: pipeline.Pipeline,
-  job: jobs_lib.Job,
-  settings: scene_files.Settings,
-  target: pathlib.Path,
-) -> str:
-  """Makes a scene unless it is there; returns which films failed."""
-  if scene_files.is_finished(loaded, job, settings, target):
-    print(f"{job.image.name}: is there already", flush=True)
-    return ""
-  prepared = scene_files.prepare(loaded, job, settings)
-  with _new_directory(target) as folder:
-    failed = scene_files.make(loaded, job, prepared, settings, folder)
-  return "; ".join(f"{name}: {reason}" for name, reason in failed.items())
-
-
-def _write_overview(
-  out: pathlib.Path, done: Sequence[str], failed: Mapping[str, str]
-) -> None:
-  overview = {"scenes": list(done), "failed": dict(failed)}
-  outputs.write_json(out / scene_files.SUMMARY, overview)
-
-
-def _first(failed: Mapping[str, str]) -> str:
-  name, reason = next(iter(failed.items()))
-  return f"{name} ({reason})"
 
 
 def _check_networks(
@@ -299,38 +235,3 @@ def choose_cameras(words: lists.Words) -> tuple[str, ...]:
       "would have the same name"
     )
   return names
-
-
-def _check_out(out: pathlib.Path) -> None:
-  """Refuses to replace anything but an earlier result."""
-  if os.path.ismount(out):
-    raise errors.UserError(
-      f"expected a directory that can be replaced, found {out}, the root of a "
-      "disk: name a directory in it"
-    )
-  if out.is_dir() and (
-    not any(out.iterdir()) or (out / scene_files.SUMMARY).is_file()
-  ):
-    return
-  if os.path.lexists(out):
-    raise errors.UserError(
-      f"expected a new directory for the results, found {out}, which holds "
-      "other files: name another --out"
-    )
-
-
-@contextlib.contextmanager
-def _new_directory(out: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A folder to fill that gets its name when the block ends well."""
-  out = out.resolve()  # Beside a link's target, on its disk.
-  out.parent.mkdir(parents=True, exist_ok=True)
-  partial = out.with_name(f"{out.name}.partial")
-  shutil.rmtree(partial, ignore_errors=True)
-  partial.mkdir()
-  try:
-    yield partial
-    if out.exists():
-      shutil.rmtree(out)
-    os.replace(partial, out)
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)

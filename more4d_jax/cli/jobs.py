@@ -3,12 +3,27 @@
 import dataclasses
 import json
 import pathlib
+from collections.abc import Sequence
 
-from more4d_jax import depth_sources, errors
+from more4d_jax import depth_sources, errors, rng
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MANIFESTS = (".json", ".jsonl")
-_KEYS = {"image", "prompt", "depth"}
+_KEYS = {"image", "prompt", "negative_prompt", "depth"}
+MAX_SAMPLES = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+  """What users say of scenes; None where they say nothing.
+
+  Attributes:
+    prompt: what moves and how; an empty one is the user's choice.
+    negative: what guidance leads away from.
+  """
+
+  prompt: str | None = None
+  negative: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,26 +33,35 @@ class Job:
   Attributes:
     name: of its folder where there are several.
     image: picture file.
-    prompt: what moves and how.
+    prompt: what moves and how; empty for no caption.
     depth: depth file, or None.
+    negative_prompt: what guidance leads away from; empty for no caption.
+    seed: of the noise.
   """
 
   name: str
   image: pathlib.Path
   prompt: str
   depth: pathlib.Path | None = None
+  negative_prompt: str = ""
+  seed: int = 0
+
+
+def names_several(image: pathlib.Path) -> bool:
+  """Whether --image is a folder or a manifest, even one of one picture."""
+  return image.is_dir() or image.suffix.lower() in MANIFESTS
 
 
 def find_jobs(
-  image: pathlib.Path, prompt: str | None, depth: pathlib.Path | None
+  image: pathlib.Path, words: Words, depth: pathlib.Path | None
 ) -> tuple[Job, ...]:
   """Lists the scenes to make.
 
   Args:
     image: a picture; a folder of pictures; or a manifest, one JSON object
-      with `image`, `prompt` and perhaps `depth` a line, whose relative paths
-      start at the manifest.
-    prompt: for a picture or a folder; a manifest's lines may leave theirs out.
+      with `image`, `prompt` and perhaps `negative_prompt` and `depth` a line,
+      whose relative paths start at the manifest.
+    words: for a picture or a folder, and for a manifest's lines without.
     depth: a file for a picture; for a folder, a folder with a depth file of
       the same stem for each picture.
 
@@ -50,26 +74,58 @@ def find_jobs(
       "file: check --image"
     )
   if image.is_dir():
-    jobs = _folder(image, _required(prompt), depth)
+    jobs = _folder(image, words, depth)
   elif image.suffix.lower() in MANIFESTS:
-    jobs = _manifest(image, prompt, depth)
+    jobs = _manifest(image, words, depth)
   else:
-    return (Job(image.stem, image, _required(prompt), depth),)
+    return (_job(image, words, depth),)
   _check_names(jobs, image)
   return jobs
 
 
-def _required(prompt: str | None) -> str:
-  if prompt is None or not prompt.strip():
+def drawn(jobs: Sequence[Job], seed: int, samples: int) -> tuple[Job, ...]:
+  """The jobs with their seeds, each as often as there are samples.
+
+  Args:
+    jobs: one for each picture.
+    seed: of the first sample of each; `rng.sample_seed` gives the others'.
+    samples: of each picture. Of several the first is named
+      `<picture>_sample_0`.
+
+  Raises:
+    UserError: for a number of samples that cannot be meant, or if a picture
+      is named as another one's sample.
+  """
+  if not 1 <= samples <= MAX_SAMPLES:
     raise errors.UserError(
-      "expected a sentence that says what moves, found no --prompt or an empty "
-      "one: add it, such as --prompt 'a red ball rolls slowly to the left'"
+      f"expected --samples of 1 to {MAX_SAMPLES}, found {samples}"
     )
-  return prompt
+  found = tuple(
+    dataclasses.replace(
+      job,
+      name=job.name if samples == 1 else f"{job.name}_sample_{number}",
+      seed=rng.sample_seed(seed, number),
+    )
+    for job in jobs
+    for number in range(samples)
+  )
+  _check_names(found, jobs[0].image.parent)
+  return found
+
+
+def _job(image: pathlib.Path, words: Words, depth: pathlib.Path | None) -> Job:
+  if words.prompt is None:
+    raise errors.UserError(
+      "expected a sentence that says what moves, found no --prompt: add it, "
+      "such as --prompt 'a red ball rolls slowly to the left', or --prompt '' "
+      "for none"
+    )
+  prompt, negative = words.prompt.strip(), (words.negative or "").strip()
+  return Job(image.stem, image, prompt, depth, negative)
 
 
 def _folder(
-  folder: pathlib.Path, prompt: str, depth: pathlib.Path | None
+  folder: pathlib.Path, words: Words, depth: pathlib.Path | None
 ) -> tuple[Job, ...]:
   pictures = sorted(
     path for path in folder.iterdir() if path.suffix.lower() in PICTURES
@@ -85,8 +141,7 @@ def _folder(
       f"{depth}: give a folder, or name depth files in a manifest"
     )
   return tuple(
-    Job(path.stem, path, prompt, depth and _depth_of(path, depth))
-    for path in pictures
+    _job(path, words, depth and _depth_of(path, depth)) for path in pictures
   )
 
 
@@ -105,7 +160,7 @@ def _depth_of(picture: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
 
 
 def _manifest(
-  path: pathlib.Path, prompt: str | None, depth: pathlib.Path | None
+  path: pathlib.Path, words: Words, depth: pathlib.Path | None
 ) -> tuple[Job, ...]:
   if depth is not None:
     raise errors.UserError(
@@ -120,7 +175,7 @@ def _manifest(
       "--image"
     ) from error
   jobs = tuple(
-    _line(path, number, line, prompt)
+    _line(path, number, line, words)
     for number, line in enumerate(lines, start=1)
     if line.strip()
   )
@@ -132,9 +187,7 @@ def _manifest(
   return jobs
 
 
-def _line(
-  path: pathlib.Path, number: int, line: str, prompt: str | None
-) -> Job:
+def _line(path: pathlib.Path, number: int, line: str, words: Words) -> Job:
   where = f"line {number} of {path}"
   try:
     fields = json.loads(line)
@@ -153,17 +206,19 @@ def _line(
       f"expected only texts named {', '.join(sorted(_KEYS))} in {where}, found "
       f"{unknown[0] if unknown else 'another type'!r}"
     )
-  image = path.parent / fields["image"]
   depth = fields.get("depth")
-  return Job(
-    image.stem,
-    image,
-    _required(fields.get("prompt", prompt)),
+  own = Words(
+    fields.get("prompt", words.prompt),
+    fields.get("negative_prompt", words.negative),
+  )
+  return _job(
+    path.parent / fields["image"],
+    own,
     None if depth is None else path.parent / depth,
   )
 
 
-def _check_names(jobs: tuple[Job, ...], source: pathlib.Path) -> None:
+def _check_names(jobs: Sequence[Job], source: pathlib.Path) -> None:
   names = [job.name for job in jobs]
   twice = sorted({name for name in names if names.count(name) > 1})
   if twice:

@@ -1,9 +1,7 @@
 """All files of one scene: made, filmed and summed up."""
 
 import dataclasses
-import hashlib
 import json
-import os
 import pathlib
 import time
 from typing import Any
@@ -11,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from more4d_jax import depth_sources, inputs, pictures, pipeline
-from more4d_jax.cli import coverage, film_flags, outputs
+from more4d_jax.cli import coverage, film_flags, outputs, request_digests
 from more4d_jax.cli import films as films_lib
 from more4d_jax.cli import jobs as jobs_lib
 from more4d_jax.evaluation import scene_checks
@@ -35,7 +33,6 @@ class Settings:
   cameras: tuple[str, ...]
   film: film_flags.FilmFlags
   holes: str
-  seed: int
   fov: float | None
   fit: inputs.Fit
   size: Any
@@ -90,18 +87,12 @@ def _request(
   loaded: pipeline.Pipeline, job: jobs_lib.Job, settings: Settings
 ) -> str:
   """A digest of all that a scene follows from."""
-  files = [job.image, *([job.depth] if job.depth else [])]
-  files += [pathlib.Path(n) for n in settings.cameras if os.path.isfile(n)]
-  parts = [
-    job.prompt,
-    repr(settings),
-    loaded.networks.name,
-    repr(loaded.networks.loras),
-    repr(loaded.networks.choices("strag")),
-    repr(loaded.networks.sampler("strag")),
-    *(hashlib.sha256(file.read_bytes()).hexdigest() for file in files),
-  ]
-  return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+  cameras = [pathlib.Path(name) for name in settings.cameras]
+  return request_digests.digest(
+    loaded.networks,
+    [job.prompt, job.negative_prompt, job.seed, repr(settings)],
+    [job.image, *([job.depth] if job.depth else []), *cameras],
+  )
 
 
 def make(
@@ -129,20 +120,27 @@ def make(
       "median of the others",
       flush=True,
     )
-  print(f"{job.image.name}: {job.prompt!r}", flush=True)
-  scene = loaded.scene(prepared, job.prompt, settings.seed, settings.fps)
+  print(f"{job.name}: {job.prompt or 'no caption'!r}", flush=True)
+  scene = loaded.scene(
+    prepared, job.prompt, job.seed, settings.fps, job.negative_prompt
+  )
   checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
   films_lib.say("trajectories", started)
   scene.save(target / "scene.npz", compact=True)
   export.export(scene, ["html"], target)
   films_lib.say("scene.npz and scene.html", started)
   films = films_lib.make(
-    loaded, scene, settings.cameras, _film_settings(settings, loaded), target
+    loaded,
+    scene,
+    settings.cameras,
+    _film_settings(job, settings, loaded),
+    target,
   )
   summary = {
     **checks,
     "image": str(job.image),
     "prompt": job.prompt,
+    "negative_prompt": job.negative_prompt,
     "depth": str(job.depth) if job.depth else "estimated",
     "invalid_depth_values": prepared.invalid_depth,
     "median_depth": float(np.median(scene.tracks[0, ..., 2])),
@@ -166,12 +164,12 @@ def make(
 
 
 def _film_settings(
-  settings: Settings, loaded: pipeline.Pipeline
+  job: jobs_lib.Job, settings: Settings, loaded: pipeline.Pipeline
 ) -> films_lib.FilmSettings:
-  """How the films of these scenes are made."""
+  """How the films of a scene are made."""
   together = 1
   if settings.holes == "vism":
     together = films_lib.together(loaded, None)
   return films_lib.FilmSettings(
-    settings.film, settings.holes, settings.seed, together
+    settings.film, settings.holes, job.seed, together
   )

@@ -7,6 +7,7 @@ import PIL.Image
 import pytest
 
 from more4d_jax import pipeline
+from more4d_jax import scene as scene_lib
 from more4d_jax.cli import main
 
 pytestmark = pytest.mark.slow
@@ -58,7 +59,8 @@ def test_a_broken_picture_is_reported_and_the_others_are_made(
   before = _scenes(out)
   assert _generate(nano_checkpoint, album, out) == 0
   assert capsys.readouterr().out.count("is there already") == 2
-  assert _overview(out) == {"scenes": ["a", "b", "c"], "failed": {}}
+  assert _overview(out)["scenes"] == ["a", "b", "c"]
+  assert not _overview(out)["failed"]
   assert {k: v for k, v in _scenes(out).items() if k != "b"} == before
   # Other settings are other scenes.
   assert _generate(nano_checkpoint, album, out, "--seed", "1") == 0
@@ -106,6 +108,65 @@ def test_a_film_that_fails_leaves_the_scene(
   assert (out / "scene.npz").is_file() and (out / "scene.html").is_file()
   assert set(_overview(out)["failed"]) == {"static", "forward"}
   assert not list(out.glob("*.mp4"))
+
+
+def test_samples_of_a_picture(nano_checkpoint, album, tmp_path, capsys):
+  """The first is the scene of the seed; the others can be had by theirs."""
+  picture, out = album / "a.png", tmp_path / "out"
+  assert _generate(nano_checkpoint, picture, tmp_path / "one") == 0
+  assert _generate(nano_checkpoint, picture, out, "--samples", "2") == 0
+  found, seeds = _scenes(out), _overview(out)["seeds"]
+  assert list(seeds) == _overview(out)["scenes"] == sorted(found)
+  first, second = (found[f"a_sample_{number}"] for number in range(2))
+  assert first == (tmp_path / "one" / "scene.npz").read_bytes() != second
+  again = str(seeds["a_sample_1"])
+  more = ("--seed", again)
+  assert _generate(nano_checkpoint, picture, tmp_path / "two", *more) == 0
+  assert second == (tmp_path / "two" / "scene.npz").read_bytes()
+  # A third one leaves those that are there.
+  capsys.readouterr()
+  assert _generate(nano_checkpoint, picture, out, "--samples", "3") == 0
+  assert capsys.readouterr().out.count("is there already") == 2
+  assert len(_overview(out)["scenes"]) == 3
+
+
+def test_negative_prompts_are_recorded_and_change_the_scene(
+  nano_checkpoint, album, tmp_path, capsys
+):
+  manifest = album / "list.jsonl"
+  lines = [
+    {"image": "a.png"},
+    {"image": "b.png", "prompt": "", "negative_prompt": "fast"},
+  ]
+  manifest.write_text("\n".join(map(json.dumps, lines)))
+  out = tmp_path / "out"
+  more = ("--negative-prompt", "slow")
+  assert _generate(nano_checkpoint, manifest, out, *more) == 0
+  for name, words in (("a", ("left", "slow")), ("b", ("", "fast"))):
+    summary = json.loads((out / name / "summary.json").read_text())
+    assert (summary["prompt"], summary["negative_prompt"]) == words
+  before, out = _scenes(out), tmp_path / "out"
+  # What is said by the lines stays; what they leave out is another scene.
+  assert _generate(nano_checkpoint, manifest, out) == 0
+  assert capsys.readouterr().out.count("is there already") == 1
+  after = _scenes(out)
+  assert after["b"] == before["b"] and after["a"] != before["a"]
+  scene = scene_lib.Scene.load(out / "b" / "scene.npz")
+  assert scene.metadata["prompt"] == ""
+  assert scene.metadata["negative_prompt"] == "fast"
+
+
+def test_words_that_change_nothing_are_named(
+  nano_checkpoint, album, tmp_path, capsys
+):
+  picture, films = album / "a.png", ("--holes", "background")
+  more = ("--negative-prompt", "slow", "--guidance", "1", *films)
+  assert _generate(nano_checkpoint, picture, tmp_path / "a", *more) == 0
+  assert "--negative-prompt is not used" in capsys.readouterr().out
+  more = ("--prompt", "", *films)
+  assert _generate(nano_checkpoint, picture, tmp_path / "b", *more) == 0
+  printed = capsys.readouterr().out
+  assert "'no caption'" in printed and "--guidance 1" in printed
 
 
 def test_no_picture_at_all_is_a_mistake(

@@ -166,6 +166,8 @@ _BAD = {
   ),
   "camera of two frames": (lambda t: (None, _two_poses(t)), "expected 5"),
   "seed": (lambda t: (None, ("--seed", str(2**63))), "expected a seed"),
+  "samples": (lambda t: (None, ("--samples", "0")), "--samples of 1 to 1000"),
+  "negative seed": (lambda t: (None, ("--seed", "-1")), "expected a seed"),
   "out in a file": (
     lambda t: (None, ("--out", str(t / "photo.png" / "out"))), "cannot use"
   ),
@@ -256,10 +258,28 @@ def test_other_files_are_not_replaced(nano_checkpoint, photo, tmp_path, capsys):
   assert photo.is_file()
 
 
-@pytest.mark.parametrize("words", [(), ("--prompt", ""), ("--prompt", " ")])
-def test_no_prompt(nano_checkpoint, photo, tmp_path, capsys, words):
-  assert _generate(nano_checkpoint, tmp_path / "out", photo, *words) == 2
-  assert "--prompt" in capsys.readouterr().err
+def test_no_prompt(nano_checkpoint, photo, tmp_path, capsys):
+  assert _generate(nano_checkpoint, tmp_path / "out", photo) == 2
+  err = capsys.readouterr().err
+  assert "--prompt" in err and err.count("\n") == 1
+
+
+def test_one_scene_does_not_replace_several_nor_they_it(
+  nano_checkpoint, photo, tmp_path, capsys
+):
+  """What stands in a folder's summary says which of them it holds."""
+  for summary, more, words in (
+    ({"scenes": ["a"], "failed": {}}, (), "several scenes"),
+    ({"image": "photo.png"}, ("--samples", 2), "a single scene"),
+  ):
+    out = tmp_path / words.replace(" ", "_")
+    out.mkdir()
+    (out / "summary.json").write_text(json.dumps(summary))
+    words_too = ("--prompt", "p", *more)
+    assert _generate(nano_checkpoint, out, photo, *words_too) == 2
+    err = capsys.readouterr().err
+    assert words in err and "another --out" in err and err.count("\n") == 1
+    assert json.loads((out / "summary.json").read_text()) == summary
 
 
 def test_a_failure_leaves_nothing(
