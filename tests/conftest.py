@@ -14,6 +14,7 @@ _EIGHT = "--xla_force_host_platform_device_count=8"
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", f"{quick_compilation.flags()} {_EIGHT}")
+os.environ["MORE4D_CACHE"] = "off"  # See `quick_compilation`.
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from more4d_jax import errors
-from more4d_jax.cli import flag_errors
+from more4d_jax.cli import compilation_cache, flag_errors
 
 _ROOM = "more4d_jax.cli"
 
@@ -30,12 +30,14 @@ class Command:
     function: its name there, or the name of a table of further subcommands.
     group: heading that it stands under in `more4d --help`.
     help: one line for `more4d --help`.
+    compiles: it runs programs that take long to compile, which are kept.
   """
 
   module: str
   function: str
   group: str
   help: str
+  compiles: bool = False
 
 
 _SCENES = "pictures and scenes"
@@ -49,15 +51,21 @@ COMMANDS: Mapping[str, Command] = {
     "generate",
     _SCENES,
     "a picture and a sentence to a 4D scene and videos",
+    compiles=True,
   ),
   "render": Command(
-    "render", "render", _SCENES, "a scene along a camera path to mp4"
+    "render",
+    "render",
+    _SCENES,
+    "a scene along a camera path to mp4",
+    compiles=True,
   ),
   "complete": Command(
     "complete",
     "complete",
     _SCENES,
     "a scene along camera paths, holes filled by 4D-ViSM",
+    compiles=True,
   ),
   "camera": Command(
     "camera", "camera", _SCENES, "a camera path to a file of any program"
@@ -91,7 +99,11 @@ COMMANDS: Mapping[str, Command] = {
     "published weights to a checkpoint, and back",
   ),
   "evaluate": Command(
-    "evaluate", "evaluate", _CHECKPOINTS, "metrics against ground truth"
+    "evaluate",
+    "evaluate",
+    _CHECKPOINTS,
+    "metrics against ground truth",
+    compiles=True,
   ),
   "doctor": Command(
     "doctor", "doctor", _MACHINE, "what there is, and what is missing"
@@ -119,7 +131,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
   try:
     with _notes_on_stdout():
-      parse(arguments)()
+      command = parse(arguments)
+      if COMMANDS[arguments[0]].compiles:
+        compilation_cache.use()
+      command()
   except (errors.UserError, FloatingPointError, OSError) as error:
     return _fail(error)
   except ModuleNotFoundError as error:
