@@ -60,6 +60,7 @@ _TEST = [
   "pytest-xdist>=3.6",
   "ruff==0.14.*",
   "scikit-image>=0.25",
+  "selenium>=4.20",
 ]
 # What the networks are compared with; torch==2.13.0 goes before it, see the
 # Makefile.
@@ -79,6 +80,7 @@ setuptools.setup(
   packages=setuptools.find_packages(
     include=["more4d_jax", "more4d_jax.*", "data_pipelines*", "configs*"]
   ),
+  package_data={"more4d_jax.viewing": ["web/*"]},
   install_requires=_CORE + _DATA,
   extras_require={
     "view": _VIEW,

@@ -136,6 +136,22 @@ class Scene:
       self, tracks=tracks, visible=self.visible[nearest]
     )
 
+  def on_surfaces(self, edge_threshold: float = 0.05) -> "Scene":
+    """The scene as the renderer shows it: no points between two surfaces.
+
+    Those on the ramp of depth at an outline go to the surface beside them;
+    the first camera sees the same.
+
+    Args:
+      edge_threshold: see `render_video.RenderOptions`; 0 changes nothing.
+    """
+    if edge_threshold <= 0:
+      return self
+    from more4d_jax.rendering import render_video
+
+    tracks = render_video.on_surfaces(self.tracks, edge_threshold)
+    return dataclasses.replace(self, tracks=tracks)
+
   def camera_path(
     self,
     path: str | os.PathLike,

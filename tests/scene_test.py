@@ -108,6 +108,35 @@ def test_saving_into_a_missing_folder_says_so(tmp_path):
     _scene().save(tmp_path / "none" / "s.npz")
 
 
+def test_points_between_two_surfaces_go_to_one_of_them():
+  """A ramp of three points from 2 to 4 m, over a square that moves away."""
+  inverse = np.full((12, 30), 1 / 4)
+  inverse[:, :14] = 1 / 2
+  inverse[:, 13:16] = np.linspace(1 / 2, 1 / 4, 5)[1:-1]
+  rows, columns = np.mgrid[:12, :30] + 0.5
+  ray = np.stack([(columns - 15) / 30, (rows - 6) / 30, np.ones((12, 30))], -1)
+  first = ray / inverse[..., None]
+  away = np.where(columns < 14, 0.5, 0.0)[..., None]
+  tracks = np.stack([first, first + away]).astype(np.float32)
+  scene = scene_lib.Scene(
+    tracks,
+    np.ones(tracks.shape[:3], bool),
+    np.zeros((12, 30, 3), np.uint8),
+    np.asarray([30.0, 30.0, 15.0, 6.0], np.float32),
+    8.0,
+  )
+  moved = scene.on_surfaces()
+  depth = moved.tracks[0, ..., 2]
+  assert ((abs(depth - 2) < 1e-3) | (abs(depth - 4) < 1e-3)).all()
+  seen = moved.tracks[0] / depth[..., None]  # By the first camera.
+  np.testing.assert_allclose(seen, ray, atol=1e-5)
+  near = depth < 3
+  steps = moved.tracks[1] - moved.tracks[0]
+  np.testing.assert_allclose(steps[near], 0.5, atol=1e-5)
+  np.testing.assert_allclose(steps[~near], 0, atol=1e-5)
+  assert scene.on_surfaces(0.0) is scene
+
+
 def test_render_gives_the_picture_from_the_first_camera():
   scene = _scene()
   video, coverage = scene.render("static")

@@ -167,13 +167,8 @@ def as_scene(record: records.Record) -> scene_lib.Scene:
 
 
 def _write_pages(opened, numbers, out: pathlib.Path) -> list[pathlib.Path]:
-  try:
-    from more4d_jax.viewing import viewer
-  except ImportError as error:
-    raise errors.UserError(
-      f"pages need viser, which is not installed ({error}); pip install "
-      f"'more4d_jax[view]', or write an .mp4"
-    ) from error
+  from more4d_jax.viewing import page
+
   out.parent.mkdir(parents=True, exist_ok=True)
   written = []
   for number in numbers:
@@ -181,7 +176,7 @@ def _write_pages(opened, numbers, out: pathlib.Path) -> list[pathlib.Path]:
     path = out
     if len(numbers) > 1:
       path = out.with_name(f"{out.stem}_{number:05d}{out.suffix}")
-    viewer.write_html(path, as_scene(record), title=record.caption or record.id)
+    page.write(path, as_scene(record), title=record.caption or record.id)
     written.append(path)
   return written
 

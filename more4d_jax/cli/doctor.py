@@ -20,7 +20,7 @@ _LIBRARIES = (
     "writing records",
     "pip install more4d_jax",
   ),
-  ("viser", "viser", "scene.html and view", "pip install 'more4d_jax[view]'"),
+  ("viser", "viser", "view", "pip install 'more4d_jax[view]'"),
   (
     "tokenizers",
     "tokenizers",

@@ -127,7 +127,7 @@ def make(
   checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
   films_lib.say("trajectories", started)
   scene.save(target / "scene.npz", compact=True)
-  export.export(scene, ["html"], target)
+  export.export(scene.on_surfaces(), ["html"], target)
   films_lib.say("scene.npz and scene.html", started)
   films = films_lib.make(
     loaded,

@@ -124,6 +124,27 @@ def _render_bytes(tracks, colours, poses, camera, source, options):
   return jax.lax.map(frame, (tracks, poses, camera))
 
 
+def on_surfaces(
+  tracks: Float[np.ndarray, "T h w 3"], edge_threshold: float
+) -> Float[np.ndarray, "T h w 3"]:
+  """Points as they are drawn, float32; NaN where one belongs to no surface.
+
+  Args:
+    tracks: metres, in the first camera's frame.
+    edge_threshold: positive, see `RenderOptions`.
+  """
+  first = jnp.asarray(tracks[0], jnp.float32)
+  surfaces = _find_surfaces(first, edge_threshold)
+  moved = np.empty(tracks.shape, np.float32)
+  for frame, points in zip(moved, tracks):
+    frame[...] = _move(surfaces, jnp.asarray(points, jnp.float32))
+  return moved
+
+
+_find_surfaces = jax.jit(edges.find, static_argnames=("threshold",))
+_move = jax.jit(edges.Surfaces.move)
+
+
 def _frame(
   surfaces: edges.Surfaces,
   colours: Float[Array, "h w 3"],

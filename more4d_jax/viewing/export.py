@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from more4d_jax import errors
-from more4d_jax.viewing import clouds, formats
+from more4d_jax.viewing import clouds, formats, page
 
 
 def export(
@@ -23,7 +23,7 @@ def export(
     targets: names from `TARGETS`.
     directory: made if it does not exist.
     points: budget of points of each frame; all of them unless given. The page
-      has a budget of its own.
+      has a bound on its bytes besides.
 
   Returns:
     Path written for each target.
@@ -63,10 +63,8 @@ def check_targets(targets: Sequence[str]) -> None:
 
 
 def _html(scene: clouds.SceneLike, cloud: clouds.Cloud, directory: str) -> str:
-  from more4d_jax.viewing import viewer
-
   path = os.path.join(directory, "scene.html")
-  viewer.write_html(path, scene)
+  page.write(path, scene, cloud)
   return path
 
 

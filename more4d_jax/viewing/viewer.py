@@ -1,74 +1,19 @@
-"""Moving point clouds in the browser: a live viser server, or one page.
-
-The page holds viser's client and the recorded scene; it plays by itself, with
-a time slider, and needs neither network nor server.
-"""
+"""Moving point clouds in the browser: a live viser server."""
 
 import contextlib
-import html
 import io
-import json
-import os
-import tempfile
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import viser
 
-from more4d_jax import errors
 from more4d_jax.viewing import clouds
 
-PAGE_POSITIONS = 1_500_000  # Frames times points; about 15 MB of page.
 SERVER_POSITIONS = 10_000_000
 
 _BANDS = 4  # A viser cloud has one point size: near and far points differ.
 _POINT = 1.3  # Size of a drawn point over the spacing of points.
-
-
-def write_html(
-  path: str | os.PathLike,
-  scene: clouds.SceneLike,
-  *,
-  title: str = "4D scene",
-  max_positions: int = PAGE_POSITIONS,
-) -> clouds.Cloud:
-  """Writes a self-contained page that plays the scene in a loop.
-
-  Args:
-    path: the file; its folder must exist.
-    scene: its metadata is written into the page as `#more4d-metadata`,
-      together with how many of its points the page shows.
-    title: title of the page.
-    max_positions: bound on frames times points; beyond it rows and columns
-      are skipped evenly.
-
-  Returns:
-    The points that the page shows.
-
-  Raises:
-    UserError: the folder does not exist, or the scene has no usable point.
-  """
-  path = os.path.abspath(os.fspath(path))
-  folder = os.path.dirname(path)
-  if not os.path.isdir(folder):
-    raise errors.UserError(
-      f"{folder}: no such folder to write a page to; create it first"
-    )
-  cloud = clouds.from_scene(scene, max_positions)
-  page = _recorded(cloud, scene.fps)
-  page = _with_metadata(page, title, scene.metadata | {"page": cloud.summary()})
-  handle, temporary = tempfile.mkstemp(suffix=".part", dir=folder)
-  try:
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-      stream.write(page)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-  finally:
-    if os.path.exists(temporary):
-      os.remove(temporary)
-  return cloud
 
 
 def start_server(
@@ -79,7 +24,8 @@ def start_server(
   max_positions: int = SERVER_POSITIONS,
 ) -> tuple[viser.ViserServer, "Player"]:
   """Serves the scene with a time slider; the next free port from `port` on."""
-  cloud = clouds.from_scene(scene, max_positions)
+  cloud = clouds.from_scene(scene)
+  cloud = clouds.thinned(cloud, max(1, max_positions // len(cloud.positions)))
   server = _quiet_server(host, port)
   return server, Player(server, cloud, scene.fps)
 
@@ -119,23 +65,6 @@ class Player:
     if self._play.value:
       self._time.value = (self._shown + 1) % len(self._frames)
       self.show(int(self._time.value))
-
-
-def _recorded(cloud: clouds.Cloud, fps: float | int) -> str:
-  """The client of viser with the scene as a recording of one loop."""
-  server = _quiet_server("127.0.0.1", 8080)
-  try:
-    _aim(server, cloud)
-    frames = _add_frames(server, cloud)
-    recording = server.get_scene_serializer()
-    recording.insert_sleep(1.0 / fps)
-    for t in range(1, len(frames)):
-      _switch(frames, t - 1, t)
-      recording.insert_sleep(1.0 / fps)
-    return recording.as_html()
-  finally:
-    with contextlib.redirect_stdout(io.StringIO()):
-      server.stop()
 
 
 def _quiet_server(host: str, port: int) -> viser.ViserServer:
@@ -188,15 +117,3 @@ def _switch(
     part.visible = True
   for part in frames[old]:
     part.visible = False
-
-
-def _with_metadata(page: str, title: str, metadata: dict[str, Any]) -> str:
-  data = json.dumps(metadata).replace("<", "\\u003c")
-  head = (
-    f"<title>{html.escape(title)}</title>"
-    '<script type="application/json" id="more4d-metadata">'
-    f"{data}</script>"
-  )
-  return page.replace("<title>Viser</title>", "", 1).replace(
-    "</head>", head + "</head>", 1
-  )

@@ -107,7 +107,6 @@ def test_colmap_reads_camera_picture_and_points(tmp_path):
 def test_a_budget_of_points(tmp_path):
   rng = np.random.default_rng(0)
   tracks = rng.uniform(1, 2, (2, 30, 40, 3)).astype(np.float32)
-  tracks[:, :, 20:, 2] *= 4  # A far half: its points cover more surface.
   scene = scene_lib.Scene(
     tracks, np.ones((2, 30, 40), bool),
     rng.integers(0, 256, (30, 40, 3), dtype=np.uint8),
@@ -115,12 +114,8 @@ def test_a_budget_of_points(tmp_path):
   )  # fmt: skip
   path = export.export(scene, ["npz"], tmp_path, points=300)["npz"]
   with np.load(path) as found:
-    assert 295 <= found["positions"].shape[1] <= 300
-    far = found["positions"][0, :, 2] > 3
-    area = (found["spacing"].astype(np.float64) ** 2).sum()
-  assert far.mean() > 0.8
-  whole = ((tracks[0, ..., 2] / 40) ** 2).sum()
-  assert area == pytest.approx(whole, rel=0.1)
+    assert found["positions"].shape == (2, 300, 3)
+    assert found["spacing"].mean() > 1.5 * (1.5 / 40)
   assert export.size_of(path) > 300 * 2 * 12
   with pytest.raises(errors.UserError, match="--points of at least 1, found 0"):
     export.export(scene, ["npz"], tmp_path, points=0)

@@ -273,7 +273,6 @@ def test_the_film_shows_where_points_went(directory, tmp_path):
 
 
 def test_a_page_holds_the_points_of_the_record(directory, tmp_path, capsys):
-  pytest.importorskip("viser", reason="pages are made by viser")
   out = tmp_path / "pages" / "scene.html"
   data.show(records=str(directory), out=str(out), first=1)
   pages = sorted(out.parent.iterdir())
