@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
-from more4d_jax.models import lora
+from more4d_jax.models import lora, quantised
 
 # What PyTorch gives convolutions by default: U(-1, 1) / sqrt(fan in).
 FRAMEWORK_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -24,6 +24,8 @@ Axes = tuple[str | None, ...]
 
 class Dense(nn.Module):
   """A linear map, and beside it the low-rank one that `models.lora` gives.
+
+  Its kernel may be that of `models.quantised`.
 
   Attributes:
     features: size of the output.
@@ -47,6 +49,9 @@ class Dense(nn.Module):
     init = partitioning.param(self.kernel_init, self.axes)
     kernel = self.param("kernel", init, (x.shape[-1], self.features))
     out = x @ kernel.astype(dtype)
+    if kernel.dtype == quantised.DTYPE:
+      scale = self.get_variable("params", quantised.SCALE)
+      out = (out * scale).astype(dtype)
     if self.use_bias:
       zeros = partitioning.param(nn.initializers.zeros, self.axes[1:])
       out = out + self.param("bias", zeros, (self.features,)).astype(dtype)

@@ -21,3 +21,33 @@ def draw(model, *args, **kwargs):
     return (scale * rng.normal(size=leaf.shape)).astype(leaf.dtype)
 
   return jax.tree.map(one, shapes)
+
+
+def spread(shapes):
+  """Parameters of a network, spread as trained ones are.
+
+  Values of kernels are Student's t of five degrees of freedom, whose tails are
+  heavy, over the root of the fan in. Those of linear maps have a size of each
+  output, log-normal with deviation 0.5, and of each input, with 0.25. Vectors
+  are as in `draw`.
+
+  Args:
+    shapes: without boxes.
+  """
+  rng = np.random.default_rng(0)
+
+  def one(path, leaf):
+    names = [key.key for key in path]
+    if names[-1] != "kernel":
+      return (0.3 * rng.normal(size=leaf.shape)).astype(np.float32)
+    *inputs, outputs = leaf.shape["blocks" in names :]
+    variance = 5 / 3  # Of Student's t.
+    values = rng.standard_t(5, size=leaf.shape)
+    values /= (variance * np.prod(inputs)) ** 0.5
+    if len(inputs) == 1:
+      stack = leaf.shape[:-2]
+      values *= rng.lognormal(sigma=0.5, size=(*stack, 1, outputs))
+      values *= rng.lognormal(sigma=0.25, size=(*stack, *inputs, 1))
+    return values.astype(np.float32)
+
+  return jax.tree_util.tree_map_with_path(one, shapes)
