@@ -40,6 +40,13 @@ class LazyArray:
   dtype: np.dtype
   read: Callable[[], np.ndarray]
 
+  def astype(self, dtype: np.dtype) -> "LazyArray":
+    """The array in another type."""
+    read = self.read
+    return LazyArray(
+      self.shape, dtype, lambda: read().astype(dtype, copy=False)
+    )
+
 
 class _LazyHandler(ocp.type_handlers.NumpyHandler):
   """Writes lazy arrays in turn: one large one, or a few small ones, at once."""

@@ -1,6 +1,7 @@
 """The type in which weights are stored and products are computed.
 
-Transformers and their encoders compute in bfloat16 or float32. Autoencoders
+Transformers and their encoders compute in bfloat16 or float32. In int8 are the
+kernels that `models.quantised` names; all else is as in bfloat16. Autoencoders
 and depth networks compute in float32 always, whatever their weights are stored
 in: what they lose would be seen in every frame.
 """
@@ -10,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import ml_dtypes
 import numpy as np
 
 from more4d_jax import errors
@@ -17,7 +19,13 @@ from more4d_jax.checkpoints import store
 from more4d_jax.models import backbone
 from more4d_jax.models.encoders import image, motion, text
 
+STORED: Mapping[str, np.dtype] = {
+  "float32": np.dtype(np.float32),
+  "bfloat16": np.dtype(ml_dtypes.bfloat16),
+  "float16": np.dtype(np.float16),
+}
 COMPUTED = ("bfloat16", "float32")
+INT8 = "int8"
 _CONFIGS = (
   backbone.DiTConfig,
   text.TextEncoderConfig,
@@ -36,6 +44,16 @@ def check(dtype: str | None) -> None:
     raise errors.UserError(
       f"expected --dtype {' or '.join(COMPUTED)}, found {dtype!r}"
     )
+
+
+def products(dtype: str) -> str:
+  """The type of products, and of what int8 is not for."""
+  return "bfloat16" if dtype == INT8 else dtype
+
+
+def may_be_int8(config: Any) -> bool:
+  """Whether a part of a network has kernels that int8 is for."""
+  return isinstance(config, _CONFIGS)
 
 
 def computing_in(config: Any, dtype: str) -> Any:

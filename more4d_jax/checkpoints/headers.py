@@ -11,8 +11,9 @@ from more4d_jax import errors
 # 2: the transformers' rotated values lie half a head apart, see
 #    `models.rotary_order`; in format 1 they are neighbours, which
 #    `older_formats` brings to today's order as they are read.
-FORMAT = 2
-READABLE = (1, FORMAT)
+# 3: kernels may be int8 with scales beside them, see `models.quantised`.
+FORMAT = 3
+READABLE = (1, 2, FORMAT)
 
 
 def write(path: pathlib.Path, value: Any) -> None:

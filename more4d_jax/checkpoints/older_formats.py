@@ -8,8 +8,11 @@ import jax
 import numpy as np
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import array_trees, headers
+from more4d_jax.checkpoints import array_trees
 from more4d_jax.models import backbone, rotary_order
+
+# The first format with today's order of rotated values.
+_HALF_SPLIT = 2
 
 
 def upgraded(
@@ -24,9 +27,7 @@ def upgraded(
     written: format of its header.
   """
   transformer = getattr(config, "dit", config)
-  if written >= headers.FORMAT or not isinstance(
-    transformer, backbone.DiTConfig
-  ):
+  if written >= _HALF_SPLIT or not isinstance(transformer, backbone.DiTConfig):
     return dict(params)
   root = "" if transformer is config else "dit/"
   head_dim = transformer.layer.head_dim
@@ -62,7 +63,7 @@ def check_state(state: Any, extra: Mapping[str, Any], where: str) -> None:
   Raises:
     UserError: if an older version wrote a transformer's state.
   """
-  if extra.get("format", 1) < headers.FORMAT and any(
+  if extra.get("format", 1) < _HALF_SPLIT and any(
     rotary_order.is_rotated(path.partition("/")[2]) for path in _paths(state)
   ):
     raise errors.UserError(

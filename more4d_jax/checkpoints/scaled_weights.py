@@ -55,7 +55,7 @@ def read(
     if name in scales:
       found[name] = _scaled(name, tensor, tensors[scales[name]], what)
     elif tensor.dtype in _FP8 and name not in aside:
-      found[name] = _cast(tensor, np.dtype(ml_dtypes.bfloat16))
+      found[name] = tensor.astype(np.dtype(ml_dtypes.bfloat16))
     elif name not in aside:
       found[name] = tensor
   notes = []
@@ -92,14 +92,6 @@ def _is_aside(name: str, tensors: Mapping[str, array_trees.LazyArray]) -> bool:
   return any(
     name.endswith(suffix) and f"{name.removesuffix(suffix)}.weight" in tensors
     for suffix in _ASIDE
-  )
-
-
-def _cast(
-  tensor: array_trees.LazyArray, dtype: np.dtype
-) -> array_trees.LazyArray:
-  return array_trees.LazyArray(
-    tensor.shape, dtype, lambda: tensor.read().astype(dtype)
   )
 
 

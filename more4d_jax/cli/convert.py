@@ -32,8 +32,9 @@ def convert(
     to: checkpoint directory, made or added to; with --reverse a new folder.
     reverse: writes safetensors with the original's names.
     dtype: bfloat16 or float32: what weights are stored in, and what
-      transformers and encoders compute in; float16 is stored only. The
-      tensors' own when left out.
+      transformers and encoders compute in; float16 is stored only. int8 is
+      for the kernels of their layers, each output with a scale, all else as
+      bfloat16. The tensors' own when left out.
     frames: of the clips that the weights were trained on.
     height: of them, in pixels.
     width: of them, in pixels.

@@ -13,7 +13,7 @@ up, not multiplied.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -43,6 +43,11 @@ def is_meant(path: str) -> bool:
 def scale_path(path: str) -> str:
   """Where the scales of a kernel are."""
   return f"{path.removesuffix('kernel')}{SCALE}"
+
+
+def is_int8(arrays: Iterable[Any]) -> bool:
+  """Whether there are such kernels among the parameters of a network."""
+  return any(np.dtype(array.dtype) == DTYPE for array in arrays)
 
 
 def quantise(

@@ -1,38 +1,27 @@
 """Published weights to a bundle, one tensor in memory at a time."""
 
 import dataclasses
-import hashlib
 import os
 import pathlib
-import shutil
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
-import ml_dtypes
 import numpy as np
-import tqdm
 
 from more4d_jax import errors
 from more4d_jax.checkpoints import (
-  array_trees,
+  dtypes,
   store,
   stored_networks,
   weight_files,
 )
 from more4d_jax.lora import dialects
 from more4d_jax.models import lora as lora_lib
-from more4d_jax.models.encoders import tokenizer
-from more4d_jax.name_maps import matching, table
-from more4d_jax.published import assembly, recognition
+from more4d_jax.models import quantised
+from more4d_jax.name_maps import matching
+from more4d_jax.published import assembly, part_writer, recognition
 
 # Published LoRAs are those of 4D-ViSM.
 _LORA_KIND = "vism"
-
-DTYPES: Mapping[str, np.dtype] = {
-  "float32": np.dtype(np.float32),
-  "bfloat16": np.dtype(ml_dtypes.bfloat16),
-  "float16": np.dtype(np.float16),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +30,9 @@ class Options:
 
   Attributes:
     dtype: brings all tensors to this type, in which transformers and encoders
-      then compute (float16 is stored only); None keeps theirs, and refuses a
-      network whose tensors differ.
+      then compute (float16 is stored only); int8 is for their large kernels,
+      beside bfloat16, see `dtypes`; None keeps theirs, and refuses a network
+      whose tensors differ.
     clip: what the weights were trained at.
     progress: shows bars on the terminal.
   """
@@ -52,9 +42,10 @@ class Options:
   progress: bool = True
 
   def __post_init__(self) -> None:
-    if self.dtype not in (None, *DTYPES):
+    known = *dtypes.STORED, dtypes.INT8
+    if self.dtype not in (None, *known):
       raise errors.UserError(
-        f"expected a dtype among {', '.join(DTYPES)}, found {self.dtype!r}"
+        f"expected a dtype among {', '.join(known)}, found {self.dtype!r}"
       )
 
 
@@ -63,7 +54,7 @@ class Report:
   """What a conversion did.
 
   Attributes:
-    parts: directories written.
+    parts: directories written, and their bytes.
     loras: what was read of LoRA files.
     skipped: files of no known kind.
     notes: lines on tensors that were read in another way than they are stored.
@@ -74,7 +65,7 @@ class Report:
       if only one of them is there.
   """
 
-  parts: tuple[str, ...]
+  parts: Mapping[str, int]
   loras: tuple[dialects.Found, ...]
   skipped: tuple[pathlib.Path, ...]
   notes: tuple[str, ...]
@@ -116,14 +107,18 @@ def convert(
     _check_lora(lora, found.jobs, out)
   for _, part in found.jobs:
     with store.new_directory(out / part.directory) as temporary:
-      _write(temporary, part, options)
+      part_writer.write(
+        temporary, part, options.dtype, options.clip, progress=options.progress
+      )
   for lora in found.loras:
     file = out / assembly.LORAS / f"{_LORA_KIND}.safetensors"
     dialects.save(file, lora.lora, "original")
   planned = assembly.assemble(out)
   bundle = store.networks_of(out)
   return Report(
-    parts=tuple(part.directory for _, part in found.jobs),
+    parts={
+      part.directory: _bytes_in(out / part.directory) for _, part in found.jobs
+    },
     loras=tuple(found.loras),
     skipped=tuple(found.skipped),
     notes=tuple(found.notes),
@@ -138,6 +133,10 @@ def convert(
   )
 
 
+def _bytes_in(directory: pathlib.Path) -> int:
+  return sum(p.stat().st_size for p in directory.rglob("*") if p.is_file())
+
+
 def _compare_motion_encoders(out: pathlib.Path) -> str:
   """Says whether the released weights hold the public encoder.
 
@@ -149,6 +148,12 @@ def _compare_motion_encoders(out: pathlib.Path) -> str:
   if not all((place / "network.json").is_file() for place in places):
     return ""
   own, public = (stored_networks.open_network(p).params for p in places)
+  eight = [quantised.is_int8(params.values()) for params in (own, public)]
+  if eight[0] != eight[1]:
+    return (
+      "the motion encoder inside 4D-STraG and OmniMAE's are not compared: one "
+      "of them is int8; its own is used"
+    )
   differing = sum(
     path not in public
     or public[path].shape != array.shape
@@ -256,12 +261,12 @@ def _check_dtypes(
   part: recognition.Part, path: pathlib.Path, options: Options
 ) -> None:
   found = weight_files.dtypes_of(part.tensors, part.names)
-  strange = {d: n for d, n in found.items() if d not in DTYPES}
+  strange = {d: n for d, n in found.items() if d not in dtypes.STORED}
   if strange:
     text = "; ".join(f"{d}: {', '.join(n)}" for d, n in strange.items())
     raise errors.UserError(
       f"{path} holds tensors of types that are no weights ({text}): "
-      f"use a file in {', '.join(DTYPES)}"
+      f"use a file in {', '.join(dtypes.STORED)}"
     )
   if len(found) > 1 and options.dtype is None:
     counts = ", ".join(f"{len(n)} of {d}" for d, n in found.items())
@@ -272,102 +277,11 @@ def _check_dtypes(
     )
 
 
-def _write(
-  directory: pathlib.Path,
-  part: recognition.Part,
-  options: Options,
-) -> None:
-  """Writes a part under its temporary name."""
-  dtype = DTYPES.get(options.dtype or "")
-  digests: dict[str, str] = {}
-  bar = tqdm.tqdm(
-    total=len(part.entries),
-    desc=part.directory,
-    unit="tensor",
-    disable=not options.progress,
-  )
-  with bar:
-    tree = _lazy_tree(part, dtype, _Watch(digests, bar.update))
-    store.save_params(directory, tree)
-  if part.carried:
-    kept = {name: part.tensors[part.prefix + name] for name in part.carried}
-    store.save_carried(directory, kept)
-  files = {}
-  text = "\n".join(f"{path} {digests[path]}" for path in sorted(digests))
-  if part.tokenizer is not None:
-    files["tokenizer"] = "tokenizer"
-    _copy_tokenizer(part.tokenizer, directory / "tokenizer")
-    text += f"\ntokenizer {tokenizer.digest(directory / 'tokenizer')}"
-  identity = hashlib.sha256(text.encode()).hexdigest()[:16]
-  metadata = {**part.metadata, "identity": identity}
-  metadata["clip"] = dataclasses.asdict(options.clip)
-  store.write_header(directory, part.config, metadata, files=files)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Watch:
-  """Notes what has been read.
-
-  Attributes:
-    digests: path -> digest of the values.
-    advance: counts a published tensor.
-  """
-
-  digests: dict[str, str]
-  advance: Callable[[], Any]
-
-
-def _lazy_tree(
-  part: recognition.Part,
-  dtype: np.dtype | None,
-  watch: _Watch,
-) -> dict[str, Any]:
-  """Our tree, whose arrays are read from the file when they are written."""
-  read = weight_files.remembering_last(part.tensors)
-  tree: dict[tuple[str, int | None], array_trees.LazyArray] = {}
-  for entry in part.entries:
-    name = part.prefix + entry.name
-    kept = dtype or part.tensors[name].dtype
-    places = list(entry.places())
-    for position, (path, layer, shape) in enumerate(places):
-      ours = path.removeprefix(part.root)
-
-      def one(
-        entry=entry, name=name, position=position, kept=kept, key=(ours, layer)
-      ) -> np.ndarray:
-        value = _part_of(entry, read(name), position)
-        value = np.ascontiguousarray(value).astype(kept, copy=False)
-        data = value.reshape(-1).view(np.uint8).data
-        watch.digests[str(key)] = hashlib.sha256(data).hexdigest()
-        if position == 0:
-          watch.advance()
-        return value
-
-      tree[ours, layer] = array_trees.LazyArray(shape, kept, one)
-  return array_trees.layers_apart(tree)
-
-
-def _part_of(
-  entry: table.Entry, value: np.ndarray, position: int
-) -> np.ndarray:
-  """The parameter at a position among those of a published tensor."""
-  for i, (_, _, ours) in enumerate(entry.to_ours(value)):
-    if i == position:
-      return ours
-  raise IndexError(position)
-
-
-def _copy_tokenizer(source: pathlib.Path, target: pathlib.Path) -> None:
-  target.mkdir()
-  for name in recognition.TOKENIZER_FILES:
-    if (source / name).is_file():
-      shutil.copyfile(source / name, target / name)
-
-
 def describe(report: Report) -> Iterable[str]:
   """Lines that tell a person what was done and what is left to do."""
   if report.parts:
-    yield f"converted {', '.join(report.parts)}"
+    sizes = (f"{k} ({size / 1e9:.3g} GB)" for k, size in report.parts.items())
+    yield f"converted {', '.join(sizes)}"
   yield from report.notes
   for found in report.loras:
     yield (

@@ -127,9 +127,11 @@ def _described(
   What is stored in float16 computes in float32.
   """
   found = weight_files.dtypes_of(part.tensors, part.names)
-  stored = {dtype} if dtype else set(found)
+  stored = {dtypes.products(dtype)} if dtype else set(found)
   computed = "bfloat16" if stored == {"bfloat16"} else "float32"
   facts = {"file": weights.path.name, "prefix": part.prefix}
+  if dtype:
+    facts["dtype"] = dtype
   return dataclasses.replace(
     part,
     config=dtypes.computing_in(part.config, computed),

@@ -16,14 +16,14 @@ import numpy as np
 from more4d_jax import errors
 from more4d_jax.checkpoints import (
   array_trees,
+  dtypes,
   safetensors_files,
   store,
   stored_networks,
 )
 from more4d_jax.lora import dialects
-from more4d_jax.models import backbone
+from more4d_jax.models import backbone, quantised
 from more4d_jax.name_maps import dit, matching, table, text, trajectory, vae
-from more4d_jax.published import convert
 
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
 _LORA = f"4D-ViSM/lora_{_WEIGHTS}"
@@ -68,10 +68,10 @@ def revert(
   Raises:
     UserError: if there is no network, or the original could not hold it.
   """
-  cast = convert.DTYPES.get(dtype) if dtype else None
+  cast = dtypes.STORED.get(dtype) if dtype else None
   if dtype and cast is None:
     raise errors.UserError(
-      f"expected a dtype among {', '.join(convert.DTYPES)}, found {dtype!r}"
+      f"expected a dtype among {', '.join(dtypes.STORED)}, found {dtype!r}"
     )
   out = pathlib.Path(out)
   if out.exists():
@@ -80,6 +80,7 @@ def revert(
   with store.new_directory(out) as temporary:
     for place in _networks(pathlib.Path(source)):
       network = stored_networks.open_network(place)
+      _check_whole(network, place)
       files, notes = _files(network)
       lines += notes
       for file in files:
@@ -90,6 +91,17 @@ def revert(
       dialects.save(temporary / _LORA, found.lora, "original")
       lines.append(f"{out / _LORA}: {len(found.lora.modules)} modules")
   return lines
+
+
+def _check_whole(
+  network: stored_networks.StoredNetwork, place: pathlib.Path
+) -> None:
+  if quantised.is_int8(network.params.values()):
+    raise errors.UserError(
+      f"the {network.kind} in {place} holds int8 weights, which are no longer "
+      "what was published: give back a checkpoint that was converted with "
+      "--dtype bfloat16"
+    )
 
 
 def _loras(source: pathlib.Path) -> list[pathlib.Path]:

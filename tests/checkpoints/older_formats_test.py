@@ -9,7 +9,12 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import store, stored_networks, training_states
+from more4d_jax.checkpoints import (
+  headers,
+  store,
+  stored_networks,
+  training_states,
+)
 from more4d_jax.models import variants
 from more4d_jax.name_maps import matching
 from more4d_jax.published import assembly, convert, revert
@@ -90,7 +95,7 @@ def test_bundling_and_writing_again_keep_what_it_computes(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, found.params, expected)
   store.save_network(tmp_path / "new", found.params, found.config, {})
   header = json.loads((tmp_path / "new" / "network.json").read_text())
-  assert header["format"] == 2
+  assert header["format"] == headers.FORMAT
   again = store.load_network(tmp_path / "new").params
   jax.tree.map(np.testing.assert_array_equal, again, expected)
 

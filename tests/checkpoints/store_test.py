@@ -65,7 +65,7 @@ def test_absent_and_damaged_networks_are_one_clear_line(tmp_path):
   header.write_text(text[:-20])
   with pytest.raises(errors.UserError, match="damaged"):
     store.load_network(tmp_path / "model")
-  header.write_text(text.replace('"format": 2', '"format": 99'))
+  header.write_text(text.replace('"format": 3', '"format": 99'))
   with pytest.raises(errors.UserError, match="format 99"):
     store.load_network(tmp_path / "model")
   header.write_text(text.replace('"kind"', '"sort"'))

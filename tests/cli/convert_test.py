@@ -13,7 +13,12 @@ def test_there_and_back(tmp_path, capsys):
   there = ["convert", "--from", str(path), "--to", str(tmp_path / "k")]
   assert main.main(there) == 0
   out = capsys.readouterr().out
-  assert "converted vism_transformer" in out
+  size = sum(
+    path.stat().st_size
+    for path in (tmp_path / "k" / "vism_transformer").rglob("*")
+    if path.is_file()
+  )
+  assert f"converted vism_transformer ({size / 1e9:.3g} GB)" in out
   assert "vism still needs image_encoder, text_encoder" in out
   part = str(tmp_path / "k" / "vism_transformer")
   back = ["convert", "--reverse", "--from", part, "--to", str(tmp_path / "b")]

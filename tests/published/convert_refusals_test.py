@@ -77,7 +77,7 @@ def test_types_that_are_mixed_are_counted_and_can_be_brought_to_one(tmp_path):
   found = {v.dtype for v in matching.flatten(network.params).values()}
   assert found == {np.dtype(np.float32)}
   with pytest.raises(errors.UserError, match="expected a dtype among"):
-    convert.Options(dtype="int8")
+    convert.Options(dtype="int4")
 
 
 def test_a_config_json_of_another_size_is_refused(tmp_path):

@@ -1,7 +1,9 @@
 """--dtype sets what weights are stored in and what products are computed in."""
 
+import collections
 import dataclasses
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +12,17 @@ import numpy as np
 import pytest
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import dtypes, safetensors_files, store
+from more4d_jax.checkpoints import (
+  dtypes,
+  safetensors_files,
+  store,
+  stored_networks,
+  weight_files,
+)
 from more4d_jax.checkpoints.array_trees import LazyArray
 from more4d_jax.cli import main
 from more4d_jax.lora import requests
-from more4d_jax.models import backbone
+from more4d_jax.models import backbone, quantised
 from more4d_jax.name_maps import dit, matching
 from more4d_jax.published import convert
 from tests.published import released
@@ -96,6 +104,67 @@ def test_bfloat16_computes_in_bfloat16_whatever_it_came_from(tmp_path, kinds):
   # Eight bits of each of some ten factors; an error in a layer gives 1.
   assert 1e-5 < off < 0.05
   assert len(weights) == len(released.inpaint())
+
+
+def test_int8_is_for_the_kernels_of_layers(tmp_path):
+  _source(tmp_path / "in", [np.float32])
+  whole = _converted(tmp_path / "in", tmp_path / "whole", "float32")
+  network = _converted(tmp_path / "in", tmp_path / "eight", "int8")
+  assert network.config.dtype == "bfloat16"
+  assert network.metadata["published"]["dtype"] == "int8"
+  exact, found = (matching.flatten(n.params) for n in (whole, network))
+  kernels = {path for path in exact if re.match("blocks/.+/kernel", path)}
+  assert len(kernels) == 12
+  scales = {f"{path}_scale" for path in kernels}
+  assert set(found) == {*exact, *scales}
+  for path, value in exact.items():
+    if path in kernels:
+      # Those of what the file holds, which bfloat16 did not round.
+      numbers, scale = quantised.quantise(value)
+      np.testing.assert_array_equal(found[path], numbers, err_msg=path)
+      np.testing.assert_array_equal(found[f"{path}_scale"], scale)
+    else:
+      rounded = value.astype(ml_dtypes.bfloat16)
+      np.testing.assert_array_equal(found[path], rounded, err_msg=path)
+  stored = stored_networks.open_network(tmp_path / "eight/vism_transformer")
+  assert all(stored.params[path].apart for path in kernels | scales)
+  expected, velocity = (jax.jit(_call(n))(n.params) for n in (whole, network))
+  off = np.abs(velocity - expected).max() / np.abs(expected).max()
+  assert 1e-5 < off < 0.05  # As in bfloat16.
+
+
+def test_int8_is_converted_with_one_tensor_in_memory(tmp_path, monkeypatch):
+  """Every published tensor is read once; of scales alone more are kept."""
+  _source(tmp_path / "in", [np.float32])
+  reads = collections.Counter()
+  remembering = weight_files.remembering_last
+
+  def counting(tensors):
+    def counted(name, tensor):
+      def read():
+        reads[name] += 1
+        return tensor.read()
+
+      return dataclasses.replace(tensor, read=read)
+
+    return remembering({n: counted(n, t) for n, t in tensors.items()})
+
+  monkeypatch.setattr(weight_files, "remembering_last", counting)
+  _converted(tmp_path / "in", tmp_path / "out", "int8")
+  assert set(reads.values()) == {1}
+  assert set(reads) == set(released.inpaint())
+
+
+def test_int8_weights_are_not_given_back(tmp_path, capsys):
+  _source(tmp_path / "in", [np.float32])
+  _converted(tmp_path / "in", tmp_path / "out", "int8")
+  part = str(tmp_path / "out" / "vism_transformer")
+  command = ["convert", "--reverse", "--from", part, "--to"]
+  assert main.main([*command, str(tmp_path / "back")]) == 2
+  error = capsys.readouterr().err
+  assert "holds int8 weights, which are no longer what was published" in error
+  assert error.count("\n") == 1
+  assert not list(tmp_path.glob("back*"))
 
 
 def test_the_type_of_the_file_decides_without_a_flag(tmp_path):
