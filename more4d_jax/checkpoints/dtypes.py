@@ -8,24 +8,25 @@ in: what they lose would be seen in every frame.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
-import jax
 import ml_dtypes
 import numpy as np
 
 from more4d_jax import errors
 from more4d_jax.checkpoints import store
-from more4d_jax.models import backbone
+from more4d_jax.models import backbone, quantised
 from more4d_jax.models.encoders import image, motion, text
+from more4d_jax.name_maps import matching
 
 STORED: Mapping[str, np.dtype] = {
   "float32": np.dtype(np.float32),
   "bfloat16": np.dtype(ml_dtypes.bfloat16),
   "float16": np.dtype(np.float16),
 }
-COMPUTED = ("bfloat16", "float32")
 INT8 = "int8"
+# What a checkpoint's transformers and encoders may be brought to.
+Held = Literal["bfloat16", "float32", "int8"]
 _CONFIGS = (
   backbone.DiTConfig,
   text.TextEncoderConfig,
@@ -38,11 +39,12 @@ def check(dtype: str | None) -> None:
   """Checks a flag.
 
   Raises:
-    UserError: if networks cannot compute in this type.
+    UserError: if networks cannot be held and compute in this type.
   """
-  if dtype not in (None, *COMPUTED):
+  known = get_args(Held)
+  if dtype not in (None, *known):
     raise errors.UserError(
-      f"expected --dtype {' or '.join(COMPUTED)}, found {dtype!r}"
+      f"expected --dtype {', '.join(known)}, found {dtype!r}"
     )
 
 
@@ -75,19 +77,44 @@ def cast(
 
   Args:
     networks: by kind; those that share an array share its new one.
-    dtype: one of `COMPUTED`.
+    dtype: one of `Held`.
+
+  Raises:
+    UserError: if a network is in int8 and is to be in another type.
   """
-  made: dict[int, tuple[Any, np.ndarray]] = {}
-
-  def one(leaf: np.ndarray) -> np.ndarray:
-    if id(leaf) not in made:  # The old one is kept, so that its id stays its.
-      made[id(leaf)] = leaf, leaf.astype(dtype, copy=False)
-    return made[id(leaf)][1]
-
+  # By identity; the old array is kept, so that its identity stays its own.
+  made: dict[tuple[int, str], tuple[Any, dict[str, np.ndarray]]] = {}
   result = dict(networks)
   for kind, network in networks.items():
-    config = computing_in(network.config, dtype)
-    if any(isinstance(v, _CONFIGS) for v in vars(network.config).values()):
-      params = jax.tree.map(one, network.params)
-      result[kind] = dataclasses.replace(network, config=config, params=params)
+    if not any(may_be_int8(value) for value in vars(network.config).values()):
+      continue
+    flat: dict[str, np.ndarray] = {}
+    for path, leaf in matching.flatten(network.params).items():
+      key = id(leaf), path
+      if key not in made:
+        made[key] = leaf, _cast_one(path, leaf, dtype, kind)
+      flat |= made[key][1]
+    result[kind] = dataclasses.replace(
+      network,
+      config=computing_in(network.config, products(dtype)),
+      params=matching.unflatten(flat),
+    )
   return result
+
+
+def _cast_one(
+  path: str, leaf: np.ndarray, dtype: str, kind: str
+) -> dict[str, np.ndarray]:
+  """What becomes of a parameter, by path."""
+  if leaf.dtype == quantised.DTYPE and dtype != INT8:
+    raise errors.UserError(
+      f"the {kind} holds int8 weights, which --dtype {dtype} would not make "
+      "more exact: leave it out, or convert what was published again with "
+      f"--dtype {dtype}"
+    )
+  if leaf.dtype == quantised.DTYPE or quantised.is_scale(path):
+    return {path: leaf}
+  if dtype == INT8 and quantised.is_meant(path):
+    numbers, scale = quantised.quantise(leaf, path)
+    return {path: numbers, quantised.scale_path(path): scale}
+  return {path: leaf.astype(products(dtype), copy=False)}

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from more4d_jax import errors, pipeline, plausibility
 from more4d_jax import scene as scene_lib
+from more4d_jax.checkpoints import dtypes
 from more4d_jax.cli import (
   film_flags,
   films,
@@ -36,7 +37,7 @@ def complete(
   lora: lists.Words = (),
   conditions: Literal["trained", "original"] = "trained",
   film: film_flags.FilmFlags = film_flags.DEFAULT,
-  dtype: Literal["bfloat16", "float32"] | None = None,
+  dtype: dtypes.Held | None = None,
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Films a saved scene, its holes filled by view completion (4D-ViSM).
@@ -56,8 +57,9 @@ def complete(
     seed: of the noise, 0 to 2^63 - 1; one noise for all paths.
     lora: LoRA files that change the view completion, as FILE or FILE:WEIGHT.
     film: how the scene is filmed.
-    dtype: what transformer and encoders are held and compute in; as the
-      checkpoint has it when left out.
+    dtype: what transformer and encoders are held and compute in; int8 is for
+      the kernels of their layers, beside bfloat16; as the checkpoint has it
+      when left out.
     sampling: how latents are drawn.
   """
   cameras = generate.choose_cameras(camera)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from more4d_jax import errors, evaluate_bundle, pipeline
+from more4d_jax.checkpoints import dtypes
 from more4d_jax.cli import lists, outputs, sampling_flags
 from more4d_jax.data import transforms
 from more4d_jax.lora import requests
@@ -63,7 +64,7 @@ def evaluate(
   seed: int = 0,
   lora: lists.Words = (),
   conditions: Literal["trained", "original"] = "trained",
-  dtype: Literal["bfloat16", "float32"] | None = None,
+  dtype: dtypes.Held | None = None,
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Prints the figures of a checkpoint on procedural scenes.
@@ -83,8 +84,9 @@ def evaluate(
     lora: LoRA files, as `more4d generate` takes them.
     conditions: what the networks are shown: what they were trained on, or
       what the original's scripts show them (its camera, colours, depth).
-    dtype: what transformers and encoders are held and compute in; as the
-      checkpoint has it when left out.
+    dtype: what transformers and encoders are held and compute in; int8 is for
+      the kernels of their layers, beside bfloat16; as the checkpoint has it
+      when left out.
     sampling: how latents are drawn.
   """
   if split not in ("all", "motion64", "unseen"):

@@ -12,6 +12,7 @@ from more4d_jax import (
   plausibility,
 )
 from more4d_jax import scene_size as scene_size_lib
+from more4d_jax.checkpoints import dtypes
 from more4d_jax.cli import (
   film_flags,
   films,
@@ -47,7 +48,7 @@ def generate(
   conditions: Literal["trained", "original"] = "trained",
   film: film_flags.FilmFlags = film_flags.DEFAULT,
   holes: Literal["auto", "vism", "background"] = "auto",
-  dtype: Literal["bfloat16", "float32"] | None = None,
+  dtype: dtypes.Held | None = None,
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Makes a 4D scene and its videos of a picture.
@@ -93,8 +94,9 @@ def generate(
     holes: what fills the holes of a rendering: view completion (vism), or the
       colours of what lies behind them (background), which takes no network;
       auto takes view completion where it is more than a small network.
-    dtype: what transformers and encoders are held and compute in; as the
-      checkpoint has it when left out.
+    dtype: what transformers and encoders are held and compute in; int8 is for
+      the kernels of their layers, beside bfloat16; as the checkpoint has it
+      when left out.
     sampling: how latents are drawn.
   """
   changes = sampling_flags.overrides(sampling)

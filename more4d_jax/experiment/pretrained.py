@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import store
+from more4d_jax.checkpoints import store, stored_networks
 from more4d_jax.experiment import run_config
+from more4d_jax.models import quantised
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,15 +76,21 @@ def start(config: run_config.RunConfig) -> Start | None:
   """Finds the network of the run's own kind to go on from, if one is named.
 
   Raises:
-    UserError: if it is absent or of another size.
+    UserError: if it is absent, of another size, or in int8.
   """
   kind = config.task
   name = getattr(config.init_from, kind)
   if not name:
     return None
-  found = store.describe_network(locate(name, kind))
+  place = locate(name, kind)
+  found = store.describe_network(place)
   _check_size(config, kind, found.metadata)
-  return Start(locate(name, kind), found.config, found.metadata, found.files)
+  if quantised.is_int8(stored_networks.open_network(place).params.values()):
+    raise errors.UserError(
+      f"the {kind} in {name} holds int8 weights, which cannot be trained: "
+      "start from one that was trained, or converted with --dtype bfloat16"
+    )
+  return Start(place, found.config, found.metadata, found.files)
 
 
 def _check_size(

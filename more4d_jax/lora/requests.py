@@ -6,10 +6,13 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
+import jax
+
 from more4d_jax import errors, registry
 from more4d_jax.checkpoints import dtypes, store, stored_networks
 from more4d_jax.lora import dialects
 from more4d_jax.models import lora as lora_lib
+from more4d_jax.models import lora_beside, quantised
 from more4d_jax.name_maps import matching
 
 # Those with a transformer; the first is meant where none is named.
@@ -110,8 +113,8 @@ def load_networks(
   found = store.load_bundle(checkpoint)
   if dtype == "float32":  # LoRAs are added to the more exact weights.
     found = dtypes.cast(found, dtype)
-  found = apply(found, every)
-  return dtypes.cast(found, dtype) if dtype == "bfloat16" else found
+  found = apply(found, every, beside=dtype == dtypes.INT8)
+  return dtypes.cast(found, dtype) if dtype not in (None, "float32") else found
 
 
 def check(
@@ -149,13 +152,20 @@ def _check_kind(kind: str, networks: Mapping[str, object]) -> None:
 
 
 def apply(
-  networks: Mapping[str, store.Network], requests: Sequence[Request]
+  networks: Mapping[str, store.Network],
+  requests: Sequence[Request],
+  *,
+  beside: bool = False,
 ) -> dict[str, store.Network]:
-  """Merges LoRAs into the transformers of networks.
+  """Merges LoRAs into the transformers of networks, or puts them beside.
+
+  Low-rank changes stand beside int8 kernels, whose steps could be larger than
+  what they change.
 
   Args:
     networks: by kind; left as they are.
     requests: in any order; the changes of one network add up.
+    beside: puts them beside kernels that will become int8, too.
 
   Returns: the networks, with `loras` in the metadata of the changed ones: for
     each file its weight, the number of linear maps that it changes by low-rank
@@ -169,11 +179,13 @@ def apply(
     _check_kind(kind, networks)
     mine = [request for request in requests if request.kind == kind]
     network = networks[kind]
-    dit = lora_lib.merge(
-      network.params["dit"],
-      [lora_lib.Weighted(r.found.lora, r.weight) for r in mine],
-      network.config.dit.layer.head_dim,
-    )
+    dit, config = network.params["dit"], network.config.dit
+    weighted = [lora_lib.Weighted(r.found.lora, r.weight) for r in mine]
+    changed = dit, weighted, config.layer.head_dim
+    if beside or quantised.is_int8(jax.tree.leaves(dit)):
+      dit = lora_beside.beside(*changed, config.dtype)
+    else:
+      dit = lora_lib.merge(*changed)
     loras = [
       {
         "file": r.file,

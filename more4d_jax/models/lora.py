@@ -17,7 +17,7 @@ from flax import traverse_util
 from jaxtyping import Array, Float, Key
 
 from more4d_jax import errors, partitioning
-from more4d_jax.models import rotary_order
+from more4d_jax.models import quantised, rotary_order
 
 # Flax's collection of variables that unmerged application reads.
 COLLECTION = "lora"
@@ -196,7 +196,7 @@ def _layer_fault(stack: Sequence[int], layer: int | None) -> str | None:
   return None
 
 
-def _our_up(path: str, pair: LowRank, head_dim: int) -> np.ndarray:
+def our_up(path: str, pair: LowRank, head_dim: int) -> np.ndarray:
   """The matrix from the rank to outputs in our order, in float32."""
   return _our_order(path, pair.up.astype(np.float32), head_dim)
 
@@ -224,12 +224,19 @@ def merge(
   Returns: new parameters, which share the arrays that no LoRA changes.
 
   Raises:
-    UserError: as `check`, and if values become too large for the type.
+    UserError: as `check`, and if values become too large for the type, or are
+      int8.
   """
   for item in loras:
     check(params, item.lora)
   flat = traverse_util.flatten_dict(params, sep="/")
   for path, layers in _changes(loras).items():
+    if flat[path].dtype == quantised.DTYPE:
+      files = ", ".join(item.lora.name for item in loras)
+      raise errors.UserError(
+        f"{files}: the full difference of {path} cannot be added to int8 "
+        "weights: use a checkpoint in bfloat16, with --dtype int8"
+      )
     changed = np.array(flat[path])
     for layer, parts in layers.items():
       at = () if layer is None else layer
@@ -263,7 +270,7 @@ def _changes(
       factor = np.float32(item.weight * pair.scale)
 
       def product(head_dim, path=path, pair=pair, factor=factor) -> np.ndarray:
-        down, up = pair.down.astype(np.float32), _our_up(path, pair, head_dim)
+        down, up = pair.down.astype(np.float32), our_up(path, pair, head_dim)
         return factor * (down @ up)
 
       note((f"{path}/kernel", layer), product)
@@ -277,53 +284,6 @@ def _changes(
 
       note(place, whole)
   return found
-
-
-def variables(
-  params: Mapping[str, Any], loras: Sequence[Weighted], head_dim: int
-) -> dict[str, Any]:
-  """The collection `lora` that applies LoRAs beside the dense products.
-
-  Pass it as `module.apply({"params": params, "lora": ...})`, nested as the
-  parameters are. Ranks add up; layers without a change get zeros.
-
-  Args:
-    params: a transformer's parameters or their shapes, without boxes.
-    loras: all that are applied, with their weights.
-    head_dim: values per head of the transformer.
-
-  Raises:
-    UserError: as `check`, and for full differences, which stand beside no
-      product.
-  """
-  for item in loras:
-    check(params, item.lora)
-    if item.lora.differences:
-      raise errors.UserError(
-        f"{item.lora.name} holds {len(item.lora.differences)} full "
-        "differences, which can only be merged: merge it"
-      )
-  pairs: dict[str, dict[int | None, list[tuple[np.ndarray, np.ndarray]]]] = {}
-  for item in loras:
-    for (path, layer), pair in item.lora.modules.items():
-      factor = np.float32(item.weight * pair.scale)
-      up = factor * _our_up(path, pair, head_dim)
-      place = pairs.setdefault(path, {}).setdefault(layer, [])
-      place.append((pair.down.astype(np.float32), up))
-  kernels = linear_maps(params)
-  flat = {}
-  for path, found in pairs.items():
-    shape = kernels[path].shape
-    rank = max(sum(d.shape[1] for d, _ in ps) for ps in found.values())
-    down = np.zeros((*shape[:-1], rank), np.float32)
-    up = np.zeros((*shape[:-2], rank, shape[-1]), np.float32)
-    for layer, parts in found.items():
-      at = () if layer is None else (layer,)
-      used = sum(d.shape[1] for d, _ in parts)
-      down[at][:, :used] = np.concatenate([d for d, _ in parts], axis=1)
-      up[at][:used] = np.concatenate([u for _, u in parts], axis=0)
-    flat[f"{path}/down"], flat[f"{path}/up"] = down, up
-  return traverse_util.unflatten_dict(flat, sep="/")
 
 
 def init(

@@ -45,6 +45,11 @@ def scale_path(path: str) -> str:
   return f"{path.removesuffix('kernel')}{SCALE}"
 
 
+def is_scale(path: str) -> bool:
+  """Whether a parameter holds the scales of a kernel."""
+  return path.rpartition("/")[2] == SCALE
+
+
 def is_int8(arrays: Iterable[Any]) -> bool:
   """Whether there are such kernels among the parameters of a network."""
   return any(np.dtype(array.dtype) == DTYPE for array in arrays)

@@ -8,7 +8,7 @@ import flax.struct
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from more4d_jax.models import latent_stats, vae_streaming
+from more4d_jax.models import latent_stats, lora_beside, vae_streaming
 
 IMAGE_CONTEXTS = ("picture", "grey", "zeros")
 GREY = 127 / 255  # Of the picture the original shows its image encoder.
@@ -23,7 +23,7 @@ class BoundModule:
   """A module with its parameters; a pytree, so it passes through jit.
 
   Attributes:
-    params: nested dict of float32 arrays.
+    params: nested dict of arrays; LoRAs may stand beside kernels.
     module: the network.
     stats: latent statistics of an autoencoder.
   """
@@ -34,7 +34,8 @@ class BoundModule:
 
   def __call__(self, *args: Any, method: str = "__call__") -> Any:
     """Applies the module, or one of its methods, deterministically."""
-    return self.module.apply({"params": self.params}, *args, method=method)
+    variables = lora_beside.collections(self.params)
+    return self.module.apply(variables, *args, method=method)
 
 
 def posterior(

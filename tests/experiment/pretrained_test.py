@@ -63,3 +63,14 @@ def test_a_network_of_another_size_is_refused(tmp_path):
     pretrained.start(config)
   _save(tmp_path / "model", size="tiny", sizes=["tiny", "nano"])
   assert pretrained.start(config) is not None
+
+
+def test_a_network_in_int8_is_not_trained(tmp_path):
+  params = {"dit": {"blocks": {"kernel": np.ones((2, 3, 4), np.int8)}}}
+  store.save_network(tmp_path / "model", params, _NANO.vism, {"size": "nano"})
+  config = configurations.read("vism", **{"init_from.vism": str(tmp_path)})
+  with pytest.raises(
+    errors.UserError, match="holds int8 weights, which cannot be trained"
+  ) as caught:
+    pretrained.start(config)
+  assert "\n" not in str(caught.value)

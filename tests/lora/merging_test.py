@@ -14,7 +14,7 @@ from more4d_jax import errors
 from more4d_jax.checkpoints import safetensors_files
 from more4d_jax.checkpoints.array_trees import LazyArray
 from more4d_jax.lora import dialects
-from more4d_jax.models import lora
+from more4d_jax.models import lora, lora_beside
 from more4d_jax.name_maps import dit, matching
 from tests.lora import manifest
 from tests.published import released
@@ -260,7 +260,9 @@ def test_full_differences_are_written_and_read_again(weights, tmp_path):
   with pytest.raises(errors.UserError, match="has no full differences"):
     dialects.write(found.lora, "diffusers")
   with pytest.raises(errors.UserError, match="can only be merged"):
-    lora.variables(_params(weights), [lora.Weighted(found.lora)], _HEAD_DIM)
+    lora_beside.variables(
+      _params(weights), [lora.Weighted(found.lora)], _HEAD_DIM
+    )
 
 
 def test_what_does_not_fit_in_the_type_is_refused(weights):

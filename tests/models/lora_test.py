@@ -11,7 +11,7 @@ import pytest
 from flax import traverse_util
 
 from more4d_jax import errors, partitioning
-from more4d_jax.models import backbone, lora
+from more4d_jax.models import backbone, lora, lora_beside
 
 _CONFIG = backbone.DiTConfig(
   width=16,
@@ -149,7 +149,7 @@ def test_unmerged_equals_merged(params, remat):
   config = dataclasses.replace(_CONFIG, remat=remat)
   merged = lora.merge(params, chosen, _HEAD_DIM)
   beside = _apply(
-    params, config, lora=lora.variables(params, chosen, _HEAD_DIM)
+    params, config, lora=lora_beside.variables(params, chosen, _HEAD_DIM)
   )
   expected = _apply(merged, config)
   changed = np.abs(expected - _apply(params, config)).max()
@@ -189,7 +189,7 @@ def test_trained_tree_becomes_a_file_of_layers(params, boxed):
   tree = jax.tree.map(lambda x: x + 0.1, _fresh(boxed))
   found = lora.from_trained("mine", tree, 2.0, _HEAD_DIM)
   assert len(found.modules) == _MODULES_OUTSIDE + 36
-  again = lora.variables(params, [lora.Weighted(found)], _HEAD_DIM)
+  again = lora_beside.variables(params, [lora.Weighted(found)], _HEAD_DIM)
   # Alpha 2 of rank 4: the scale is part of the up matrices.
   applied = lora.scaled(tree, lora.LoRAConfig(rank=4, alpha=2.0))
   applied = traverse_util.flatten_dict(applied, sep="/")
@@ -215,7 +215,7 @@ def test_a_trained_lora_is_written_in_the_published_order(params, boxed):
       ours = tree["blocks"][kind][name]["up"][layer]
       written = found[f"blocks/{kind}/{name}", layer].up
       np.testing.assert_array_equal(written, ours)
-  again = lora.variables(
+  again = lora_beside.variables(
     params, [lora.Weighted(lora.LoRA("mine", found))], _HEAD_DIM
   )
   jax.tree.map(np.testing.assert_array_equal, again, tree)
@@ -242,7 +242,7 @@ def test_a_lora_for_another_base_lists_everything(params):
       ("blocks/moe/gate", 0): right,
     },
   )
-  for function in (lora.merge, lora.variables):
+  for function in (lora.merge, lora_beside.variables):
     with pytest.raises(errors.UserError) as caught:
       function(params, [lora.Weighted(wrong)], _HEAD_DIM)
     text = str(caught.value)

@@ -236,8 +236,45 @@ def test_a_flag_at_load(nano_checkpoint):
     jax.tree.map(
       np.testing.assert_array_equal, half[kind].params, plain[kind].params
     )
-  with pytest.raises(errors.UserError, match="expected --dtype bfloat16 or"):
+  with pytest.raises(
+    errors.UserError, match="expected --dtype bfloat16, float32, int8, found"
+  ):
     requests.load_networks(nano_checkpoint, dtype="float16")
+
+
+def test_int8_at_load(nano_checkpoint, tmp_path):
+  plain = requests.load_networks(nano_checkpoint)
+  eight = requests.load_networks(nano_checkpoint, dtype="int8")
+  for kind in ("strag", "vism"):
+    assert eight[kind].config == dtypes.computing_in(
+      plain[kind].config, "bfloat16"
+    )
+    flat = matching.flatten(eight[kind].params)
+    for path, value in matching.flatten(plain[kind].params).items():
+      if "/blocks/" in path and path.endswith("/kernel"):
+        numbers, scale = quantised.quantise(value)
+        np.testing.assert_array_equal(flat.pop(path), numbers)
+        np.testing.assert_array_equal(flat.pop(f"{path}_scale"), scale)
+      else:
+        assert flat.pop(path).dtype == ml_dtypes.bfloat16
+    assert not flat
+  for kind in ("video_vae", "motion_vae", "depth"):
+    jax.tree.map(
+      np.testing.assert_array_equal, eight[kind].params, plain[kind].params
+    )
+  network = eight["vism"]
+  for kind in eight:
+    store.save_network(
+      tmp_path / kind, eight[kind].params, eight[kind].config, {}
+    )
+  store.write_model(tmp_path, {kind: kind for kind in eight})
+  again = requests.load_networks(tmp_path)["vism"]
+  jax.tree.map(np.testing.assert_array_equal, again.params, network.params)
+  assert again.config == network.config
+  with pytest.raises(
+    errors.UserError, match="which --dtype float32 would not make more exact"
+  ):
+    requests.load_networks(tmp_path, dtype="float32")
 
 
 def test_networks_that_share_an_encoder_share_the_new_one(nano_checkpoint):

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from more4d_jax.lora import dialects
-from more4d_jax.models import backbone, lora
+from more4d_jax.models import backbone, lora, lora_beside
 from tests.parity.adapters import wan_weights
 
 _PREFIX = "lora/"
@@ -36,7 +36,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
 
   def beside(weight: float) -> np.ndarray:
     chosen = [lora.Weighted(found.lora, weight)]
-    return out(params, lora=lora.variables(params, chosen, head_dim))
+    return out(params, lora=lora_beside.variables(params, chosen, head_dim))
 
   part = lora.Weighted(found.lora, info["multiplier"])
   merged = lora.merge(params, [part], head_dim)
