@@ -389,9 +389,8 @@ def load(
     loras: merged into its transformers; `requests.parse` reads them.
     conditions: "trained" shows the networks what they were trained on,
       "original" what the original's scripts show them.
-    dtype: "bfloat16", "float32" or "int8": what transformers and encoders are
-      held and compute in, see `checkpoints.dtypes`; None as the checkpoint has
-      it.
+    dtype: "bfloat16", "float32" or "int8", see `checkpoints.dtypes`: what
+      transformers and encoders are held in; None as the checkpoint has it.
 
   Raises:
     UserError: if it is no bundle, or a damaged one, or a LoRA does not fit,
