@@ -49,6 +49,7 @@ _VIEW = [
   "viser>=1.0",
 ]
 _EXR = ["openexr>=3.3"]
+_TRACK = ["opencv-python-headless>=4.10"]
 _CONVERT = ["sentencepiece>=0.2", "tokenizers>=0.20"]
 _TEST = [
   "beartype>=0.19",
@@ -85,11 +86,12 @@ setuptools.setup(
   extras_require={
     "view": _VIEW,
     "exr": _EXR,
+    "track": _TRACK,
     "sim": ["mujoco>=3.2"],
     "demo": [*_VIEW, "scikit-image>=0.25"],
     "beam": ["apache-beam>=2.60"],
     "convert": _CONVERT,
-    "test": _TEST + _VIEW + _CONVERT + _EXR,
+    "test": _TEST + _VIEW + _CONVERT + _EXR + _TRACK,
     "reference": _REFERENCE,
     "docs": ["mkdocs-material>=9.5"],
     "gpu": ["jax[cuda13]>=0.10.2,<0.13"],

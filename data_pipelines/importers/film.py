@@ -19,7 +19,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from data_pipelines.importers import geometry, media, plain, source_files
+from data_pipelines.importers import lifting, media, plain, source_files
 from data_pipelines.importers import scene as scene_lib
 
 ABOUT = "NAME.mp4 with NAME.depth.npy and NAME.tracks.npz beside it"
@@ -52,7 +52,7 @@ def _read(
   }
   lifted = {
     **cut,
-    "tracks": _lifted(cut, maps, size),
+    "tracks": _lifted(cut, maps),
     "tracks_2d": cut["tracks"],
     "axes": np.array("each_camera"),
     "depth": maps,
@@ -65,9 +65,7 @@ def _read(
 units, found = source_files.one_per_file((".mp4",), _read)
 
 
-def _lifted(
-  arrays: Mapping[str, np.ndarray], maps: np.ndarray, size: tuple[int, int]
-) -> np.ndarray:
+def _lifted(arrays: Mapping[str, np.ndarray], maps: np.ndarray) -> np.ndarray:
   """Positions in each frame's camera, the shape of `tracks` with 3."""
   tracks, visible = arrays["tracks"], arrays["visible"].astype(bool)
   if tracks.shape[-1] != 2 or visible.shape != tracks.shape[:-1]:
@@ -76,35 +74,11 @@ def _lifted(
       f"[T N 2] or [T H W 2] and the same without 2"
     )
   centre = float(arrays.get("pixel_centre", 0.5))
-  positions = tracks.reshape(len(tracks), -1, 2) + (0.5 - centre)
-  seen = visible.reshape(len(tracks), -1)
-  depth = _sampled(maps, positions, seen, size)
-  if tracks.ndim == 4:
-    depth = _bridged(depth)
-  intrinsics = plain.intrinsics_of(arrays["intrinsics"], centre, len(tracks))
-  points = geometry.unproject(positions, depth, intrinsics)
+  points = lifting.lift(
+    tracks.reshape(len(tracks), -1, 2) + (0.5 - centre),
+    visible.reshape(len(tracks), -1),
+    maps,
+    plain.intrinsics_of(arrays["intrinsics"], centre, len(tracks)),
+    everywhere=tracks.ndim == 4,
+  )
   return points.reshape(*tracks.shape[:-1], 3)
-
-
-def _sampled(
-  maps: np.ndarray, positions: np.ndarray, seen: np.ndarray, size: tuple
-) -> np.ndarray:
-  """Depth [T N] of the pixel each point falls into; NaN where unknown."""
-  finite = np.isfinite(positions).all(-1)
-  cell = np.floor(np.where(finite[..., None], positions, -1)).astype(int)
-  inside = ((cell >= 0) & (cell < [size[1], size[0]])).all(-1)
-  cell = np.where((inside & seen)[..., None], cell, 0)
-  frames = np.arange(len(maps))[:, None]
-  depth = maps[frames, cell[..., 1], cell[..., 0]]
-  return np.where(inside & seen & (depth > 0), depth, np.nan)
-
-
-def _bridged(depth: np.ndarray) -> np.ndarray:
-  """Fills the gaps of each point's depth linearly in time."""
-  times = np.arange(len(depth))
-  filled = depth.copy()
-  for point in np.flatnonzero(np.isnan(depth).any(0)):
-    known = np.isfinite(depth[:, point])
-    if known.any():
-      filled[:, point] = np.interp(times, times[known], depth[known, point])
-  return filled

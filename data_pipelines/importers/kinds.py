@@ -15,6 +15,7 @@ from data_pipelines.importers import (
   tapvid3d,
   trajscene,
 )
+from data_pipelines.tracking import films
 from more4d_jax import errors
 
 _MODULES: Mapping[str, ModuleType] = {
@@ -29,6 +30,7 @@ _MODULES: Mapping[str, ModuleType] = {
   "stereo4d": stereo4d,
   "npz": plain,
   "video": film,
+  "track": films,
 }
 """Kind -> module with `units`, `found` and `ABOUT`; its docstring states the
 layout and the conventions."""

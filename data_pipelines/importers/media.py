@@ -4,6 +4,7 @@ Nothing here unpickles, and no size that a file claims is believed before it
 has been compared with a limit.
 """
 
+import dataclasses
 import io
 import math
 import os
@@ -12,11 +13,12 @@ import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any
 
 import av
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image
 
 from data_pipelines.importers import scene as scene_lib
@@ -32,6 +34,7 @@ _BROKEN = (
   zlib.error,
   zipfile.BadZipFile,
 )
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 _MOST_PIXELS = 1 << 25  # Of one picture: somewhat more than 7680x4320.
 
 
@@ -77,6 +80,84 @@ def read_video(
   if len({frame.shape for frame in frames}) > 1:
     raise scene_lib.Refused("the frames of the video have several sizes")
   return np.stack(frames), fps
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+  """Neighbouring frames of a film.
+
+  Attributes:
+    frames: the pictures.
+    numbers: of the frames in the film, evenly spaced.
+    fps: frames a second.
+  """
+
+  frames: UInt8[np.ndarray, "T H W 3"]
+  numbers: range
+  fps: float
+
+
+def clips(
+  file: str | os.PathLike[str],
+  *,
+  length: int,
+  fps: float,
+  size_of: Callable[[tuple[int, int]], tuple[int, int]],
+) -> Iterator[Clip]:
+  """The clips of a film, of which one is in memory at a time.
+
+  Args:
+    file: its path.
+    length: frames of a clip; fewer at the end of a film are left out, unless
+      they are all there is.
+    fps: most frames a second; of a faster film every second, third, ... is
+      taken.
+    size_of: height and width of the film -> those of the frames.
+
+  Raises:
+    Refused: it cannot be decoded, or has no frames.
+  """
+  rate, size = _film_facts(file)
+  step = max(1, math.ceil(rate / fps - 1e-6))
+  frames, start, size = [], 0, size_of(size)
+  try:
+    with av.open(os.fspath(file)) as container:
+      for number, frame in enumerate(container.decode(video=0)):
+        if number % step:
+          continue
+        start = start if frames else number
+        pixels = frame.to_ndarray(format="rgb24")
+        frames.append(resized(pixels[None], size)[0])
+        if len(frames) == length:
+          numbers = range(start, start + step * length, step)
+          yield Clip(np.stack(frames), numbers, rate / step)
+          frames = []
+  except _BROKEN as error:
+    raise scene_lib.Refused(f"the video cannot be decoded ({error})") from error
+  if start == 0 and frames:
+    numbers = range(0, step * len(frames), step)
+    yield Clip(np.stack(frames), numbers, rate / step)
+
+
+def _film_facts(
+  file: str | os.PathLike[str],
+) -> tuple[float, tuple[int, int]]:
+  """Frames a second, height and width."""
+  try:
+    with av.open(os.fspath(file)) as container:
+      if not container.streams.video:
+        raise scene_lib.Refused("the video file has no video in it")
+      stream = container.streams.video[0]
+      rate, size = (
+        float(stream.average_rate or 0),
+        (stream.height, stream.width),
+      )
+  except _BROKEN as error:
+    raise scene_lib.Refused(f"the video cannot be decoded ({error})") from error
+  _check_pixels(*size[::-1], "the video")
+  if not rate > 0:
+    raise scene_lib.Refused("the video does not say how many frames a second")
+  return rate, size
 
 
 def read_picture(file: str | os.PathLike[str] | bytes) -> np.ndarray:

@@ -122,6 +122,8 @@ def _identity(
     names.update(json.dumps([pathlib.Path(path).name, size, *rest]).encode())
   settings = dataclasses.asdict(options.settings)
   del settings["videos"], settings["scratch"]
+  if settings["tracking"] is None:
+    del settings["tracking"]
   return {
     "import": {
       "kind": options.kind,
@@ -181,8 +183,10 @@ def _scenes(
   """Yields the scenes of a unit; last, why the rest of it is unreadable."""
   try:
     yield from kinds.module(options.kind).found(unit, options.settings)
-  except _UNREADABLE as error:
-    refuse = functools.partial(source_files.refuse, _reason(error))
+  except (scene_lib.Refused, *_UNREADABLE) as error:
+    known = isinstance(error, scene_lib.Refused)
+    reason = str(error) if known else _reason(error)
+    refuse = functools.partial(source_files.refuse, reason)
     yield scene_lib.Found(pathlib.Path(unit[0]).name, refuse)
 
 

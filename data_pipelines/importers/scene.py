@@ -103,6 +103,29 @@ class Kind:
 
 
 @dataclasses.dataclass(frozen=True)
+class Tracking:
+  """How films without tracks get them.
+
+  Attributes:
+    tracker: see `tracking.trackers.HELP`.
+    depth: see `photos.depth_maps.HELP`; None takes files beside the films.
+    fov: horizontal angle of view in degrees, where the depth has no camera.
+    height: most rows of a grid.
+    width: most columns.
+    frames: of a clip.
+    fps: most frames a second.
+  """
+
+  tracker: str
+  depth: str | None
+  fov: float
+  height: int
+  width: int
+  frames: int
+  fps: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Settings:
   """What a user may say about the source.
 
@@ -114,6 +137,7 @@ class Settings:
     max_archive_bytes: of the members of one archive; the rest is not read.
     max_video_values: frames times pixels of one video.
     scratch: folder for members of an archive while they are read.
+    tracking: of films that have no tracks.
   """
 
   videos: str | None = None
@@ -122,6 +146,7 @@ class Settings:
   max_archive_bytes: int = 1 << 40
   max_video_values: int = 2 << 30
   scratch: str | None = None
+  tracking: Tracking | None = None
 
 
 def held(array: np.ndarray) -> Frames:

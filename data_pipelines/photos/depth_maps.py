@@ -4,15 +4,13 @@ Whatever it is, it is known by a text, so that worker processes find it too.
 """
 
 import functools
-import importlib
-import os
 import pathlib
-import sys
 from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import UInt8
 
+from data_pipelines import functions
 from more4d_jax import depth_sources, errors
 
 Provider = Callable[
@@ -44,21 +42,9 @@ def provider(name: str | None) -> Provider:
     return _network(path)
   if path.is_dir():
     return functools.partial(_file, path)
-  module, colon, function = name.partition(":")
-  if not colon:
+  if ":" not in name:
     raise errors.UserError(f"no depth {name!r}; expected {HELP}")
-  return _calling(_found(module, function))
-
-
-def _found(module: str, function: str) -> Callable:
-  if os.getcwd() not in sys.path:  # As `python -m` has it.
-    sys.path.append(os.getcwd())
-  try:
-    return getattr(importlib.import_module(module), function)
-  except (ImportError, AttributeError) as error:
-    raise errors.UserError(
-      f"no depth function {module}:{function} ({error}); expected {HELP}"
-    ) from error
+  return _calling(functions.named(name, "depth", HELP))
 
 
 def _calling(function: Callable) -> Provider:

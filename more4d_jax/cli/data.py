@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from more4d_jax import errors
-from more4d_jax.cli import outputs
+from more4d_jax.cli import data_curation, data_imports, outputs
 
 
 def make(
@@ -89,62 +89,6 @@ def make(
   )
   directory = making.make_records(options)
   print(f"{count} records in {directory}")
-
-
-def import_records(
-  *,
-  kind: str,
-  source: tuple[str, ...],
-  out: str,
-  config: str | None = None,
-  frames: int = 49,
-  split: str = "train",
-  videos: str | None = None,
-  fps: float = 24.0,
-  processes: int | None = None,
-) -> None:
-  """Makes records of other people's tracks; started again it continues.
-
-  Kinds: trajscene (published TrajScene-60K archives), delta, tapip3d,
-  spatialtracker, kubric, pointodyssey, dynamic_replica, tapvid3d, stereo4d,
-  npz (plain arrays), video (mp4 with depth and 2D tracks). The docstring of
-  each file in `data_pipelines/importers` states the layout it expects.
-
-  Args:
-    kind: what the source is.
-    source: its files or folders.
-    out: folder of data sets; the records lie in `traj_scene/CONFIG/VERSION`
-      of it, and `report.json` there says what was taken, mended and refused.
-    config: name of the data set; the kind unless given.
-    frames: longest clip, 4k + 1.
-    split: name in the data set.
-    videos: folder of the videos, where they do not lie beside the tracks.
-    fps: frames a second, where the files do not say.
-    processes: worker processes; one per core unless given.
-  """
-  from data_pipelines.importers import run
-  from data_pipelines.importers import scene as importing
-  from more4d_jax.data import record_directory
-
-  if processes is not None and processes < 1:
-    raise errors.UserError(f"processes is {processes}; expected at least 1")
-  if not fps > 0:
-    raise errors.UserError(f"fps is {fps}; expected more than 0")
-  directory = record_directory.named(out, config or kind)
-  outputs.check_folder(pathlib.Path(out))
-  report = run.import_records(
-    run.ImportOptions(
-      kind=kind,
-      sources=source,
-      out=str(directory),
-      frames=frames,
-      split=split,
-      settings=importing.Settings(videos=videos, fps=fps),
-      processes=processes,
-    )
-  )
-  print(report.as_text())
-  print(f"{report.taken} records in {directory}")
 
 
 def _one_directory(
@@ -255,96 +199,14 @@ def show(
     print(f"wrote {path}")
 
 
-def curate(
-  *,
-  records: str,
-  out: str,
-  split: str | None = None,
-  threshold: tuple[str, ...] = (),
-  captions: str | None = None,
-  verdicts: str | None = None,
-  processes: int | None = None,
-  beam: str | None = None,
-) -> None:
-  """Copies the good records to a new data set, says why others are not.
-
-  Filters: invalid_depth, depth_spread and scale (the paper's), visible,
-  motion, jerk, reprojection, letterbox, frozen, flat, duplicate (ours). The
-  manifest of `out` has their thresholds and histograms, `curation.jsonl` a
-  line per record.
-
-  Args:
-    records: directory of the data set.
-    out: directory of the new one.
-    split: its split, where there are several.
-    threshold: changed ones, NAME=NUMBER, or NAME=off.
-    captions: answers to `data ask --question caption`; they become captions.
-    verdicts: answers to `data ask --question judge`; records that are refused
-      or not mentioned are left out.
-    processes: worker processes; one per core unless given.
-    beam: run as an Apache Beam pipeline with these options, for example
-      "--runner=DirectRunner" or "--runner=FlinkRunner --flink_master=...".
-  """
-  from data_pipelines.trajscene import curate as curating
-  from data_pipelines.trajscene import curate_beam
-
-  if processes is not None and processes < 1:
-    raise errors.UserError(f"processes is {processes}; expected at least 1")
-  outputs.check_folder(pathlib.Path(out))
-  options = curating.CurateOptions(
-    records=records,
-    out=out,
-    split=split,
-    settings=threshold,
-    captions=captions,
-    verdicts=verdicts,
-    processes=processes,
-  )
-  if beam is None:
-    made = curating.curate(options)
-  else:
-    made = curate_beam.run(options, beam)
-  for name, count in made.refused.items():
-    print(f"{name} refused {count}")
-  print(f"{made.kept} of {made.count} records kept in {out}")
-
-
-def ask(
-  *,
-  records: str,
-  out: str,
-  question: Literal["caption", "judge"] = "caption",
-  split: str | None = None,
-  frames: int = 6,
-) -> None:
-  """Writes requests for an external model: captions, or judging captions.
-
-  A line of JSON per record: id, question and, for captions, images. Answer
-  with lines of id and answer, and give them to `data curate`.
-
-  Args:
-    records: directory of the data set.
-    out: file of requests to write.
-    question: ask for captions of the films, or to judge the captions.
-    split: its split, where there are several.
-    frames: pictures per record.
-  """
-  from data_pipelines.trajscene import captioning
-
-  outputs.check_file(pathlib.Path(out))
-  count = captioning.requests(
-    records, out, question, split=split, frames=frames
-  )
-  print(f"{count} requests in {out}")
-
-
 commands: Mapping[str, Callable[..., None]] = {
   "make": make,
-  "import": import_records,
+  "import": data_imports.import_records,
+  "track": data_imports.track,
   "validate": validate,
   "stats": stats,
   "show": show,
-  "curate": curate,
-  "ask": ask,
+  "curate": data_curation.curate,
+  "ask": data_curation.ask,
 }
 """Subcommand -> function; its arguments are those of the command line."""

@@ -1,0 +1,1 @@
+"""Dense point tracks of films that have none."""
