@@ -111,7 +111,7 @@ def _colmap(
   scene: clouds.SceneLike, cloud: clouds.Cloud, directory: str
 ) -> str:
   folder = os.path.join(directory, "colmap")
-  formats.write_colmap(folder, cloud, scene.colours, scene.intrinsics)
+  formats.write_colmap(folder, cloud, scene.colours)
   return folder
 
 

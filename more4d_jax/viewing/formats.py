@@ -1,16 +1,27 @@
 """Moving points as 3D Gaussian splats, animated glTF and a COLMAP model."""
 
 import os
+import struct
 
 import numpy as np
 import PIL.Image
-from jaxtyping import Float32
+from jaxtyping import UInt8
 
 from more4d_jax.viewing import clouds
 
 _SH_0 = 0.28209479177387814  # The constant spherical harmonic.
 _SPLAT = 0.5  # Standard deviation of a splat over the spacing of points.
 _OPAQUE = 4.6  # Logit of an opacity of 0.99.
+_PINHOLE = 1  # COLMAP's number of that model of a camera.
+_COLMAP_POINT = np.dtype(
+  [
+    ("number", "<u8"),
+    ("place", "<f8", 3),
+    ("colour", "u1", 3),
+    ("error", "<f8"),
+    ("length", "<u8"),  # Of the track in pictures; none is kept.
+  ]
+)
 
 
 def write_splats(folder: str, cloud: clouds.Cloud) -> None:
@@ -125,28 +136,54 @@ class _Glb:
 def write_colmap(
   folder: str,
   cloud: clouds.Cloud,
-  picture: np.ndarray,
-  intrinsics: Float32[np.ndarray, "4"],
+  picture: UInt8[np.ndarray, "H W 3"],
 ) -> None:
-  """A COLMAP text model of the first frame: its camera, picture and points."""
+  """A COLMAP model of the first frame: its camera, picture and points.
+
+  As text and as binary, which programs look for in the same place.
+  """
   images = os.path.join(folder, "images")
   sparse = os.path.join(folder, "sparse", "0")
   for name in (images, sparse):
     os.makedirs(name, exist_ok=True)
   PIL.Image.fromarray(picture).save(os.path.join(images, "frame_0000.png"))
-  height, width = picture.shape[:2]
-  numbers = " ".join(f"{float(v):.9g}" for v in intrinsics)
-  _write(sparse, "cameras", f"1 PINHOLE {width} {height} {numbers}\n")
-  _write(sparse, "images", "1 1 0 0 0 0 0 0 1 frame_0000.png\n\n")
+  _write_colmap_text(sparse, cloud)
+  _write_colmap_binary(sparse, cloud)
+
+
+def _write_colmap_text(folder: str, cloud: clouds.Cloud) -> None:
+  height, width = cloud.size
+  numbers = " ".join(f"{float(v):.9g}" for v in cloud.intrinsics)
   rows = [
-    f"{i} {x:.7g} {y:.7g} {z:.7g} {r} {g} {b} 0\n"
+    f"{i} {x:.9g} {y:.9g} {z:.9g} {r} {g} {b} 0\n"
     for i, ((x, y, z), (r, g, b)) in enumerate(
       zip(cloud.positions[0].tolist(), cloud.colours.tolist()), start=1
     )
   ]
-  _write(sparse, "points3D", "".join(rows))
+  for name, text in {
+    "cameras": f"1 PINHOLE {width} {height} {numbers}\n",
+    "images": "1 1 0 0 0 0 0 0 1 frame_0000.png\n\n",
+    "points3D": "".join(rows),
+  }.items():
+    path = os.path.join(folder, f"{name}.txt")
+    with open(path, "w", encoding="utf-8") as file:
+      file.write(text)
 
 
-def _write(folder: str, name: str, text: str) -> None:
-  with open(os.path.join(folder, f"{name}.txt"), "w", encoding="utf-8") as file:
-    file.write(text)
+def _write_colmap_binary(folder: str, cloud: clouds.Cloud) -> None:
+  count = len(cloud.pixels)
+  points = np.zeros(count, _COLMAP_POINT)
+  points["number"] = np.arange(1, count + 1)
+  points["place"], points["colour"] = cloud.positions[0], cloud.colours
+  pose = (1, 0, 0, 0, 0, 0, 0)  # Quaternion and translation: the identity.
+  for name, data in {
+    "cameras": struct.pack(
+      "<QiiQQ4d", 1, 1, _PINHOLE, *cloud.size[::-1], *cloud.intrinsics
+    ),
+    "images": struct.pack("<Qi7di", 1, 1, *pose, 1)
+    + b"frame_0000.png\0"
+    + struct.pack("<Q", 0),
+    "points3D": struct.pack("<Q", count) + points.tobytes(),
+  }.items():
+    with open(os.path.join(folder, f"{name}.bin"), "wb") as file:
+      file.write(data)

@@ -1,4 +1,5 @@
 import numpy as np
+import PIL.Image
 import plyfile
 import pygltflib
 import pytest
@@ -32,6 +33,15 @@ def test_ply_files_hold_every_point_and_colour(tmp_path):
     np.testing.assert_array_equal(
       np.asarray(cloud.colors)[:, :3], scene.colours.reshape(-1, 3)
     )
+    vertex = plyfile.PlyData.read(
+      tmp_path / "out" / "ply" / f"frame_{t:04d}.ply"
+    )["vertex"]
+    places = np.stack([vertex[name] for name in "xyz"], axis=-1)
+    np.testing.assert_array_equal(places, scene.tracks[t].reshape(-1, 3))
+    colours = [vertex[name] for name in ("red", "green", "blue")]
+    np.testing.assert_array_equal(
+      np.stack(colours, axis=-1), scene.colours.reshape(-1, 3)
+    )
 
 
 def test_html_target_writes_the_page(tmp_path):
@@ -50,6 +60,10 @@ def test_splats_hold_places_colours_and_sizes(tmp_path):
     colours = np.stack([vertex[f"f_dc_{i}"] for i in range(3)], -1)
     colours = 255 * (0.5 + colours / np.sqrt(4 * np.pi))
     np.testing.assert_allclose(colours, scene.colours.reshape(-1, 3), atol=0.01)
+    opacity = 1 / (1 + np.exp(-vertex["opacity"].astype(np.float64)))
+    np.testing.assert_allclose(opacity, 0.99, atol=1e-3)
+    turn = np.stack([vertex[f"rot_{i}"] for i in range(4)], -1)
+    np.testing.assert_array_equal(turn, np.tile([1, 0, 0, 0], (20, 1)))
     half = np.exp(vertex["scale_1"])
     depth = scene.tracks[0, ..., 2].reshape(-1)
     np.testing.assert_allclose(half, 0.5 * depth / 5, rtol=1e-5)
@@ -87,14 +101,20 @@ def test_glb_plays_the_frames(tmp_path):
   np.testing.assert_array_equal(weights, [[0, 0], [1, 0], [0, 1]])
 
 
-def test_colmap_reads_camera_picture_and_points(tmp_path):
+@pytest.mark.parametrize("kind", ["text", "binary"])
+def test_colmap_reads_camera_picture_and_points(tmp_path, kind):
   pycolmap = pytest.importorskip("pycolmap")
   scene = _scene()
   folder = export.export(scene, ["colmap"], tmp_path)["colmap"]
-  model = pycolmap.Reconstruction(f"{folder}/sparse/0")
+  model = pycolmap.Reconstruction()
+  getattr(model, f"read_{kind}")(f"{folder}/sparse/0")
   (camera,) = model.cameras.values()
+  assert camera.model.name == "PINHOLE"
   np.testing.assert_allclose(camera.params, scene.intrinsics)
   assert (camera.height, camera.width) == (4, 5)
+  (image,) = model.images.values()
+  assert image.name == "frame_0000.png"
+  np.testing.assert_array_equal(image.cam_from_world().matrix(), np.eye(3, 4))
   points = [model.points3D[i] for i in sorted(model.points3D)]
   np.testing.assert_allclose(
     [p.xyz for p in points], scene.tracks[0].reshape(-1, 3), rtol=1e-6
@@ -102,6 +122,8 @@ def test_colmap_reads_camera_picture_and_points(tmp_path):
   np.testing.assert_array_equal(
     [p.color for p in points], scene.colours.reshape(-1, 3)
   )
+  picture = PIL.Image.open(f"{folder}/images/{image.name}")
+  np.testing.assert_array_equal(picture, scene.colours)
 
 
 def test_a_budget_of_points(tmp_path):
