@@ -72,11 +72,10 @@ def main() -> None:
   arguments = parser.parse_args()
   variant = variants.get(arguments.size)
   model, conditions, noise = _network(variant.strag, variant.latent_grid)
-  draw = jax.jit(denoising.draw, static_argnames="sampler")
   for name, changes in CASES.items():
     sampler = sampler_options.SamplerConfig(arguments.steps, 2.0, **changes)
     run = lambda s=sampler: jax.block_until_ready(  # noqa: E731
-      draw(model, conditions, conditions, noise, sampler=s)
+      denoising.draw(model, conditions, conditions, noise, s)
     )
     computed = int(run().computed.sum())
     seconds = []

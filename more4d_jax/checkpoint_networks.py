@@ -1,13 +1,14 @@
 """The networks of one checkpoint, on the device and with their settings."""
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax.numpy as jnp
-from jaxtyping import Array
+import numpy as np
+from jaxtyping import Int
 
-from more4d_jax import errors, registry
+from more4d_jax import errors, partitioning, registry
 from more4d_jax.checkpoints import placing, residency, store
 from more4d_jax.geometry import motion
 from more4d_jax.models import latent_stats
@@ -31,6 +32,7 @@ class CheckpointNetworks:
   Attributes:
     name: of the checkpoint, for messages and the metadata of scenes.
     residency: what is on devices.
+    mesh: these devices.
   """
 
   def __init__(
@@ -56,6 +58,7 @@ class CheckpointNetworks:
     networks.check_choice("conditions", conditions, CONDITIONS)
     self._original = conditions == "original"
     self.residency = residency.Residency(self._found)
+    self.mesh = partitioning.one_device()
 
   def has(self, kind: str) -> bool:
     """Whether the checkpoint holds a network of a kind."""
@@ -114,6 +117,18 @@ class CheckpointNetworks:
   ) -> None:
     """Frees devices of what `bound` placed; see `residency.Residency`."""
     self.residency.release(kind, parts)
+
+  @contextlib.contextmanager
+  def lend(
+    self, kind: str, parts: Sequence[str] | None = None
+  ) -> Iterator[networks.BoundModule]:
+    """As `bound`; the weights leave the devices when the block ends."""
+    model = self.bound(kind, parts)
+    try:
+      yield model
+    finally:
+      model.params.clear()  # Whoever keeps the module keeps no weights.
+      self.release(kind, parts)
 
   @property
   def size(self) -> tuple[int, int, int]:
@@ -180,17 +195,8 @@ class CheckpointNetworks:
         found[kind] += [repr(self.choices(kind)), repr(self.sampler(kind))]
     return found
 
-  def tokens(
-    self, kind: str, prompts: Sequence[str], negative: Sequence[str] = ()
-  ) -> dict[str, Array]:
-    """Token numbers of prompts and of as many negative prompts.
-
-    Args:
-      kind: of network.
-      prompts: captions.
-      negative: what guidance leads away from; none where all are empty.
-
-    Returns: `tokens` and `negative_tokens`, int32 [B L].
+  def tokens(self, kind: str, texts: Sequence[str]) -> Int[np.ndarray, "B L"]:
+    """Token numbers of texts.
 
     Raises:
       UserError: if there is no tokenizer for the network's tokens.
@@ -203,12 +209,7 @@ class CheckpointNetworks:
       config.vocabulary,
       f"the {kind} network of {self.name}",
     )
-    return {
-      "tokens": jnp.asarray(encode(list(prompts))),
-      "negative_tokens": jnp.asarray(
-        encode(list(negative) or [""] * len(prompts))
-      ),
-    }
+    return encode(list(texts))
 
 
 def frame_size(metadata: Mapping[str, Any]) -> tuple[int, int, int]:

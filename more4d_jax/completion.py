@@ -5,43 +5,12 @@ and what it draws fills the holes of the rendering. They meet in a soft seam.
 Of a scene of the network's own size it draws all pixels.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from more4d_jax import batches, errors, inputs
+from more4d_jax import errors, inputs
 from more4d_jax import scene as scene_lib
 from more4d_jax.rendering import fill, resizing
-
-
-def to_batch(
-  scene: scene_lib.Scene,
-  films: Sequence[
-    tuple[UInt8[np.ndarray, "T H W 3"], Bool[np.ndarray, "T H W"]]
-  ],
-  size: tuple[int, int, int],
-) -> batches.RenderingBatch:
-  """Renderings of one scene, which share its picture and caption.
-
-  Args:
-    scene: what was rendered.
-    films: colours, and coverage that is False in holes.
-    size: frames, rows and columns of the network.
-
-  Raises:
-    UserError: if a rendering has another size than the scene.
-  """
-  videos, covered, pictures = zip(
-    *(to_frame(scene, *film, size) for film in films), strict=True
-  )
-  words = ("prompt", "negative_prompt")
-  return batches.RenderingBatch(
-    np.stack(videos),
-    np.stack(covered),
-    pictures[0][None],
-    *([str(scene.metadata.get(name, ""))] for name in words),
-  )
 
 
 def to_frame(

@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import tqdm
 from jaxtyping import Array, Bool, Float, UInt8
 
 from more4d_jax import batches, pipeline
@@ -121,16 +120,21 @@ def _sample(
   options: Options,
 ) -> Float[np.ndarray, "N T H W 3"]:
   """Samples every example once; noise depends on seed and number alone."""
-  found = []
-  for first, chosen, kept in _batches(len(examples), options.batch):
-    batch = batches.PictureBatch(
+  plan = list(batches.chunks(len(examples), options.batch))
+  given = [
+    batches.PictureBatch(
       images=np.stack([examples[i]["image"] for i in chosen]),
       depths=np.stack([first_depth(examples[i]) for i in chosen]),
       intrinsics=np.stack([examples[i]["intrinsics"] for i in chosen]),
       prompts=[captions[i] for i in chosen],
+      noise_keys=[(options.seed, i) for i in chosen],
     )
-    found.append(pipe.tracks(batch, options.seed, first)[:kept])
-  return np.concatenate(found)
+    for chosen, _ in plan
+  ]
+  drawn = pipe.generator.tracks(given)
+  return np.concatenate(
+    [found.tracks[:kept] for (_, kept), found in zip(plan, drawn)]
+  )
 
 
 def first_depth(example: Example) -> Float[np.ndarray, "H W"]:
@@ -138,17 +142,6 @@ def first_depth(example: Example) -> Float[np.ndarray, "H W"]:
   depth = example["tracks"][0, ..., 2]
   valid = depth_metrics.valid_depth(depth)
   return np.where(valid, depth, np.median(depth[valid])).astype(np.float32)
-
-
-def _batches(
-  count: int, batch: int
-) -> Iterable[tuple[int, Sequence[int], int]]:
-  """First number, numbers (the last repeated to a whole batch), how many."""
-  starts = range(0, count, batch)
-  for first in tqdm.tqdm(starts, desc="sampling", leave=False, unit="batch"):
-    last = min(first + batch, count)
-    chosen = [*range(first, last), *[last - 1] * (first + batch - last)]
-    yield first, chosen, last - first
 
 
 def evaluate_motion_vae(
@@ -177,15 +170,15 @@ def evaluate_motion_vae(
   blocks = linear_code.fit(clips, per_cell)
   whole = linear_code.ClipCode.fit(clips, per_cell * height * width // 64)
   ours, linear, block = (linear_code.MotionError() for _ in range(3))
-  model = pipe.networks.bound("motion_vae")
-  for example in examples:
-    moved, valid = normalised(example)
-    length = np.linalg.norm(moved, axis=-1).max(axis=0)
-    mask = valid & (length > _MOVING)
-    decoded = np.asarray(_reconstruct(model, jnp.asarray(moved[None])))[0]
-    ours.add(decoded, moved, mask)
-    linear.add(whole.reconstruct(moved), moved, mask)
-    block.add(linear_code.reconstruct(blocks, moved), moved, mask)
+  with pipe.networks.lend("motion_vae") as model:
+    for example in examples:
+      moved, valid = normalised(example)
+      length = np.linalg.norm(moved, axis=-1).max(axis=0)
+      mask = valid & (length > _MOVING)
+      decoded = np.asarray(_reconstruct(model, jnp.asarray(moved[None])))[0]
+      ours.add(decoded, moved, mask)
+      linear.add(whole.reconstruct(moved), moved, mask)
+      block.add(linear_code.reconstruct(blocks, moved), moved, mask)
   return {
     "scenes": float(len(examples)),
     "linear_code_scenes": float(len(clips)),
@@ -221,8 +214,8 @@ def evaluate_depth(
   images = np.stack([e["image"] for e in examples])
   true = np.stack([e["depth"] for e in examples])
   predicted = [
-    pipe.estimate_depth(images[list(chosen)])[:kept]
-    for _, chosen, kept in _batches(len(images), batch)
+    pipe.generator.depth(images[chosen])[:kept]
+    for chosen, kept in batches.chunks(len(images), batch)
   ]
   return depth_metrics.depth_figures(np.concatenate(predicted), true)
 
@@ -247,15 +240,19 @@ def evaluate_vism(
     nearest drawn colour), over all hole pixels together; `psnr` and
     `nearest_psnr` over whole frames; `ssim`; `hole_share`.
   """
-  completed = []
-  for first, chosen, kept in _batches(len(films), options.batch):
-    batch = batches.RenderingBatch(
+  plan = list(batches.chunks(len(films), options.batch))
+  given = [
+    batches.RenderingBatch(
       videos=np.stack([films[i].rendering for i in chosen]),
       coverage=np.stack([films[i].coverage for i in chosen]),
       images=np.stack([films[i].image for i in chosen]),
       prompts=[films[i].caption for i in chosen],
+      noise_keys=[(options.seed, i) for i in chosen],
     )
-    done = pipe.complete_renderings(batch, options.seed, first)
+    for chosen, _ in plan
+  ]
+  completed = []
+  for (_, kept), done in zip(plan, pipe.generator.videos(given)):
     completed.extend(done[:kept])
   holes = np.stack([~film.coverage for film in films])
   true = np.stack([film.true for film in films])

@@ -3,22 +3,19 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from more4d_jax import (
   batches,
   checkpoint_networks,
   completion,
   depth_sources,
-  errors,
+  generation,
   inputs,
-  partitioning,
   pictures,
   scene_size,
 )
@@ -26,32 +23,7 @@ from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import store
 from more4d_jax.geometry import camera_paths, timing
 from more4d_jax.lora import requests
-from more4d_jax.sampling import (
-  networks,
-  noise,
-  original_conditions,
-  sample_strag,
-  sample_vism,
-)
-
-_sample_tracks = jax.jit(
-  sample_strag.sample_tracks,
-  static_argnames=("normalisation", "sampler", "choices"),
-)
-_complete_video = jax.jit(
-  sample_vism.complete_video, static_argnames=("sampler", "choices")
-)
-
-
-@jax.jit
-def _apply(model: networks.BoundModule, *args: Array) -> Array:
-  return model(*args)
-
-
-def _run(program: Callable[..., Any], *args: Any, **options: Any) -> Any:
-  """Calls a compiled program and fetches what it gives."""
-  with jax.set_mesh(partitioning.one_device()):
-    return jax.device_get(program(*args, **options))
+from more4d_jax.sampling import original_conditions
 
 
 class Pipeline:
@@ -66,6 +38,7 @@ class Pipeline:
     name: str = "checkpoint",
     overrides: Mapping[str, Any] | None = None,
     conditions: str = "trained",
+    options: generation.Options = generation.DEFAULT,
   ):
     """Keeps networks by kind; `load` reads them from a checkpoint.
 
@@ -74,10 +47,12 @@ class Pipeline:
       name: of the checkpoint, for messages and the metadata of scenes.
       overrides: sampler settings that differ from the checkpoint's.
       conditions: see `checkpoint_networks.CheckpointNetworks`.
+      options: how the networks are run.
     """
     self.networks = checkpoint_networks.CheckpointNetworks(
       found, name, overrides, conditions
     )
+    self.generator = generation.Generator(self.networks, options)
 
   @property
   def size(self) -> tuple[int, int, int]:
@@ -176,35 +151,66 @@ class Pipeline:
     fps: float | None = None,
     negative_prompt: str = "",
   ) -> scene_lib.Scene:
-    """Makes a 4D scene of a picture that has the model's size and depth.
-
-    Args:
-      prepared: with depth; the scene has the size of its finer grid, if any.
-      prompt: what moves and how.
-      seed: of the noise.
-      fps: frames per second of the scene; the model's when left out.
-      negative_prompt: what guidance leads away from.
-
-    Returns: the scene of what the picture shows, without a letterbox.
+    """Makes a 4D scene of one picture; see `scenes`.
 
     Raises:
       FloatingPointError: if the networks produce a number that is not finite.
     """
-    choices = self.networks.choices("strag")
-    if choices.camera == "original":
-      prepared = prepared.with_camera(original_conditions.camera(self.size[1:]))
-    batch = batches.PictureBatch(
-      *(v[None] for v in (prepared.image, prepared.depth, prepared.intrinsics)),
-      [prompt],
-      [negative_prompt],
-    )
-    drawn, computed = self._draw_tracks(batch, seed)
+    request = generation.SceneRequest(prepared, prompt, seed, negative_prompt)
+    (made,) = self.scenes([request], fps)
+    if isinstance(made, FloatingPointError):
+      raise made
+    return made
+
+  def scenes(
+    self, requests: Sequence[generation.SceneRequest], fps: float | None = None
+  ) -> Iterator[scene_lib.Scene | FloatingPointError]:
+    """Makes 4D scenes, all of which go through each stage together.
+
+    Weights are read once for a stage, and not once for a scene.
+
+    Args:
+      requests: what is made.
+      fps: frames per second of the scenes; the model's when left out.
+
+    Yields: the scene of each request in turn, when it is finished: of what
+      the picture shows, without a letterbox. If the networks produce a number
+      that is not finite, the error in its place.
+    """
+    if self.networks.choices("strag").camera == "original":
+      camera = original_conditions.camera(self.size[1:])
+      requests = [
+        dataclasses.replace(r, prepared=r.prepared.with_camera(camera))
+        for r in requests
+      ]
+    plan = list(batches.chunks(len(requests), self._batch(len(requests))))
+    given = [
+      generation.picture_batch([requests[i] for i in chosen])
+      for chosen, _ in plan
+    ]
+    for (chosen, kept), drawn in zip(plan, self.generator.tracks(given)):
+      for number, tracks in zip(chosen[:kept], drawn.tracks):
+        yield self._scene(requests[number], tracks, drawn.computed, fps)
+
+  def _batch(self, count: int) -> int:
+    """Samples that go through the networks at once, of as many as there are."""
+    return max(1, min(self.generator.batch, count))
+
+  def _scene(
+    self,
+    request: generation.SceneRequest,
+    drawn: Float[np.ndarray, "T H W 3"],
+    computed: Bool[np.ndarray, "n"],
+    fps: float | None,
+  ) -> scene_lib.Scene | FloatingPointError:
+    """The scene of trajectories at the model's size."""
     if not np.isfinite(drawn).all():
-      raise FloatingPointError(
+      return FloatingPointError(
         f"{self.networks.name} produced trajectories that are not finite: its "
         "training diverged, or the depth is extreme"
       )
-    tracks = timing.at_moments(drawn[0], self.moments(fps))
+    prepared = request.prepared
+    tracks = timing.at_moments(drawn, self.moments(fps))
     grid = prepared.finer or prepared
     tracks, visible = scene_size.on_grid(tracks, grid)
     return scene_lib.Scene(
@@ -214,15 +220,15 @@ class Pipeline:
       intrinsics=grid.window.intrinsics(grid.intrinsics),
       fps=float(fps or self.fps),
       metadata={
-        "prompt": prompt,
-        "negative_prompt": negative_prompt,
-        "seed": seed,
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt,
+        "seed": request.seed,
         "depth": "estimated" if prepared.depth_estimated else "given",
         **self.networks.record("strag"),
         "computed_steps": np.flatnonzero(computed).tolist(),
         "normalisation": dataclasses.asdict(self.networks.normalisation),
         "model_grid": {
-          "frames": len(drawn[0]),
+          "frames": len(drawn),
           "size": list(prepared.window.size),
           "fps": self.fps,
         },
@@ -238,72 +244,18 @@ class Pipeline:
     """The frames of a scene, in frames of the model."""
     return timing.at_rate(self.size[0], self.fps, fps or self.fps)
 
-  def estimate_depth(
-    self, images: UInt8[np.ndarray, "B H W 3"]
-  ) -> Float[np.ndarray, "B H W"]:
-    """Depth in metres from the checkpoint's depth network.
-
-    Raises:
-      UserError: if that network gives relative depth.
-    """
-    network = self.networks.bound("depth")
-    if network.module.config.output == "relu":
-      raise errors.UserError(
-        "expected a depth network that gives metres, found one of relative "
-        f"depth in {self.networks.name}: bundle a metric one, or give --depth"
-      )
-    unit = jnp.asarray(images, jnp.float32) / 255.0
-    return _run(_apply, network, unit)
-
   def depth_map(
     self, pixels: UInt8[np.ndarray, "H W 3"]
   ) -> depth_sources.DepthMap:
     """Depth of one picture of any size from the checkpoint's depth network.
 
     Raises:
-      UserError: as `estimate_depth`, or if no pixel's depth is usable.
+      UserError: if that network gives relative depth, or no usable one.
     """
-    depth = self.estimate_depth(pixels[None])[0]
+    depth = self.generator.depth(pixels[None])[0]
     name = f"what the depth network of {self.networks.name} gave"
     found = depth_sources.from_array(depth, name=name)
     return dataclasses.replace(found, estimated=True)
-
-  def tracks(
-    self, batch: batches.PictureBatch, seed: int = 0, first: int = 0
-  ) -> Float[np.ndarray, "B T H W 3"]:
-    """Draws trajectories for pictures of the model's size.
-
-    Args:
-      batch: the pictures.
-      seed: of the noise.
-      first: number of the first picture; with `seed` it fixes its noise, so
-        that a picture's sample does not depend on its batch.
-
-    Returns: metres, in the first camera's frame.
-    """
-    return self._draw_tracks(batch, seed, first)[0]
-
-  def _draw_tracks(
-    self, batch: batches.PictureBatch, seed: int, first: int = 0
-  ) -> tuple[Float[np.ndarray, "B T H W 3"], Bool[np.ndarray, "n"]]:
-    """Trajectories, and the steps at which the layers ran."""
-    frames = self.size[0]
-    count, height, width = batch.depths.shape
-    kinds = "video_vae", "motion_vae", "strag"
-    return _run(
-      _sample_tracks,
-      sample_strag.STraGNetworks(*map(self.networks.bound, kinds)),
-      sample_strag.STraGInputs(
-        image=jnp.asarray(batch.images, jnp.float32) / 255.0,
-        depth=jnp.asarray(batch.depths, jnp.float32),
-        intrinsics=jnp.asarray(batch.intrinsics, jnp.float32),
-        **self.networks.tokens("strag", batch.prompts, batch.negative_prompts),
-      ),
-      noise.latents(seed, "strag", first, (count, frames, height, width)),
-      normalisation=self.networks.normalisation,
-      sampler=self.networks.sampler("strag"),
-      choices=self.networks.choices("strag"),
-    )
 
   def complete(
     self,
@@ -330,48 +282,48 @@ class Pipeline:
   ) -> list[UInt8[np.ndarray, "T H W 3"]]:
     """Fills the holes of renderings of one scene, all in one batch.
 
-    They share the features of picture and caption, and the noise.
-
     Args:
       scene: of any size.
       films: renderings and their coverage; see `completion`.
-      seed: of the noise.
+      seed: of the noise, which all have in common.
 
     Raises:
       UserError: if a rendering has another size than the scene.
     """
-    batch = completion.to_batch(scene, films, self.size)
-    completed = self.complete_renderings(batch, seed)
-    return [
-      completion.from_frame(drawn, *film)
-      for drawn, film in zip(completed, films, strict=True)
-    ]
+    wanted = [generation.FilmRequest(scene, *film, seed) for film in films]
+    return list(self.films(wanted, len(films)))
 
-  def complete_renderings(
-    self, batch: batches.RenderingBatch, seed: int = 0, first: int = 0
-  ) -> UInt8[np.ndarray, "B T H W 3"]:
-    """Fills the holes of renderings; arguments as in `tracks`.
+  def films(
+    self, requests: Sequence[generation.FilmRequest], batch: int | None = None
+  ) -> Iterator[UInt8[np.ndarray, "T H W 3"]]:
+    """Fills the holes of renderings, which go through each stage together.
 
-    Renderings of one picture have one noise.
+    Args:
+      requests: of scenes of any size.
+      batch: how many go through a network at once; as the pipeline's options
+        have it when left out.
+
+    Yields: the film of each request in turn, when it is finished.
+
+    Raises:
+      UserError: if a rendering has another size than its scene.
     """
-    completed, _ = _run(
-      _complete_video,
-      sample_vism.ViSMNetworks(
-        self.networks.bound("video_vae"), self.networks.bound("vism")
-      ),
-      sample_vism.ViSMInputs(
-        rendering=jnp.asarray(batch.videos, jnp.float32) / 255.0,
-        coverage=jnp.asarray(batch.coverage),
-        image=jnp.asarray(batch.images, jnp.float32) / 255.0,
-        **self.networks.tokens("vism", batch.prompts, batch.negative_prompts),
-      ),
-      noise.latents(
-        seed, "vism", first, (len(batch.images), *batch.videos.shape[1:4])
-      ),
-      sampler=self.networks.sampler("vism"),
-      choices=self.networks.choices("vism"),
-    )
-    return np.rint(completed * 255).astype(np.uint8)
+    size = batch or self._batch(len(requests))
+    plan = list(batches.chunks(len(requests), size))
+    frames = [
+      completion.to_frame(r.scene, r.rendering, r.coverage, self.size)
+      for r in requests
+    ]
+    given = [
+      generation.rendering_batch(
+        [frames[i] for i in chosen], [requests[i] for i in chosen]
+      )
+      for chosen, _ in plan
+    ]
+    for (chosen, kept), videos in zip(plan, self.generator.videos(given)):
+      for number, video in zip(chosen[:kept], videos):
+        request = requests[number]
+        yield completion.from_frame(video, request.rendering, request.coverage)
 
 
 def load(
@@ -380,6 +332,7 @@ def load(
   loras: Sequence[requests.Request] = (),
   conditions: str = "trained",
   dtype: str | None = None,
+  options: generation.Options = generation.DEFAULT,
 ) -> Pipeline:
   """Reads a checkpoint directory made by `more4d bundle`.
 
@@ -391,10 +344,12 @@ def load(
       "original" what the original's scripts show them.
     dtype: "bfloat16", "float32" or "int8", see `checkpoints.dtypes`: what
       transformers and encoders are held in; None as the checkpoint has it.
+    options: how the networks are run.
 
   Raises:
     UserError: if it is no bundle, or a damaged one, or a LoRA does not fit,
       which is found before a weight is read.
   """
   found = requests.load_networks(checkpoint, loras, dtype)
-  return Pipeline(found, pathlib.Path(checkpoint).name, overrides, conditions)
+  name = pathlib.Path(checkpoint).name
+  return Pipeline(found, name, overrides, conditions, options)

@@ -1,5 +1,6 @@
 """The joining of examples, networks and metrics, with made-up networks."""
 
+import contextlib
 import types
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from more4d_jax import evaluate_bundle, pipeline
 from more4d_jax.geometry import motion
+from more4d_jax.sampling import sample_strag
 
 
 def _example(side, height=16, width=24):
@@ -29,36 +31,43 @@ def _example(side, height=16, width=24):
   }
 
 
-class _Pipe(pipeline.Pipeline):
+class _Generator:
   """Moves everything to the side its prompt names, at a given speed."""
+
+  def __init__(self, speed):
+    self._speed = speed
+    self.keys = []
+
+  def tracks(self, pictures):
+    for batch in pictures:
+      self.keys.append(list(batch.noise_keys))
+      found = np.zeros((len(batch.prompts), 5, 16, 24, 3), np.float32)
+      found[..., 2] = batch.depths[:, None]
+      time = np.arange(5, dtype=np.float32)[:, None, None]
+      for tracks, prompt in zip(found, batch.prompts):
+        side = 1 if "right" in prompt else -1
+        tracks[..., 0] += side * self._speed * time
+      yield sample_strag.Tracks(found, np.ones(1, bool))
+
+  def depth(self, images):
+    return np.full(images.shape[:3], 2.5, np.float32)
+
+  def videos(self, renderings):
+    for batch in renderings:
+      yield np.full_like(batch.videos, 100)
+
+
+class _Pipe(pipeline.Pipeline):
+  """Has only what evaluation asks for."""
 
   size = (5, 16, 24)
 
   def __init__(self, speed):
     super().__init__({})
-    self._speed = speed
     self.networks = types.SimpleNamespace(
       normalisation=motion.MotionNormalisation()
     )
-    self.firsts = []
-
-  def tracks(self, batch, seed, first):
-    del seed
-    self.firsts.append(first)
-    found = np.zeros((len(batch.prompts), 5, 16, 24, 3), np.float32)
-    found[..., 2] = batch.depths[:, None]
-    time = np.arange(5, dtype=np.float32)[:, None, None]
-    for tracks, prompt in zip(found, batch.prompts):
-      side = 1 if "right" in prompt else -1
-      tracks[..., 0] += side * self._speed * time
-    return found
-
-  def estimate_depth(self, images):
-    return np.full(images.shape[:3], 2.5, np.float32)
-
-  def complete_renderings(self, batch, seed, first):
-    del seed, first
-    return np.full_like(batch.videos, 100)
+    self.generator = _Generator(speed)
 
 
 def test_tracks_at_half_the_speed():
@@ -76,14 +85,16 @@ def test_tracks_at_half_the_speed():
   assert found["follows_caption"] == 1
   assert found["oracle_relative"] == 0
   assert found["scenes"] == 3 and seen == [0, 1, 2]
-  assert pipe.firsts == [0, 2, 0, 2]  # Captions as they are, then swapped.
+  keys = [[(0, 0), (0, 1)], [(0, 2), (0, 2)]]
+  assert pipe.generator.keys == 2 * keys  # Captions as they are, then swapped.
 
 
 def test_a_network_that_ignores_the_caption():
   pipe = _Pipe(0.05)
-  pipe.tracks = lambda batch, seed, first: np.stack(
-    [_example(1)["tracks"]] * len(batch.prompts)
-  )
+  same = np.stack([_example(1)["tracks"]] * 16)
+  pipe.generator.tracks = lambda pictures: [
+    sample_strag.Tracks(same, np.ones(1, bool)) for _ in pictures
+  ]
   found = evaluate_bundle.evaluate_tracks(
     pipe, [_example(1), _example(-1)], evaluate_bundle.Options()
   )
@@ -127,7 +138,7 @@ def test_motion_vae_against_the_linear_code(monkeypatch):
   examples = [_example(1), _example(-1)]
   training = [_example(side) for side in (1, -1, 2, -2, 3)]
   pipe = _Pipe(0.0)
-  pipe.networks.bound = lambda kind: kind
+  pipe.networks.lend = contextlib.nullcontext
   monkeypatch.setattr(
     evaluate_bundle, "_reconstruct", lambda model, moved: 0.9 * moved
   )

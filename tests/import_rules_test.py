@@ -46,12 +46,13 @@ RULES = {
   "inputs": ("depth_sources", "pictures"),
   "scene_size": ("depth_sources", "geometry", "inputs", "pictures"),
   "batches": (),
-  "completion": ("batches", "inputs", "rendering", "scene"),
+  "completion": ("inputs", "rendering", "scene"),
   "scene": ("array_files", "geometry", "plausibility", "rendering"),
 }
 # These join rooms and may import any of them; no room imports them.
 JOINERS = {
   "experiment",
+  "generation",
   "pipeline",
   "checkpoint_networks",
   "evaluate_bundle",

@@ -1,8 +1,8 @@
 """The chain at size nano with random weights."""
 
+import contextlib
 import dataclasses
 import functools
-from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,7 @@ from more4d_jax import checkpoint_networks, errors, pipeline
 from more4d_jax.checkpoints import store
 from more4d_jax.evaluation import scene_checks
 from more4d_jax.kernels.attention import dispatch
-from more4d_jax.models.encoders import depth as depth_network
-from more4d_jax.sampling import original_conditions
+from more4d_jax.sampling import original_conditions, stages
 
 
 @pytest.fixture(scope="module")
@@ -132,15 +131,12 @@ def test_depth_may_come_from_a_network_or_a_function(loaded_pipeline, picture):
 
 
 def test_relative_depth_is_no_depth_in_metres(nano_checkpoint):
-  found = pipeline.load(nano_checkpoint)
-  network = found.networks.bound("depth")
-  module = depth_network.DepthNetwork(
-    dataclasses.replace(network.module.config, output="relu")
-  )
-  found.networks = mock.Mock(spec_set=["bound", "name"])
-  found.networks.bound.return_value = network.replace(module=module)
+  stored = store.load_bundle(nano_checkpoint)
+  network = stored["depth"]
+  config = dataclasses.replace(network.config, output="relu")
+  stored["depth"] = dataclasses.replace(network, config=config)
   with pytest.raises(errors.UserError, match="relative depth"):
-    found.estimate_depth(np.zeros((1, 32, 48, 3), np.uint8))
+    pipeline.Pipeline(stored).depth_map(np.zeros((32, 48, 3), np.uint8))
 
 
 def test_overrides_and_missing_networks(nano_checkpoint):
@@ -174,5 +170,5 @@ def test_kernels_are_told_the_device():
     kinds.append(dispatch.device_kind())  # While it is traced.
     return 2 * x
 
-  assert pipeline._run(program, jnp.ones(())) == 2
+  assert stages.Stages(contextlib.nullcontext).call(program, jnp.ones(())) == 2
   assert kinds == [jax.local_devices()[0].device_kind]

@@ -16,6 +16,7 @@ from more4d_jax.cli import (
   lists,
   outputs,
   request_digests,
+  run_flags,
   sampling_flags,
   scene_files,
 )
@@ -38,6 +39,7 @@ def complete(
   conditions: Literal["trained", "original"] = "trained",
   film: film_flags.FilmFlags = film_flags.DEFAULT,
   dtype: dtypes.Held | None = None,
+  execution: run_flags.RunFlags = run_flags.DEFAULT,
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Films a saved scene, its holes filled by view completion (4D-ViSM).
@@ -60,6 +62,7 @@ def complete(
     dtype: what transformer and encoders are held and compute in; int8 is for
       the kernels of their layers, beside bfloat16; as the checkpoint has it
       when left out.
+    execution: how networks are run.
     sampling: how latents are drawn.
   """
   cameras = generate.choose_cameras(camera)
@@ -76,7 +79,8 @@ def complete(
   loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
   for request in loras:
     print(requests.describe(request), flush=True)
-  loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype)
+  options = run_flags.options(execution)
+  loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype, options)
   for kind in ("video_vae", "vism"):
     loaded.networks.network(kind)
   settings = films.FilmSettings(

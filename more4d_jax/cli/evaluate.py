@@ -10,7 +10,7 @@ import numpy as np
 
 from more4d_jax import errors, evaluate_bundle, pipeline
 from more4d_jax.checkpoints import dtypes
-from more4d_jax.cli import lists, outputs, sampling_flags
+from more4d_jax.cli import lists, outputs, run_flags, sampling_flags
 from more4d_jax.data import transforms
 from more4d_jax.lora import requests
 
@@ -65,6 +65,7 @@ def evaluate(
   lora: lists.Words = (),
   conditions: Literal["trained", "original"] = "trained",
   dtype: dtypes.Held | None = None,
+  execution: run_flags.RunFlags = run_flags.DEFAULT,
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Prints the figures of a checkpoint on procedural scenes.
@@ -87,6 +88,7 @@ def evaluate(
     dtype: what transformers and encoders are held and compute in; int8 is for
       the kernels of their layers, beside bfloat16; as the checkpoint has it
       when left out.
+    execution: how networks are run.
     sampling: how latents are drawn.
   """
   if split not in ("all", "motion64", "unseen"):
@@ -106,7 +108,8 @@ def evaluate(
   for request in loras:
     print(requests.describe(request), flush=True)
   changes = sampling_flags.overrides(sampling)
-  pipe = pipeline.load(checkpoint, changes, loras, conditions, dtype)
+  running = run_flags.options(execution)
+  pipe = pipeline.load(checkpoint, changes, loras, conditions, dtype, running)
   options = evaluate_bundle.Options(seed, batch)
   run = _Run(pipe, options, videos)
   if training_scenes is None:

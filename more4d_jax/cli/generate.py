@@ -18,6 +18,7 @@ from more4d_jax.cli import (
   films,
   job_runs,
   lists,
+  run_flags,
   sampling_flags,
   scene_files,
 )
@@ -49,6 +50,7 @@ def generate(
   film: film_flags.FilmFlags = film_flags.DEFAULT,
   holes: Literal["auto", "vism", "background"] = "auto",
   dtype: dtypes.Held | None = None,
+  execution: run_flags.RunFlags = run_flags.DEFAULT,
   sampling: sampling_flags.SamplingFlags = sampling_flags.DEFAULT,
 ) -> None:
   """Makes a 4D scene and its videos of a picture.
@@ -97,6 +99,7 @@ def generate(
     dtype: what transformers and encoders are held and compute in; int8 is for
       the kernels of their layers, beside bfloat16; as the checkpoint has it
       when left out.
+    execution: how networks are run.
     sampling: how latents are drawn.
   """
   changes = sampling_flags.overrides(sampling)
@@ -125,7 +128,8 @@ def generate(
   loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
   for request in loras:
     print(requests.describe(request), flush=True)
-  loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype)
+  options = run_flags.options(execution)
+  loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype, options)
   settings = _fitted(settings, loaded, jobs)
   _say_unused(loaded, jobs)
   job_runs.make(loaded, jobs, settings, place, unreadable)

@@ -154,16 +154,16 @@ class STraGTask(latent_task.LatentTask):
     )
     examples = self.shown_examples(opened, transforms.scene_example)
     fields = loader.stack(examples)
-    tracks = sampler.tracks(
-      batches.PictureBatch(
-        images=fields["image"],
-        depths=_depths(fields["tracks"], fields["depth"]),
-        intrinsics=fields["intrinsics"],
-        prompts=[e["caption"] for e in examples],
-      )
+    batch = batches.PictureBatch(
+      images=fields["image"],
+      depths=_depths(fields["tracks"], fields["depth"]),
+      intrinsics=fields["intrinsics"],
+      prompts=[e["caption"] for e in examples],
+      noise_keys=[(0, number) for number in range(len(examples))],
     )
+    (drawn,) = sampler.generator.tracks([batch])
     results = []
-    for number, (example, found) in enumerate(zip(examples, tracks)):
+    for number, (example, found) in enumerate(zip(examples, drawn.tracks)):
       results.append(_compare(example, found))
       self.save_video(
         folder,

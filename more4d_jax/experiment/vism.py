@@ -188,8 +188,13 @@ class ViSMTask(latent_task.LatentTask):
     captions = [
       records[i].decode(("caption",))["caption"] for i in range(len(records))
     ]
-    completed = found.complete_renderings(
-      batches.RenderingBatch(rendering, coverage, batch["image"], captions)
+    keys = [(0, number) for number in range(len(films))]
+    (completed,) = found.generator.videos(
+      [
+        batches.RenderingBatch(
+          rendering, coverage, batch["image"], captions, keys
+        )
+      ]
     )
     true = batch["target_video"]
     for number in range(len(films)):

@@ -9,7 +9,7 @@ import dataclasses
 
 import flax.struct
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from more4d_jax.models import backbone, denoiser
 from more4d_jax.models.encoders import image as image_encoder
@@ -89,12 +89,14 @@ class STraGConditions:
     motion_features: see `STraG.motion_features`, None for none.
   """
 
-  text_context: Float[Array, "B L E"]
-  control: Float[Array, "B t h w C"]
-  depth: Float[Array, "B t h w C"] | None = None
-  reference: Float[Array, "B h w C"] | None = None
-  image_context: Float[Array, "B I F"] | None = None
-  motion_features: Float[Array, "B P M"] | Float[Array, "B M"] | None = None
+  text_context: Float[ArrayLike, "B L E"]
+  control: Float[ArrayLike, "B t h w C"]
+  depth: Float[ArrayLike, "B t h w C"] | None = None
+  reference: Float[ArrayLike, "B h w C"] | None = None
+  image_context: Float[ArrayLike, "B I F"] | None = None
+  motion_features: (
+    Float[ArrayLike, "B P M"] | Float[ArrayLike, "B M"] | None
+  ) = None
 
 
 class STraG(denoiser.Denoiser):

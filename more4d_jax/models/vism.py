@@ -9,7 +9,7 @@ import dataclasses
 
 import flax.struct
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from more4d_jax.models import backbone, denoiser, interpolation
 from more4d_jax.models.encoders import image as image_encoder
@@ -52,10 +52,10 @@ class ViSMConditions:
     image_context: image features, None for zeros.
   """
 
-  text_context: Float[Array, "B L E"]
-  mask: Float[Array, "B t h w 4"]
-  masked: Float[Array, "B t h w C"]
-  image_context: Float[Array, "B I F"] | None = None
+  text_context: Float[ArrayLike, "B L E"]
+  mask: Float[ArrayLike, "B t h w 4"]
+  masked: Float[ArrayLike, "B t h w C"]
+  image_context: Float[ArrayLike, "B I F"] | None = None
 
 
 class ViSM(denoiser.Denoiser):

@@ -6,21 +6,18 @@ they last added to the tokens is added again. Source:
 docs/method/transformer.md#teacache.
 """
 
-import dataclasses
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 from more4d_jax import partitioning
-from more4d_jax.sampling import (
-  networks,
-  sampler_options,
-  solvers,
-)
+from more4d_jax.sampling import networks, sampler_options
 
 # Polynomials that turn the change of the modulation into one of the output,
 # highest power first. "plain" is the change itself, for networks without a
@@ -73,9 +70,9 @@ def guided_steps(config: sampler_options.SamplerConfig) -> int:
   return sum(step < start for step in range(config.num_steps))
 
 
-@dataclasses.dataclass(frozen=True)
+@flax.struct.dataclass
 class Policy:
-  """When TeaCache runs the layers.
+  """When TeaCache runs the layers; arguments of a compiled step.
 
   Attributes:
     threshold: the added-up change from which on they run again.
@@ -83,16 +80,25 @@ class Policy:
     fit: polynomial of the change, see `FITS`.
   """
 
-  threshold: float
-  start: int
-  fit: tuple[float, ...]
+  threshold: Float[ArrayLike, ""]
+  start: Int[ArrayLike, ""]
+  fit: Float[ArrayLike, "k"]
+
+
+def policy(threshold: float, start: int, fit: Sequence[float]) -> Policy:
+  """A policy of plain numbers; all fits are brought to one length."""
+  longest = max(map(len, FITS.values()))
+  padded = (*(0.0,) * (longest - len(fit)), *fit)
+  return Policy(
+    np.float32(threshold), np.int32(start), np.asarray(padded, np.float32)
+  )
 
 
 def policy_of(config: sampler_options.SamplerConfig) -> Policy | None:
   """The policy of a configured sampler, None where layers always run."""
   if not config.teacache:
     return None
-  return Policy(
+  return policy(
     config.teacache, config.teacache_start, FITS[config.teacache_fit]
   )
 
@@ -122,11 +128,10 @@ def start(tokens: Any, modulation: Any) -> TeaCache:
   )
 
 
-def second_half(cache: TeaCache) -> TeaCache:
+def last_half(cache: TeaCache) -> TeaCache:
   """The cache of the prompt's half of a guided batch."""
-  return TeaCache(
+  return cache.replace(
     modulation=jnp.split(cache.modulation, 2)[1],
-    distance=cache.distance,
     residual=jnp.split(cache.residual, 2)[1],
   )
 
@@ -143,7 +148,7 @@ def relative_change(
 def velocity(
   model: networks.BoundModule,
   embedded: tuple[Any, Any, Any],
-  step: solvers.Step,
+  number: Int[ArrayLike, ""],
   cache: TeaCache,
   policy: Policy,
 ) -> tuple[Float[Array, "B t h w C"], TeaCache, Bool[Array, ""]]:
@@ -155,7 +160,7 @@ def velocity(
   Args:
     model: with the methods `transform` and `finish`.
     embedded: what its method `embed` returned.
-    step: of the sampler.
+    number: of the step.
     cache: after the step before.
     policy: threshold, fit and first steps.
 
@@ -163,9 +168,8 @@ def velocity(
   """
   tokens, inputs, head = embedded
   change = relative_change(cache.modulation, inputs.modulation)
-  fit = jnp.asarray(policy.fit, jnp.float32)
-  distance = cache.distance + jnp.polyval(fit, change)
-  reuse = (step.number >= policy.start) & (distance < policy.threshold)
+  distance = cache.distance + jnp.polyval(policy.fit, change)
+  reuse = (number >= policy.start) & (distance < policy.threshold)
 
   def run() -> tuple[Array, Array]:
     transformed = model(tokens, inputs, method="transform")

@@ -6,7 +6,7 @@ from typing import Any
 import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float, UInt8
 
 from more4d_jax.models import latent_stats, lora_beside, vae_streaming
 
@@ -94,6 +94,11 @@ def encode_stills(
   together = jnp.concatenate(pictures)
   video = jnp.repeat(together[:, None], frames, axis=1)
   return jnp.split(encode_video(video_vae, video), len(pictures))
+
+
+def unit(colours: UInt8[ArrayLike, "..."]) -> Float[Array, "..."]:
+  """Colours in [0, 1]."""
+  return jnp.asarray(colours, jnp.float32) / 255.0
 
 
 def image_context(

@@ -1,27 +1,29 @@
 """The noise that samplers start from."""
 
-import functools
+from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Float
 
 from more4d_jax import rng
 from more4d_jax.sampling import sample_strag
 
 
 def latents(
-  seed: int, purpose: str, first: int, size: tuple[int, int, int, int]
-) -> Float[Array, "B t h w C"]:
-  """Standard normal latents; each depends on seed and number alone.
+  keys: Sequence[tuple[int, int]], purpose: str, size: tuple[int, int, int]
+) -> Float[np.ndarray, "B t h w C"]:
+  """Standard normal latents; each depends on its own key alone.
 
   Args:
-    seed: of the run.
+    keys: seed and number of each sample.
     purpose: "strag" or "vism".
-    first: number of the first sample.
-    size: samples, frames, height and width in pixels.
+    size: frames, height and width in pixels.
   """
-  count, *shape = sample_strag.latent_shape(*size)
-  draw = functools.partial(jax.random.normal, shape=tuple(shape))
-  keys = [rng.key(seed, f"{purpose}_noise", first + i) for i in range(count)]
-  return jnp.stack([draw(key) for key in keys])
+  _, *shape = sample_strag.latent_shape(len(keys), *size)
+  return np.stack(
+    [
+      jax.random.normal(rng.key(seed, f"{purpose}_noise", number), shape)
+      for seed, number in keys
+    ]
+  )

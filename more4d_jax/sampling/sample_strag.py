@@ -6,19 +6,21 @@ of the first frame.
 """
 
 import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-import flax.struct
-import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, UInt8
 
 from more4d_jax.geometry import cameras, depth, motion, smoothing
 from more4d_jax.models import strag
 from more4d_jax.sampling import (
-  caching,
-  denoising,
   networks,
   original_conditions,
   sampler_options,
+  stages,
 )
 
 _CHOICES = {
@@ -63,75 +65,88 @@ class STraGChoices:
 DEFAULT = STraGChoices()
 
 
-@flax.struct.dataclass
-class STraGNetworks:
-  """What the chain from picture to trajectories needs.
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+  """Pictures of one size to set in motion, with all that is drawn from them.
 
   Attributes:
-    video_vae: encodes the conditions; with the statistics of its latents.
-    motion_vae: decodes motion; with the statistics of its latents.
-    strag: the transformer and its encoders.
-  """
-
-  video_vae: networks.BoundModule
-  motion_vae: networks.BoundModule
-  strag: networks.BoundModule
-
-
-@flax.struct.dataclass
-class STraGInputs:
-  """Pictures to set in motion.
-
-  Attributes:
-    image: in [0, 1].
-    depth: metres, finite and positive.
+    images: colours.
+    depths: metres, finite and positive.
     intrinsics: (fx, fy, cx, cy) in pixels.
-    tokens: of the captions.
-    negative_tokens: of what guidance leads away from.
+    text_context: features of the captions.
+    negative_context: of what guidance leads away from; None without guidance.
+    noise: standard normal; its t fixes the number of frames, 4 (t - 1) + 1.
   """
 
-  image: Float[Array, "B H W 3"]
-  depth: Float[Array, "B H W"]
-  intrinsics: Float[Array, "B 4"]
-  tokens: Int[Array, "B L"]
-  negative_tokens: Int[Array, "B L"]
+  images: UInt8[np.ndarray, "B H W 3"]
+  depths: Float[np.ndarray, "B H W"]
+  intrinsics: Float[np.ndarray, "B 4"]
+  text_context: Float[np.ndarray, "B L E"]
+  negative_context: Float[np.ndarray, "B L E"] | None
+  noise: Float[np.ndarray, "B t h w C"]
+
+  @property
+  def frames(self) -> int:
+    """Frames of the trajectories."""
+    return 4 * (self.noise.shape[1] - 1) + 1
 
 
-def encode_conditions(
-  nets: STraGNetworks,
-  inputs: STraGInputs,
+@dataclasses.dataclass(frozen=True)
+class Tracks:
+  """Trajectories, and how they were drawn.
+
+  Attributes:
+    tracks: metres, in the first camera's frame; frame 0 is the unprojected
+      depth.
+    computed: the steps at which the transformer's layers ran.
+  """
+
+  tracks: Float[np.ndarray, "B T H W 3"]
+  computed: Bool[np.ndarray, "n"]
+
+
+def encode_features(
+  model: networks.BoundModule,
+  image: Float[Array, "B H W 3"],
+  choices: STraGChoices = DEFAULT,
+) -> tuple[Any, Any]:
+  """Image features and motion features of pictures in [0, 1].
+
+  Args:
+    model: with its image and motion encoders.
+    image: the pictures.
+    choices: what the transformer is shown.
+  """
+  return (
+    networks.image_context(model, image, choices.image_context),
+    model(image, method="motion_features"),
+  )
+
+
+def encode_latents(
+  video_vae: networks.BoundModule,
+  image: Float[Array, "B H W 3"],
+  depths: Float[Array, "B H W"] | None,
   frames: int,
   choices: STraGChoices = DEFAULT,
-) -> strag.STraGConditions:
-  """All conditions of the velocity, computed once for each picture.
+) -> tuple[Float[Array, "B t h w C"], Float[Array, "B t h w C"] | None]:
+  """Latents of the picture and of its depth as still videos.
 
-  The picture's reference latent is the first latent frame of the still video,
-  because the autoencoder is causal.
+  Args:
+    video_vae: encodes them; with the statistics of its latents.
+    image: in [0, 1].
+    depths: metres; None for a network without depth latents.
+    frames: of the clips.
+    choices: what the transformer is shown.
   """
-  config = nets.strag.module.config
-  picture = inputs.image
   if choices.colours == "truncated":
-    picture = original_conditions.truncated(picture)
-  stills = [picture * 2 - 1]
-  if config.use_depth_latents:
+    image = original_conditions.truncated(image)
+  stills = [image * 2 - 1]
+  if depths is not None:
     compat = choices.depth_cleaning == "clip"
-    stills.append(depth.depth_image(inputs.depth, compat=compat))
-  control, *others = networks.encode_stills(nets.video_vae, stills, frames)
-  reference = None
-  if config.dit.reference:
-    reference = control[:, 0]
-    if choices.reference == "zeros":
-      reference = jnp.zeros_like(reference)
-  return strag.STraGConditions(
-    text_context=nets.strag(inputs.tokens, method="text_context"),
-    control=control,
-    depth=others[0] if others else None,
-    reference=reference,
-    image_context=networks.image_context(
-      nets.strag, inputs.image, choices.image_context
-    ),
-    motion_features=nets.strag(inputs.image, method="motion_features"),
-  )
+    stills.append(depth.depth_image(depths, compat=compat))
+  control, *others = networks.encode_stills(video_vae, stills, frames)
+  return control, others[0] if others else None
 
 
 def decode_tracks(
@@ -161,45 +176,140 @@ def decode_tracks(
   return motion.denormalise(moved, first_points, alpha, mode, scale)
 
 
-def sample_tracks(
-  nets: STraGNetworks,
-  inputs: STraGInputs,
-  noise: Float[Array, "B t h w C"],
-  normalisation: motion.MotionNormalisation,
-  sampler: sampler_options.SamplerConfig,
-  choices: STraGChoices = DEFAULT,
-) -> tuple[Float[Array, "B T H W 3"], Bool[Array, "n"]]:
-  """Draws one set of trajectories for each picture.
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """What all pictures of a checkpoint share.
 
-  Args:
-    nets: the networks.
-    inputs: pictures of one size.
-    noise: standard normal; its t fixes the number of frames, 4 (t - 1) + 1.
+  Attributes:
     normalisation: what the networks were trained with.
     sampler: steps, guidance and schedule.
     choices: what the transformer is shown.
-
-  Returns: metres, in the first camera's frame; frame 0 is the unprojected
-    depth. And the steps at which the transformer's layers ran.
   """
-  frames = 4 * (noise.shape[1] - 1) + 1
-  conditions = encode_conditions(nets, inputs, frames, choices)
-  negative = None
-  if caching.guided_steps(sampler):
-    # All but the text is alike in both halves of a guided batch.
-    context = nets.strag(inputs.negative_tokens, method="text_context")
-    negative = conditions.replace(text_context=context)
-  drawn = denoising.draw(nets.strag, conditions, negative, noise, sampler)
-  first_points = cameras.unproject(inputs.depth, inputs.intrinsics)
-  tracks = decode_tracks(
-    nets.motion_vae,
-    drawn.latents,
-    first_points,
-    inputs.intrinsics,
-    normalisation,
-    sampler.smoothing,
+
+  normalisation: motion.MotionNormalisation
+  sampler: sampler_options.SamplerConfig
+  choices: STraGChoices = DEFAULT
+
+
+def encode_conditions(
+  run: stages.Stages,
+  batches: Sequence[Pictures],
+  choices: STraGChoices = DEFAULT,
+) -> list[strag.STraGConditions]:
+  """All conditions of the velocity, computed once for each picture.
+
+  The picture's reference latent is the first latent frame of the still video,
+  because the autoencoder is causal.
+  """
+  features = []
+  with run.lend("strag", ["image_encoder", "motion_encoder"]) as model:
+    config = model.module.config
+    for batch in run.counted("features of pictures", batches):
+      features.append(run.call(_features, model, batch.images, choices=choices))
+  found = []
+  with run.lend("video_vae", ["encoder"]) as video_vae:
+    pairs = list(zip(batches, features))
+    for batch, (image_context, motion_features) in run.counted(
+      "latents of pictures", pairs
+    ):
+      control, depths = run.call(
+        _latents,
+        video_vae,
+        batch.images,
+        batch.depths if config.use_depth_latents else None,
+        frames=batch.frames,
+        choices=choices,
+      )
+      reference = control[:, 0] if config.dit.reference else None
+      if reference is not None and choices.reference == "zeros":
+        reference = np.zeros_like(reference)
+      found.append(
+        strag.STraGConditions(
+          text_context=batch.text_context,
+          control=control,
+          depth=depths,
+          reference=reference,
+          image_context=image_context,
+          motion_features=motion_features,
+        )
+      )
+  return found
+
+
+def sample_tracks(
+  run: stages.Stages, batches: Sequence[Pictures], settings: Settings
+) -> Iterator[Tracks]:
+  """Draws one set of trajectories for each picture.
+
+  Args:
+    run: lends the networks "strag", "video_vae" and "motion_vae".
+    batches: each goes through the networks at once; all go through a stage
+      before the next one begins.
+    settings: how they are drawn.
+
+  Yields: the trajectories of each batch, when they are decoded.
+  """
+  sampler = settings.sampler
+  jobs = [
+    stages.Job(
+      conditions,
+      stages.negative_of(conditions, batch.negative_context, sampler),
+      batch.noise,
+    )
+    for batch, conditions in zip(
+      batches, encode_conditions(run, batches, settings.choices)
+    )
+  ]
+  latents = run.draw("trajectories", "strag", jobs, sampler)
+  with run.lend("motion_vae", ["decoder"]) as motion_vae:
+    pairs = list(zip(batches, latents))
+    for batch, drawn in run.counted("decoding of trajectories", pairs):
+      tracks = run.call(
+        _decoded,
+        motion_vae,
+        drawn.latents,
+        batch.depths,
+        batch.intrinsics,
+        normalisation=settings.normalisation,
+        smoothness=sampler.smoothing,
+      )
+      yield Tracks(tracks, drawn.computed)
+
+
+@functools.partial(jax.jit, static_argnames="choices")
+def _features(
+  model: networks.BoundModule, images: Any, *, choices: STraGChoices
+) -> Any:
+  return encode_features(model, networks.unit(images), choices)
+
+
+@functools.partial(jax.jit, static_argnames=("frames", "choices"))
+def _latents(
+  video_vae: networks.BoundModule,
+  images: Any,
+  depths: Any,
+  *,
+  frames: int,
+  choices: STraGChoices,
+) -> Any:
+  image = networks.unit(images)
+  return encode_latents(video_vae, image, depths, frames, choices)
+
+
+@functools.partial(jax.jit, static_argnames=("normalisation", "smoothness"))
+def _decoded(
+  motion_vae: networks.BoundModule,
+  latents: Any,
+  depths: Any,
+  intrinsics: Any,
+  *,
+  normalisation: motion.MotionNormalisation,
+  smoothness: float,
+) -> Any:
+  first_points = cameras.unproject(depths, intrinsics)
+  return decode_tracks(
+    motion_vae, latents, first_points, intrinsics, normalisation, smoothness
   )
-  return tracks, drawn.computed
 
 
 def latent_shape(

@@ -1,18 +1,17 @@
 """From a rendering with holes to a completed video (4D-ViSM)."""
 
 import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-import flax.struct
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, UInt8
 
 from more4d_jax.models import vism
-from more4d_jax.sampling import (
-  caching,
-  denoising,
-  networks,
-  sampler_options,
-)
+from more4d_jax.sampling import networks, sampler_options, stages
 
 CONDITION_VIDEOS = ("masked", "whole")
 
@@ -44,36 +43,25 @@ class ViSMChoices:
 DEFAULT = ViSMChoices()
 
 
-@flax.struct.dataclass
-class ViSMNetworks:
-  """What completing a video needs.
+@dataclasses.dataclass(frozen=True)
+class Renderings:
+  """Renderings of one size to complete, with all that is drawn from them.
 
   Attributes:
-    video_vae: the base autoencoder, with the statistics of its latents.
-    vism: the transformer and its encoders.
-  """
-
-  video_vae: networks.BoundModule
-  vism: networks.BoundModule
-
-
-@flax.struct.dataclass
-class ViSMInputs:
-  """Renderings to complete: of S = B scenes, or all of S = 1.
-
-  Attributes:
-    rendering: in [0, 1]; colours outside `coverage` do not matter.
+    videos: colours; those outside `coverage` do not matter.
     coverage: True where the renderer drew a point.
-    image: the picture of the scene, in [0, 1].
-    tokens: of the captions.
-    negative_tokens: of what guidance leads away from.
+    images: the picture of each scene.
+    text_context: features of the captions.
+    negative_context: of what guidance leads away from; None without guidance.
+    noise: standard normal, of the latents' shape.
   """
 
-  rendering: Float[Array, "B T H W 3"]
-  coverage: Bool[Array, "B T H W"]
-  image: Float[Array, "S H W 3"]
-  tokens: Int[Array, "S L"]
-  negative_tokens: Int[Array, "S L"]
+  videos: UInt8[np.ndarray, "B T H W 3"]
+  coverage: Bool[np.ndarray, "B T H W"]
+  images: UInt8[np.ndarray, "B H W 3"]
+  text_context: Float[np.ndarray, "B L E"]
+  negative_context: Float[np.ndarray, "B L E"] | None
+  noise: Float[np.ndarray, "B t h w C"]
 
 
 def masked_video(
@@ -83,69 +71,115 @@ def masked_video(
   return (rendering * 2 - 1) * coverage[..., None]
 
 
-def encode_conditions(
-  nets: ViSMNetworks,
-  inputs: ViSMInputs,
+def encode_latents(
+  video_vae: networks.BoundModule,
+  rendering: Float[Array, "B T H W 3"],
+  coverage: Bool[Array, "B T H W"],
   choices: ViSMChoices = DEFAULT,
-) -> vism.ViSMConditions:
-  """All conditions of the velocity, computed once for each video.
+) -> tuple[Float[Array, "B t h w 4"], Float[Array, "B t h w C"]]:
+  """Packed mask and latents of a rendering.
 
   A video without a single covered pixel has no condition but its text: mask
   and latents are zero, as in training
   (docs/method/view_completion.md#inpainting-conditioning).
+
+  Args:
+    video_vae: encodes; with the statistics of its latents.
+    rendering: in [0, 1].
+    coverage: True where the renderer drew a point.
+    choices: what the transformer is shown.
   """
   whole = choices.condition_video == "whole"
-  kept = jnp.ones_like(inputs.coverage) if whole else inputs.coverage
-  masked = networks.encode_video(
-    nets.video_vae, masked_video(inputs.rendering, kept)
-  )
-  mask = vism.pack_mask(~inputs.coverage)
+  kept = jnp.ones_like(coverage) if whole else coverage
+  masked = networks.encode_video(video_vae, masked_video(rendering, kept))
+  mask = vism.pack_mask(~coverage)
   drawn = jnp.any(kept, axis=(1, 2, 3))[:, None, None, None, None]
-  text = nets.vism(inputs.tokens, method="text_context")
-  image = networks.image_context(nets.vism, inputs.image, choices.image_context)
-  return vism.ViSMConditions(
-    text_context=_for_films(text, len(mask)),
-    mask=mask * drawn,
-    masked=masked * drawn,
-    image_context=None if image is None else _for_films(image, len(mask)),
-  )
+  return mask * drawn, masked * drawn
 
 
-def _for_films(
-  values: Float[Array, "S *rest"], films: int
-) -> Float[Array, "B *rest"]:
-  """What each film has; what there is one of belongs to all."""
-  return jnp.broadcast_to(values, (films, *values.shape[1:]))
+def encode_conditions(
+  run: stages.Stages,
+  batches: Sequence[Renderings],
+  choices: ViSMChoices = DEFAULT,
+) -> list[vism.ViSMConditions]:
+  """All conditions of the velocity, computed once for each video."""
+  with run.lend("vism", ["image_encoder"]) as model:
+    contexts = [
+      run.call(_image_context, model, batch.images, choices=choices)
+      for batch in run.counted("features of pictures", batches)
+    ]
+  with run.lend("video_vae", ["encoder"]) as video_vae:
+    latents = [
+      run.call(
+        _latents, video_vae, batch.videos, batch.coverage, choices=choices
+      )
+      for batch in run.counted("latents of renderings", batches)
+    ]
+  return [
+    vism.ViSMConditions(batch.text_context, *pair, image_context=context)
+    for batch, context, pair in zip(batches, contexts, latents)
+  ]
 
 
-def complete_video(
-  nets: ViSMNetworks,
-  inputs: ViSMInputs,
-  noise: Float[Array, "S t h w C"],
+def complete_videos(
+  run: stages.Stages,
+  batches: Sequence[Renderings],
   sampler: sampler_options.SamplerConfig,
   choices: ViSMChoices = DEFAULT,
-) -> tuple[Float[Array, "B T H W 3"], Bool[Array, "n"]]:
+) -> Iterator[UInt8[np.ndarray, "B T H W 3"]]:
   """Draws a video without holes for each rendering.
 
   Args:
-    nets: the networks.
-    inputs: renderings of one size.
-    noise: standard normal, of the latents' shape.
+    run: lends the networks "vism" and "video_vae".
+    batches: each goes through the networks at once; all go through a stage
+      before the next one begins.
     sampler: steps, guidance and schedule.
     choices: what the transformer is shown.
 
-  Returns: video in [0, 1], decoded by the base autoencoder (holes only with
-    `keep_rendered`), and the steps at which the transformer's layers ran.
+  Yields: the videos of each batch, decoded by the base autoencoder (holes
+    only with `keep_rendered`).
   """
-  conditions = encode_conditions(nets, inputs, choices)
-  negative = None
-  if caching.guided_steps(sampler):
-    context = nets.vism(inputs.negative_tokens, method="text_context")
-    context = _for_films(context, len(inputs.rendering))
-    negative = conditions.replace(text_context=context)
-  noise = _for_films(noise, len(inputs.rendering))
-  drawn = denoising.draw(nets.vism, conditions, negative, noise, sampler)
-  video = networks.decode_video(nets.video_vae, drawn.latents)
-  if sampler.keep_rendered:
-    video = jnp.where(inputs.coverage[..., None], inputs.rendering, video)
-  return video, drawn.computed
+  jobs = [
+    stages.Job(
+      conditions,
+      stages.negative_of(conditions, batch.negative_context, sampler),
+      batch.noise,
+    )
+    for batch, conditions in zip(
+      batches, encode_conditions(run, batches, choices)
+    )
+  ]
+  latents = run.draw("views", "vism", jobs, sampler)
+  with run.lend("video_vae", ["decoder"]) as video_vae:
+    pairs = list(zip(batches, latents))
+    for batch, drawn in run.counted("decoding of views", pairs):
+      video = run.call(_decoded, video_vae, drawn.latents)
+      if sampler.keep_rendered:
+        shown = batch.coverage[..., None]
+        video = np.where(shown, batch.videos, video)
+      yield video
+
+
+@functools.partial(jax.jit, static_argnames="choices")
+def _image_context(
+  model: networks.BoundModule, images: Any, *, choices: ViSMChoices
+) -> Any:
+  image = networks.unit(images)
+  return networks.image_context(model, image, choices.image_context)
+
+
+@functools.partial(jax.jit, static_argnames="choices")
+def _latents(
+  video_vae: networks.BoundModule,
+  videos: Any,
+  coverage: Any,
+  *,
+  choices: ViSMChoices,
+) -> Any:
+  return encode_latents(video_vae, networks.unit(videos), coverage, choices)
+
+
+@jax.jit
+def _decoded(video_vae: networks.BoundModule, latents: Any) -> Any:
+  video = networks.decode_video(video_vae, latents)
+  return jnp.rint(video * 255).astype(jnp.uint8)

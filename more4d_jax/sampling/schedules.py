@@ -35,15 +35,6 @@ class Schedule:
   corrector: Float[np.ndarray, "n 5"]
   predictor: Float[np.ndarray, "n 3"]
 
-  def part(self, first: int, last: int) -> "Schedule":
-    """The steps from number `first` up to, not including, `last`."""
-    return Schedule(
-      self.sigmas[first : last + 1],
-      self.timesteps[first:last],
-      self.corrector[first:last],
-      self.predictor[first:last],
-    )
-
 
 def shifted(
   plain: Float[np.ndarray, "n"], shift: float

@@ -1,37 +1,37 @@
 """Integrators of the probability flow: Euler, UniPC and DPM-Solver++.
 
-All three are one scan over a table of coefficients; only the calls of the
-network are traced. Latents stay float32 all the way.
+All three are one formula with a table of coefficients, of which every step
+takes a row. Latents stay float32 all the way.
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import flax.struct
-import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from more4d_jax.sampling import sampler_options, schedules
 
 
 @flax.struct.dataclass
-class Step:
-  """Where a sampler stands.
+class Row:
+  """One step of a schedule; see `schedules.Schedule`.
+
+  Numbers are arguments of compiled programs, so that other ones compile
+  nothing.
 
   Attributes:
     number: of the step, counted from 0.
-    timestep: what the network is told, 1000 sigma or its integer part.
+    timestep: what the network is told.
+    sigma: the noise level before the step.
+    corrector: weights of what the latents are replaced by before it.
+    predictor: weights of what it leads to.
   """
 
-  number: Int[Array, ""]
-  timestep: Float[Array, "B"]
-
-
-# (latents, step, memory) -> (velocity, memory, what is to be kept of the step)
-VelocityFn = Callable[
-  [Float[Array, "B ..."], Step, Any], tuple[Float[Array, "B ..."], Any, Any]
-]
+  number: Int[ArrayLike, ""]
+  timestep: Float[ArrayLike, ""]
+  sigma: Float[ArrayLike, ""]
+  corrector: Float[ArrayLike, "5"]
+  predictor: Float[ArrayLike, "3"]
 
 
 @flax.struct.dataclass
@@ -53,8 +53,8 @@ class Solution:
 
 def start(noise: Float[Array, "B ..."]) -> Solution:
   """The solution at the first noise level."""
-  latents = noise.astype(jnp.float32)
-  return Solution(latents, *[jnp.zeros_like(latents)] * 3)
+  latents = jnp.array(noise, jnp.float32)
+  return Solution(latents, *(jnp.zeros_like(latents) for _ in range(3)))
 
 
 def schedule_of(config: sampler_options.SamplerConfig) -> schedules.Schedule:
@@ -65,55 +65,42 @@ def schedule_of(config: sampler_options.SamplerConfig) -> schedules.Schedule:
   return schedules.make_schedule(config.sampler, sigmas, timesteps)
 
 
-def integrate(
-  velocity_fn: VelocityFn,
-  solution: Solution,
-  memory: Any,
-  schedule: schedules.Schedule,
-  first: int = 0,
-) -> tuple[Solution, Any, tuple[Float[Array, "n B ..."], Any]]:
-  """Follows the flow over the steps of a schedule.
+def rows(schedule: schedules.Schedule) -> list[Row]:
+  """The steps of a schedule as what `advance` takes, on the host."""
+  single = np.float32
+  return [
+    Row(
+      number=np.int32(number),
+      timestep=single(schedule.timesteps[number]),
+      sigma=single(schedule.sigmas[number]),
+      corrector=schedule.corrector[number].astype(single),
+      predictor=schedule.predictor[number].astype(single),
+    )
+    for number in range(len(schedule.timesteps))
+  ]
+
+
+def advance(
+  solution: Solution, velocity: Float[Array, "B ..."], row: Row
+) -> Solution:
+  """Follows the flow over one step.
 
   Args:
-    velocity_fn: velocity of latents, and the memory that it passes from step
-      to step.
-    solution: where the schedule starts.
-    memory: what `velocity_fn` is given at the first step; may be None.
-    schedule: the steps; may be a part of a sampler's schedule.
-    first: number of its first step.
-
-  Returns: the solution where the schedule ends, the memory, and for each step
-    the latents after it and what `velocity_fn` returned to be kept.
+    solution: before it.
+    velocity: of `solution.latents` at the row's noise level.
+    row: noise level and coefficients.
   """
-
-  def step(carry: Any, row: Any) -> Any:
-    solution, memory = carry
-    number, timestep, sigma, corrector, predictor = row
-    latents = solution.latents
-    place = Step(number, jnp.full(latents.shape[0], timestep))
-    velocity, memory, kept = velocity_fn(latents, place, memory)
-    data = latents - sigma * velocity.astype(jnp.float32)
-    corrected = _weighted(
-      corrector,
-      (latents, solution.corrected, solution.earlier_data, solution.data, data),
-    )
-    following = _weighted(predictor, (corrected, solution.data, data))
-    solution = Solution(following, corrected, data, solution.data)
-    return (solution, memory), (following, kept)
-
-  count = len(schedule.timesteps)
-  rows = (
-    jnp.arange(first, first + count),
-    jnp.asarray(schedule.timesteps, jnp.float32),
-    jnp.asarray(schedule.sigmas[:-1], jnp.float32),
-    jnp.asarray(schedule.corrector, jnp.float32),
-    jnp.asarray(schedule.predictor, jnp.float32),
+  latents = solution.latents
+  data = latents - row.sigma * velocity.astype(jnp.float32)
+  corrected = _weighted(
+    row.corrector,
+    (latents, solution.corrected, solution.earlier_data, solution.data, data),
   )
-  (solution, memory), kept = jax.lax.scan(step, (solution, memory), rows)
-  return solution, memory, kept
+  following = _weighted(row.predictor, (corrected, solution.data, data))
+  return Solution(following, corrected, data, solution.data)
 
 
 def _weighted(
-  weights: Float[Array, "k"], terms: tuple[Float[Array, "B ..."], ...]
+  weights: Float[ArrayLike, "k"], terms: tuple[Float[Array, "B ..."], ...]
 ) -> Float[Array, "B ..."]:
   return sum(weight * term for weight, term in zip(weights, terms))

@@ -51,7 +51,7 @@ def _outputs(kind, networks):
     arguments, method = (wave(*clip),), "__call__"
   else:
     latents = wave(1, *variant.latent_grid, 16)
-    tokens = networks.tokens(kind, ["a ball rolls"])["tokens"]
+    tokens = networks.tokens(kind, ["a ball rolls"])
     arguments, method = (latents, tokens, picture), "initialise"
   found = jax.jit(lambda *x: model(*x, method=method))(*arguments)
   return np.asarray(found).ravel()[::97]

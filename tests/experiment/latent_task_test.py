@@ -102,7 +102,7 @@ def test_a_run_reads_captions_with_the_tokenizer_it_starts_from(tmp_path):
   # The finished network reads captions alike and is known by its tokenizer.
   made = store.load_network(tmp_path / "run" / "model")
   networks = checkpoint_networks.CheckpointNetworks({"strag": made})
-  tokens = networks.tokens("strag", [caption])["tokens"]
+  tokens = networks.tokens("strag", [caption])
   np.testing.assert_array_equal(tokens[0], example["text"])
 
 

@@ -1,6 +1,5 @@
 """The samplers against closed forms, plain loops and the original's numbers."""
 
-import functools
 import itertools
 import json
 import pathlib
@@ -27,15 +26,19 @@ _NOISE, _DATA = _RNG.standard_normal((2, 3, 4, 5)).astype(np.float32)
 def _draw(velocity, noise, config, schedule=None):
   """Latents after each step; `velocity` takes latents and timesteps."""
 
-  def call(latents, step, memory):
-    timestep = step.timestep.reshape(-1, *(1,) * (latents.ndim - 1))
-    return velocity(latents, timestep), memory, None
+  @jax.jit
+  def step(solution, row):
+    timestep = jnp.full(
+      (len(noise), *(1,) * (np.ndim(noise) - 1)), row.timestep
+    )
+    moved = jnp.asarray(velocity(solution.latents, timestep))
+    return solvers.advance(solution, moved, row)
 
-  schedule = schedule or solvers.schedule_of(config)
-  _, _, (steps, _) = jax.jit(
-    lambda noise: solvers.integrate(call, solvers.start(noise), None, schedule)
-  )(jnp.asarray(noise))
-  return steps
+  solution, steps = solvers.start(jnp.asarray(noise)), []
+  for row in solvers.rows(schedule or solvers.schedule_of(config)):
+    solution = step(solution, row)
+    steps.append(solution.latents)
+  return np.stack(steps)
 
 
 def test_every_sampler_applies_the_shift_once():
@@ -182,24 +185,6 @@ def test_from_pure_noise_to_data(sampler):
   assert gaps[0] < {"euler": 0.1, "dpm++": 0.05, "unipc": 0.05}[sampler]
 
 
-def test_parts_of_a_schedule_make_the_whole():
-  config = sampler_options.SamplerConfig(6, sampler="unipc")
-  schedule = solvers.schedule_of(config)
-
-  def velocity(latents, step, memory):
-    curved = _gaussian_velocity(latents, step.timestep[:, None])
-    return curved, memory + step.number, step.number
-
-  noise = jnp.asarray([[1.0], [-0.5]])
-  run = functools.partial(solvers.integrate, velocity)
-  whole, total, (_, numbers) = run(solvers.start(noise), 0, schedule)
-  half, memory, _ = run(solvers.start(noise), 0, schedule.part(0, 4))
-  found, memory, _ = run(half, memory, schedule.part(4, 6), first=4)
-  np.testing.assert_array_equal(found.latents, whole.latents)
-  assert int(total) == int(memory) == 15
-  assert numbers.tolist() == [0, 1, 2, 3, 4, 5]
-
-
 def _diffusers(sampler, steps, shift):
   """The scheduler of the same name."""
   pytest.importorskip("torch", reason="torch is not installed")
@@ -252,19 +237,15 @@ def test_against_diffusers(sampler, steps, shift):
   np.testing.assert_allclose(found, expected, atol=2e-5)
 
 
-def test_guidance_on_one_doubled_batch():
-  latents = jnp.asarray([[1.0], [2.0]])
-  step = solvers.Step(jnp.int32(0), jnp.asarray([0.5, 0.25]))
-  context = guidance.pair(jnp.zeros((2, 1)), jnp.asarray([[1.0], [10.0]]))
-  calls = []
-
-  def velocity(x, step, memory):
-    calls.append(x.shape)
-    return x * step.timestep[:, None] + context, memory, None
-
-  found, memory, _ = guidance.guided(velocity, 6.0)(latents, step, 7)
-  np.testing.assert_allclose(found, [[0.5 + 6], [0.5 + 60]])
-  assert calls == [(4, 1)] and memory == 7
+def test_halves_are_joined_negative_first():
+  negative, positive = jnp.zeros((2, 1)), jnp.asarray([[1.0], [10.0]])
+  found = guidance.pair({"text": negative}, {"text": positive})["text"]
+  np.testing.assert_array_equal(found, [[0], [0], [1], [10]])
+  np.testing.assert_array_equal(guidance.combine(found, 6.0), [[6], [60]])
+  stacked = guidance.stack({"text": negative}, {"text": positive})
+  np.testing.assert_array_equal(stacked.last["text"], positive)
+  doubled = guidance.in_sequence(lambda half: 2 * half["text"], stacked)
+  np.testing.assert_array_equal(doubled.leaves[0].reshape(4, 1), 2 * found)
 
 
 def test_combine_is_float32():

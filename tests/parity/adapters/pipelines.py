@@ -23,7 +23,6 @@ from tests.parity.adapters import clip, stated, t5, vae_weights, wan_weights
 
 _SAMPLERS = {"flow": "euler", "unipc": "unipc", "dpm": "dpm++"}
 _last, _first = wan_weights.channels_last, wan_weights.channels_first
-_draw = jax.jit(denoising.draw, static_argnames="sampler")
 _decode = jax.jit(networks.decode_video)
 _encode = jax.jit(networks.encode_video)
 
@@ -92,14 +91,23 @@ class _Folder:
     )
 
   def results(
-    self, case: str, drawn: denoising.Drawn, finish: Callable
+    self, case: str, steps: list[np.ndarray], finish: Callable
   ) -> dict[str, np.ndarray]:
     """Latents after each step, and the video."""
-    video = _decode(self.vae, drawn.latents)
+    video = _decode(self.vae, steps[-1])
     return {
-      f"out.{case}.latents": np.moveaxis(np.asarray(drawn.steps), -1, 2),
+      f"out.{case}.latents": np.moveaxis(np.stack(steps), -1, 2),
       f"out.{case}.video": _first(finish(video)),
     }
+
+
+def _draw(*arguments: Any) -> list[np.ndarray]:
+  """The latents after each step."""
+  steps = []
+  denoising.draw(
+    *arguments, after_step=lambda _, latents: steps.append(np.array(latents))
+  )
+  return steps
 
 
 def _control(folder: _Folder, cases: list[str]) -> dict[str, np.ndarray]:
@@ -141,7 +149,7 @@ def _control(folder: _Folder, cases: list[str]) -> dict[str, np.ndarray]:
         half.replace(motion_features=rows)
         for half, rows in zip(halves, features)
       ]
-    drawn = _draw(model, halves[1], halves[0], noise, sampler=sampler)
+    drawn = _draw(model, halves[1], halves[0], noise, sampler)
     unit = case.endswith("numpy")
     finish = (lambda v: v) if unit else (lambda v: v * 2 - 1)
     out |= folder.results(f"control.{case}", drawn, finish)
@@ -154,8 +162,10 @@ def _inpaint(folder: _Folder, cases: list[str]) -> dict[str, np.ndarray]:
   _, dit, text, image, params = folder.transformer("transformer3d_inp")
   config = vism.ViSMConfig(dit, text, image)
   model = networks.BoundModule(params, vism.ViSM(config))
-  nets = sample_vism.ViSMNetworks(folder.vae, model)
-  context = model(folder.tokens("negative_ids"), method="text_context")
+  prompt, context = (
+    model(folder.tokens(name), method="text_context")
+    for name in ("prompt_ids", "negative_ids")
+  )
   noise = jnp.asarray(_last(io["in.latents"]))
   out = {}
   for case in cases:
@@ -169,22 +179,25 @@ def _inpaint(folder: _Folder, cases: list[str]) -> dict[str, np.ndarray]:
     picture = np.zeros((1, *video.shape[2:]), np.float32)
     if shown:
       picture = io["in.inpaint.clip_image"][None] / np.float32(255)
-    inputs = sample_vism.ViSMInputs(
-      rendering=jnp.asarray(video),
-      coverage=jnp.asarray(~holes[:, 0]),
-      image=jnp.asarray(picture),
-      tokens=folder.tokens("prompt_ids"),
-      negative_tokens=folder.tokens("negative_ids"),
-    )
     choices = sample_vism.ViSMChoices(
       image_context="picture" if shown else "zeros",
       condition_video="whole" if case.endswith("all_mask") else "masked",
     )
-    conditions = sample_vism.encode_conditions(nets, inputs, choices)
+    kept, latents = sample_vism.encode_latents(
+      folder.vae, jnp.asarray(video), jnp.asarray(~holes[:, 0]), choices
+    )
+    conditions = vism.ViSMConditions(
+      text_context=prompt,
+      mask=kept,
+      masked=latents,
+      image_context=networks.image_context(
+        model, jnp.asarray(picture), choices.image_context
+      ),
+    )
     negative = conditions.replace(text_context=context)
     scale = call["inpaint_guidance_scale"]
     sampler = folder.sampler(f"inpaint.{case}", scale)
-    drawn = _draw(model, conditions, negative, noise, sampler=sampler)
+    drawn = _draw(model, conditions, negative, noise, sampler)
     out |= folder.results(f"inpaint.{case}", drawn, lambda v: v)
   return out
 

@@ -1,6 +1,5 @@
 """Noise levels, timesteps and whole trajectories of the three samplers."""
 
-import functools
 import pathlib
 import re
 
@@ -23,19 +22,21 @@ _LEVELS = re.compile(r"out\.sampling_sigmas_s([\d.]+)_n(\d+)")
 _MODEL = r"= # \* x ± # \* sin\(t / #\) \* c"
 
 
-@functools.partial(jax.jit, static_argnames=("config", "constants"))
 def _follow(noise, c, config, constants):
   """Latents after each step under the velocity of config.json."""
   rate, size, period = constants
 
-  def velocity(latents, step, memory):
-    time = step.timestep.reshape(-1, *(1,) * (latents.ndim - 1))
-    value = rate * latents + size * jnp.sin(time / period) * c
-    return value, memory, None
+  @jax.jit
+  def step(solution, row):
+    turn = jnp.sin(row.timestep / period)
+    velocity = rate * solution.latents + size * turn * c
+    return solvers.advance(solution, velocity, row)
 
-  schedule = solvers.schedule_of(config)
-  found = solvers.integrate(velocity, solvers.start(noise), None, schedule)
-  return found[2][0]
+  solution, steps = solvers.start(jnp.asarray(noise)), []
+  for row in solvers.rows(solvers.schedule_of(config)):
+    solution = step(solution, row)
+    steps.append(solution.latents)
+  return np.stack(steps)
 
 
 def _case(io: dict, match: re.Match, constants: tuple[float, ...]) -> dict:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from more4d_jax.models import backbone
-from more4d_jax.sampling import caching, networks, solvers
+from more4d_jax.sampling import caching, networks
 from tests.parity.adapters import stated, wan_weights
 
 _TIMES = r"t = # ?± ?# ?\* ?i"
@@ -30,16 +30,15 @@ def _embedded(model, rows, fixed, length):
   return tokens, inputs.replace(modulation=modulation[:, None]), head
 
 
-@functools.partial(jax.jit, static_argnames=("policy", "length"))
+@functools.partial(jax.jit, static_argnames="length")
 def _follow(model, rows, text, policy, length):
   """Velocities, decisions and added-up changes over one run of steps."""
 
   def step(cache, row):
     number, *rest = row
     embedded = _embedded(model, rest, text, length)
-    place = solvers.Step(number, jnp.zeros(len(text)))
     velocity, cache, computed = caching.velocity(
-      model, embedded, place, cache, policy
+      model, embedded, number, cache, policy
     )
     return cache, (velocity, computed, cache.distance)
 
@@ -54,10 +53,8 @@ def _follow(model, rows, text, policy, length):
 
 def _run(model, rows, text, run: dict[str, Any], length: int) -> dict:
   """All steps; after `num_steps` of them a sampler starts afresh."""
-  policy = caching.Policy(
-    run["rel_l1_thresh"],
-    run["num_skip_start_steps"],
-    tuple(run["coefficients"]),
+  policy = caching.policy(
+    run["rel_l1_thresh"], run["num_skip_start_steps"], run["coefficients"]
   )
   total, parts = run["num_steps"], []
   for first in range(0, len(rows[1]), total):

@@ -1,0 +1,259 @@
+"""The networks of a checkpoint at work: batches in, tracks and videos out.
+
+Joins `checkpoint_networks`, which knows a checkpoint, and `sampling`, which
+knows the stages.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, UInt8
+
+from more4d_jax import batches, checkpoint_networks, errors, inputs
+from more4d_jax import scene as scene_lib
+from more4d_jax.sampling import (
+  caching,
+  guidance,
+  networks,
+  noise,
+  sample_strag,
+  sample_vism,
+  stages,
+)
+
+_SMALL_WIDTH, _SMALL_BATCH = 1024, 4  # Tokens up to this width are cheap.
+_KEPT_TEXTS = 256  # Captions whose features are kept for the next call.
+
+
+@jax.jit
+def _depth(model: networks.BoundModule, images: Array) -> Array:
+  return model(networks.unit(images))
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneRequest:
+  """A scene to make.
+
+  Attributes:
+    prepared: picture of the model's size, with depth; the scene has the size
+      of its finer grid, if any.
+    prompt: what moves and how.
+    seed: of the noise.
+    negative_prompt: what guidance leads away from.
+  """
+
+  prepared: inputs.Prepared
+  prompt: str
+  seed: int = 0
+  negative_prompt: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class FilmRequest:
+  """A rendering of a scene whose holes are to be filled.
+
+  Attributes:
+    scene: of any size.
+    rendering: of the scene, in its size.
+    coverage: True where a point was drawn.
+    seed: of the noise.
+  """
+
+  scene: scene_lib.Scene
+  rendering: UInt8[np.ndarray, "T H W 3"]
+  coverage: Bool[np.ndarray, "T H W"]
+  seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How networks are run, which changes no result.
+
+  Attributes:
+    batch: samples that go through a network at once; None for one of a large
+      network and four of a small one.
+    halves: how both halves of guidance run, one of `guidance.HALVES`.
+    report: told how far each stage is, see `stages.Report`.
+  """
+
+  batch: int | None = None
+  halves: str = "batch"
+  report: stages.Report = stages.silent
+
+  def __post_init__(self) -> None:
+    networks.check_choice("halves", self.halves, guidance.HALVES)
+    if self.batch is not None and self.batch < 1:
+      raise errors.UserError(
+        f"expected a batch of at least 1 sample, found {self.batch}"
+      )
+
+
+DEFAULT = Options()
+
+
+class Generator:
+  """Runs the stages of both samplers with one checkpoint's networks."""
+
+  def __init__(
+    self,
+    found: checkpoint_networks.CheckpointNetworks,
+    options: Options = DEFAULT,
+  ):
+    """Keeps what to run, and how."""
+    self.networks = found
+    self.run = stages.Stages(
+      found.lend, found.mesh, options.report, options.halves
+    )
+    self._batch = options.batch
+    self._texts: dict[tuple[str, str], Float[np.ndarray, "n E"]] = {}
+
+  @property
+  def batch(self) -> int:
+    """Samples that go through a network at once."""
+    if self._batch is not None:
+      return self._batch
+    width = self.networks.network("strag").config.dit.width
+    return 1 if width > _SMALL_WIDTH else _SMALL_BATCH
+
+  def depth(
+    self, images: UInt8[np.ndarray, "B H W 3"]
+  ) -> Float[np.ndarray, "B H W"]:
+    """Depth in metres from the checkpoint's depth network.
+
+    Raises:
+      UserError: if that network gives relative depth.
+    """
+    if self.networks.network("depth").config.output == "relu":
+      raise errors.UserError(
+        "expected a depth network that gives metres, found one of relative "
+        f"depth in {self.networks.name}: bundle a metric one, or give --depth"
+      )
+    with self.run.lend("depth", None) as model:
+      return self.run.call(_depth, model, images)
+
+  def tracks(
+    self, pictures: Sequence[batches.PictureBatch]
+  ) -> Iterator[sample_strag.Tracks]:
+    """Trajectories of each batch; all go through a stage together.
+
+    Args:
+      pictures: of the model's size.
+    """
+    sampler = self.networks.sampler("strag")
+    settings = sample_strag.Settings(
+      self.networks.normalisation, sampler, self.networks.choices("strag")
+    )
+    contexts = self._contexts("strag", pictures)
+    given = [
+      sample_strag.Pictures(
+        batch.images,
+        np.asarray(batch.depths, np.float32),
+        np.asarray(batch.intrinsics, np.float32),
+        *context,
+        noise.latents(batch.noise_keys, "strag", self.networks.size),
+      )
+      for batch, context in zip(pictures, contexts)
+    ]
+    return sample_strag.sample_tracks(self.run, given, settings)
+
+  def videos(
+    self, renderings: Sequence[batches.RenderingBatch]
+  ) -> Iterator[UInt8[np.ndarray, "B T H W 3"]]:
+    """Videos without holes of each batch; all go through a stage together."""
+    contexts = self._contexts("vism", renderings)
+    given = [
+      sample_vism.Renderings(
+        batch.videos,
+        batch.coverage,
+        batch.images,
+        *context,
+        noise.latents(batch.noise_keys, "vism", batch.videos.shape[1:4]),
+      )
+      for batch, context in zip(renderings, contexts)
+    ]
+    return sample_vism.complete_videos(
+      self.run,
+      given,
+      self.networks.sampler("vism"),
+      self.networks.choices("vism"),
+    )
+
+  def _contexts(
+    self,
+    kind: str,
+    given: Sequence[batches.PictureBatch] | Sequence[batches.RenderingBatch],
+  ) -> list[tuple[Float[np.ndarray, "B L E"], ...]]:
+    """Text features of each batch's prompts and negative prompts.
+
+    The latter are None where guidance takes no part.
+    """
+    guided = caching.guided_steps(self.networks.sampler(kind))
+    words = [
+      (
+        batch.prompts,
+        (batch.negative_prompts or [""] * len(batch.prompts))
+        if guided
+        else None,
+      )
+      for batch in given
+    ]
+    texts = {t: None for pair in words for part in pair for t in part or ()}
+    found = self._features(kind, list(texts))
+    return [
+      tuple(
+        None if part is None else np.stack([found[text] for text in part])
+        for part in pair
+      )
+      for pair in words
+    ]
+
+  def _features(
+    self, kind: str, texts: Sequence[str]
+  ) -> dict[str, Float[np.ndarray, "L E"]]:
+    """Features of texts; those of the last calls are not computed again."""
+    known = self._texts
+    missing = [text for text in texts if (kind, text) not in known]
+    tokens = self.networks.tokens(kind, missing) if missing else ()
+    for text, features in zip(missing, self.run.text_contexts(kind, tokens)):
+      length = np.flatnonzero(features.any(axis=1)).max(initial=-1) + 1
+      known[kind, text] = features[:length].copy()  # All other rows are zero.
+    length = self.networks.network(kind).config.text.length
+    found = {}
+    for text in texts:
+      features = known[kind, text]
+      fill = ((0, length - len(features)), (0, 0))
+      found[text] = np.pad(features, fill)
+    for key in list(known)[: max(0, len(known) - _KEPT_TEXTS)]:
+      del known[key]
+    return found
+
+
+def picture_batch(requests: Sequence[SceneRequest]) -> batches.PictureBatch:
+  """The pictures of several scenes."""
+  prepared = [request.prepared for request in requests]
+  return batches.PictureBatch(
+    images=np.stack([p.image for p in prepared]),
+    depths=np.stack([p.depth for p in prepared]),
+    intrinsics=np.stack([p.intrinsics for p in prepared]),
+    prompts=[request.prompt for request in requests],
+    noise_keys=[(request.seed, 0) for request in requests],
+    negative_prompts=[request.negative_prompt for request in requests],
+  )
+
+
+def rendering_batch(
+  frames: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
+  requests: Sequence[FilmRequest],
+) -> batches.RenderingBatch:
+  """A batch of what `completion.to_frame` gave for each request."""
+  videos, coverage, images = map(np.stack, zip(*frames))
+  prompts, negative = (
+    [str(request.scene.metadata.get(name, "")) for request in requests]
+    for name in ("prompt", "negative_prompt")
+  )
+  keys = [(request.seed, 0) for request in requests]
+  return batches.RenderingBatch(
+    videos, coverage, images, prompts, keys, negative
+  )

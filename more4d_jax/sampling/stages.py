@@ -1,0 +1,163 @@
+"""What a sampler is run with: networks lent for a stage, a mesh, a listener.
+
+A sampler is a row of stages, each with its own programs. A stage borrows the
+parts of networks that it needs, goes through all batches with them, keeps on
+the host what later stages take, and gives the parts back. So weights are read
+once for a stage and not once for a picture, and the device never holds two
+transformers, or one beside a text encoder.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Float, Int
+
+from more4d_jax import partitioning
+from more4d_jax.sampling import (
+  caching,
+  denoising,
+  networks,
+  sampler_options,
+)
+
+# (kind of network, names of its parts) -> the network with these parts, which
+# may leave the device when the block ends.
+Lend = Callable[
+  [str, Sequence[str] | None],
+  contextlib.AbstractContextManager[networks.BoundModule],
+]
+# What is being done, how many parts of it are done, and of how many.
+Report = Callable[[str, int, int], None]
+_Item = TypeVar("_Item")
+
+
+def silent(what: str, done: int, total: int) -> None:
+  """Tells nobody."""
+  del what, done, total
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """One latent to draw.
+
+  Attributes:
+    conditions: of the prompts.
+    negative: of what guidance leads away from, or None.
+    noise: standard normal.
+  """
+
+  conditions: Any
+  negative: Any | None
+  noise: Float[np.ndarray, "B t h w C"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stages:
+  """Networks, where they run, and who is told how far they are.
+
+  Attributes:
+    lend: borrows parts of a network.
+    mesh: the devices, on which `lend` puts the parts.
+    report: told before each part of a stage, and at its end. What it raises
+      ends the work between two steps.
+    halves: how both halves of guidance run, one of `guidance.HALVES`.
+  """
+
+  lend: Lend
+  mesh: Mesh = dataclasses.field(default_factory=partitioning.one_device)
+  report: Report = silent
+  halves: str = "batch"
+
+  def call(
+    self, program: Callable[..., Any], *args: Any, **options: Any
+  ) -> Any:
+    """Calls a compiled program and fetches what it gives."""
+    with jax.set_mesh(self.mesh):
+      return jax.device_get(program(*args, **options))
+
+  def counted(self, what: str, items: Sequence[_Item]) -> Iterator[_Item]:
+    """Goes through a stage's batches and reports each."""
+    for done, item in enumerate(items):
+      self.report(what, done, len(items))
+      yield item
+    self.report(what, len(items), len(items))
+
+  def text_contexts(
+    self, kind: str, tokens: Iterable[Int[np.ndarray, "L"]]
+  ) -> list[Float[np.ndarray, "L E"]]:
+    """Features of captions, each on its own, so that none depends on others.
+
+    Args:
+      kind: of the network whose text encoder is meant.
+      tokens: of each caption.
+    """
+    tokens = list(tokens)
+    if not tokens:
+      return []
+    with self.lend(kind, ["text_encoder"]) as model:
+      return [
+        self.call(_text_context, model, one[None])[0]
+        for one in self.counted("text", tokens)
+      ]
+
+  def draw(
+    self,
+    what: str,
+    kind: str,
+    jobs: Sequence[Job],
+    sampler: sampler_options.SamplerConfig,
+  ) -> list[denoising.Drawn]:
+    """Draws latents one after the other with the same transformer.
+
+    Args:
+      what: for the report, which counts the steps of all.
+      kind: of network.
+      jobs: what is drawn.
+      sampler: steps, guidance, schedule.
+    """
+    total, found = len(jobs) * sampler.num_steps, []
+    with self.lend(kind, ["transformer"]) as model:
+      self.report(what, 0, total)
+      for done, job in enumerate(jobs):
+        before = done * sampler.num_steps
+
+        def after_step(number: int, latents: Any, before: int = before) -> None:
+          del latents
+          self.report(what, before + number + 1, total)
+
+        drawn = self.call(
+          denoising.draw,
+          model,
+          job.conditions,
+          job.negative,
+          job.noise,
+          sampler,
+          halves=self.halves,
+          after_step=after_step,
+        )
+        found.append(drawn)
+    return found
+
+
+@jax.jit
+def _text_context(model: networks.BoundModule, tokens: Any) -> Any:
+  return model(tokens, method="text_context")
+
+
+def negative_of(
+  conditions: Any,
+  context: Float[np.ndarray, "B L E"] | None,
+  sampler: sampler_options.SamplerConfig,
+) -> Any | None:
+  """The conditions that guidance leads away from, None without guidance.
+
+  All but the text is alike in both halves.
+  """
+  if not caching.guided_steps(sampler):
+    return None
+  return conditions.replace(text_context=context)

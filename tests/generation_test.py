@@ -1,0 +1,162 @@
+"""Both samplers with the networks of a nano bundle, stage by stage."""
+
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from more4d_jax import batches, errors, generation, pipeline
+
+_GOLDEN = np.load(pathlib.Path(__file__).parent / "golden" / "sampling.npz")
+_CASES = {
+  "euler": {"num_steps": 4},
+  "unipc_skip": {"num_steps": 6, "sampler": "unipc", "cfg_skip": 0.5},
+  "dpm_cache": {
+    "num_steps": 6, "sampler": "dpm++", "cfg_skip": 0.34, "teacache": 1.0,
+    "teacache_start": 2,
+  },
+  "alone": {"num_steps": 3, "guidance_scale": 1.0},
+}  # fmt: skip
+
+
+def _batches():
+  """Two pictures and two renderings."""
+  rng = np.random.default_rng(11)
+  pictures = batches.PictureBatch(
+    rng.integers(0, 256, (2, 32, 48, 3), np.uint8),
+    rng.uniform(1, 4, (2, 32, 48)).astype(np.float32),
+    np.asarray([[40.0, 40.0, 24.0, 16.0]] * 2, np.float32),
+    ["a ball rolls to the left", "a cube"],
+    noise_keys=[(5, 3), (5, 4)],
+  )
+  renderings = batches.RenderingBatch(
+    rng.integers(0, 256, (2, 5, 32, 48, 3), np.uint8),
+    rng.random((2, 5, 32, 48)) > 0.3,
+    pictures.images,
+    pictures.prompts,
+    noise_keys=[(7, 2), (7, 3)],
+  )
+  return pictures, renderings
+
+
+def _generator(checkpoint, case="euler", **options):
+  settings = {"guidance_scale": 3.0, **_CASES[case]}
+  options = generation.Options(**options)
+  return pipeline.load(checkpoint, settings, options=options).generator
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", _CASES)
+def test_numbers_are_those_of_one_program(case, nano_checkpoint):
+  """`golden/sampling.npz`: the chain as one program with a loop inside."""
+  pictures, renderings = _batches()
+  generator = _generator(nano_checkpoint, case)
+  (drawn,) = generator.tracks([pictures])
+  known = _GOLDEN[f"{case}_tracks"]
+  # Differently fused and differently optimised programs, in float32.
+  atol = 1e-5 * np.abs(known).max()
+  found = drawn.tracks[:, :, 3::8, 3::8]
+  np.testing.assert_allclose(found, known, rtol=0, atol=atol)
+  np.testing.assert_array_equal(drawn.computed, _GOLDEN[f"{case}_computed"])
+  (video,) = generator.videos([renderings])
+  gap = video[:, :, 3::8, 3::8].astype(int) - _GOLDEN[f"{case}_video"]
+  assert np.abs(gap).max() <= 1  # Where rounding to 8 bits is close.
+
+
+def _sizes(params, *names):
+  parts = [params.get(name, {}) for name in names]
+  return sum(leaf.nbytes for leaf in jax.tree.leaves(parts))
+
+
+@pytest.mark.slow
+def test_each_stage_holds_what_it_needs_and_nothing_else(nano_checkpoint):
+  live = {}
+
+  def report(what, done, total):
+    del done, total
+    now = sum(array.nbytes for array in jax.live_arrays())
+    live.setdefault(what, []).append(now)
+
+  generator = _generator(nano_checkpoint, report=report)
+  pictures, renderings = _batches()
+  before = sum(array.nbytes for array in jax.live_arrays())
+  list(generator.tracks([pictures] * 2))
+  stored = generator.networks.network
+  strag, vism = stored("strag").params, stored("vism").params
+  vae, motion = stored("video_vae").params, stored("motion_vae").params
+  encoder = _sizes(vae, "encoder", "quant_conv")
+  decoder = "decoder", "post_quant_conv"
+  held = {
+    "text": _sizes(strag, "text_encoder"),
+    "features of pictures": _sizes(strag, "image_encoder", "motion_encoder"),
+    "latents of pictures": encoder,
+    "trajectories": _sizes(strag, "dit"),
+    "decoding of trajectories": _sizes(motion["vae"], *decoder)
+    + _sizes(motion, "trajectory_decoder"),
+  }
+  _check(live, held, before)
+  live.clear()
+  list(generator.videos([renderings] * 2))
+  held = {
+    "text": _sizes(vism, "text_encoder"),
+    "features of pictures": _sizes(vism, "image_encoder"),
+    "latents of renderings": encoder,
+    "views": _sizes(vism, "dit"),
+    "decoding of views": _sizes(vae, *decoder),
+  }
+  _check(live, held, before)
+  assert sum(array.nbytes for array in jax.live_arrays()) <= before + _FEW
+
+
+_FEW = 150_000  # Bytes of conditions, states and results of a nano batch.
+
+
+def _check(live, held, before):
+  assert set(live) == set(held)
+  for what, size in held.items():
+    print(f"{what}: {size} bytes of weights, live {live[what]}")
+    for now in live[what]:
+      assert now - before <= size + _FEW, what
+    assert max(live[what]) - before >= size, what
+
+
+@pytest.mark.slow
+def test_the_same_batch_gives_the_same_bytes_and_texts_are_kept(
+  nano_checkpoint,
+):
+  told = []
+  generator = _generator(
+    nano_checkpoint, report=lambda what, *_: told.append(what)
+  )
+  pictures, _ = _batches()
+  (first,) = generator.tracks([pictures])
+  assert told.count("text") == 4  # Two prompts, an empty one, the end.
+  (again,) = generator.tracks([pictures])
+  assert told.count("text") == 4
+  assert first.tracks.tobytes() == again.tracks.tobytes()
+  # The second picture's noise does not depend on where it stands.
+  swapped = batches.PictureBatch(
+    pictures.images[::-1],
+    pictures.depths[::-1],
+    pictures.intrinsics,
+    pictures.prompts[::-1],
+    pictures.noise_keys[::-1],
+  )
+  (other,) = generator.tracks([swapped])
+  scale = np.abs(first.tracks).max()
+  np.testing.assert_allclose(
+    other.tracks[::-1], first.tracks, rtol=0, atol=1e-5 * scale
+  )
+
+
+def test_chunks_have_one_size_and_repeat_the_last():
+  assert list(batches.chunks(5, 2)) == [([0, 1], 2), ([2, 3], 2), ([4, 4], 1)]
+  assert list(batches.chunks(0, 2)) == []
+
+
+def test_options_without_sense():
+  with pytest.raises(errors.UserError, match="batch of at least 1"):
+    generation.Options(batch=0)
+  with pytest.raises(ValueError, match="halves to be one of batch, sequence"):
+    generation.Options(halves="both")
