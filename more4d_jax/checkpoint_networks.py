@@ -16,6 +16,7 @@ from more4d_jax.models.encoders import tokenizer
 from more4d_jax.sampling import (
   caching,
   denoising,
+  longer_clips,
   networks,
   original_conditions,
   sample_strag,
@@ -41,6 +42,7 @@ class CheckpointNetworks:
     name: str = "checkpoint",
     overrides: Mapping[str, Any] | None = None,
     conditions: str = "trained",
+    frames: int | None = None,
   ):
     """Keeps the networks.
 
@@ -51,12 +53,17 @@ class CheckpointNetworks:
         field of `sampler_options.SamplerConfig` -> value.
       conditions: "trained" as the checkpoint says, or "original", see
         `original_conditions.PRESET`.
+      frames: of the scenes, other than those of training; see `longer_clips`.
+
+    Raises:
+      UserError: if there are no clips of so many frames.
     """
     self.name = name
     self._found = dict(found)
     self._overrides = dict(overrides or {})
     networks.check_choice("conditions", conditions, CONDITIONS)
     self._original = conditions == "original"
+    self._frames = None if frames is None else longer_clips.check(frames)
     self.residency = residency.Residency(self._found)
     self.mesh = partitioning.one_device()
 
@@ -133,7 +140,8 @@ class CheckpointNetworks:
   @property
   def size(self) -> tuple[int, int, int]:
     """Frames, height and width of the scenes."""
-    return frame_size(self.network("strag").metadata)
+    frames, height, width = frame_size(self.network("strag").metadata)
+    return self._frames or frames, height, width
 
   @property
   def normalisation(self) -> motion.MotionNormalisation:
@@ -151,7 +159,8 @@ class CheckpointNetworks:
     metadata = network.metadata
     fit = caching.fit_of(str(metadata.get("size", "")))
     stated = metadata.get("sampling", {})
-    values = {"teacache_fit": fit, **stated, **self._overrides}
+    values = {"teacache_fit": fit, **stated}
+    values |= self._longer(network) | self._overrides
     try:
       sampler_options.check_overrides(self._overrides)
       sampler = sampler_options.SamplerConfig(**values)
@@ -159,6 +168,17 @@ class CheckpointNetworks:
     except ValueError as error:
       raise errors.UserError(f"sampling of {kind}: {error}") from error
     return sampler
+
+  def _longer(self, network: store.Network) -> dict[str, Any]:
+    """Settings for clips that are longer than those of training."""
+    trained = frame_size(network.metadata)[0]
+    if "riflex" in self._overrides or (self._frames or 0) <= trained:
+      return {}
+    head_dim = network.config.dit.layer.head_dim
+    return {
+      "riflex": longer_clips.riflex(head_dim, trained),
+      "riflex_scale": 1.0,
+    }
 
   def choices(
     self, kind: str
@@ -179,6 +199,7 @@ class CheckpointNetworks:
       "checkpoint": self.name,
       "sampler": dataclasses.asdict(self.sampler(kind)),
       "conditions": dataclasses.asdict(self.choices(kind)),
+      "trained_frames": frame_size(self.network(kind).metadata)[0],
     }
 
   def facts(self) -> dict[str, Any]:

@@ -39,18 +39,14 @@ class Pipeline:
     overrides: Mapping[str, Any] | None = None,
     conditions: str = "trained",
     options: generation.Options = generation.DEFAULT,
+    frames: int | None = None,
   ):
-    """Keeps networks by kind; `load` reads them from a checkpoint.
+    """Keeps networks by kind; `load` reads them, and says what the rest is.
 
-    Args:
-      found: those that will be used; a missing one is an error then.
-      name: of the checkpoint, for messages and the metadata of scenes.
-      overrides: sampler settings that differ from the checkpoint's.
-      conditions: see `checkpoint_networks.CheckpointNetworks`.
-      options: how the networks are run.
+    A network that is not among them is an error once it is needed.
     """
     self.networks = checkpoint_networks.CheckpointNetworks(
-      found, name, overrides, conditions
+      found, name, overrides, conditions, frames
     )
     self.generator = generation.Generator(self.networks, options)
 
@@ -333,6 +329,7 @@ def load(
   conditions: str = "trained",
   dtype: str | None = None,
   options: generation.Options = generation.DEFAULT,
+  frames: int | None = None,
 ) -> Pipeline:
   """Reads a checkpoint directory made by `more4d bundle`.
 
@@ -345,6 +342,7 @@ def load(
     dtype: "bfloat16", "float32" or "int8", see `checkpoints.dtypes`: what
       transformers and encoders are held in; None as the checkpoint has it.
     options: how the networks are run.
+    frames: of the scenes; None for as many as in training.
 
   Raises:
     UserError: if it is no bundle, or a damaged one, or a LoRA does not fit,
@@ -352,4 +350,4 @@ def load(
   """
   found = requests.load_networks(checkpoint, loras, dtype)
   name = pathlib.Path(checkpoint).name
-  return Pipeline(found, name, overrides, conditions, options)
+  return Pipeline(found, name, overrides, conditions, options, frames)

@@ -13,6 +13,7 @@ from more4d_jax import (
 )
 from more4d_jax import scene_size as scene_size_lib
 from more4d_jax.checkpoints import dtypes
+from more4d_jax.cli import dry_run as plan
 from more4d_jax.cli import (
   film_flags,
   films,
@@ -25,6 +26,7 @@ from more4d_jax.cli import (
 from more4d_jax.cli import jobs as jobs_lib
 from more4d_jax.geometry import camera_paths
 from more4d_jax.lora import requests
+from more4d_jax.sampling import longer_clips
 
 CAMERAS = ("static", "orbit_left_90", "forward", "circular", "x_moving")
 
@@ -43,8 +45,10 @@ def generate(
   fit: inputs.Fit = "crop",
   scene_size: str = "picture",
   fps: float | None = None,
+  frames: int | None = None,
   seed: int = 0,
   samples: int = 1,
+  dry_run: bool = False,
   lora: lists.Words = (),
   conditions: Literal["trained", "original"] = "trained",
   film: film_flags.FilmFlags = film_flags.DEFAULT,
@@ -86,9 +90,13 @@ def generate(
       of the model are brought to it, guided by the picture.
     fps: frames per second of the scene, with frames between the model's own;
       the model's when left out.
+    frames: that the model draws, 4 k + 1, as many as in training when left
+      out. More of them are beyond what it was trained for.
     seed: of the noise, 0 to 2^63 - 1.
     samples: scenes of each picture, in folders <picture>_sample_0 and so on.
       The first has the seed itself, the summaries name those of the others.
+    dry_run: reads all but weights, says what would be made, and writes
+      nothing; ends as the command would after its checks.
     lora: LoRA files that change the view completion, as FILE or FILE:WEIGHT
       (the weight is 1 when left out; the release runs its own at 0.55);
       strag=FILE changes the trajectory generator.
@@ -106,6 +114,8 @@ def generate(
   film_flags.check(film)
   if fps is not None:
     plausibility.frame_rate(fps, "--fps")
+  if frames is not None:
+    longer_clips.check(frames)
   settings = scene_files.Settings(
     cameras=choose_cameras(camera),
     film=film,
@@ -129,9 +139,15 @@ def generate(
   for request in loras:
     print(requests.describe(request), flush=True)
   options = run_flags.options(execution)
-  loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype, options)
+  loaded = pipeline.load(
+    checkpoint, changes, loras, conditions, dtype, options, frames
+  )
   settings = _fitted(settings, loaded, jobs)
   _say_unused(loaded, jobs)
+  _say_length(loaded)
+  if dry_run:
+    plan.show(loaded, jobs, settings, place, unreadable)
+    return
   job_runs.make(loaded, jobs, settings, place, unreadable)
   print(f"results in {out}", flush=True)
 
@@ -200,6 +216,21 @@ def _say_unused(
       "--guidance 1 takes half the time",
       flush=True,
     )
+
+
+def _say_length(loaded: pipeline.Pipeline) -> None:
+  """Says how far a clip is from those of training, and what is done."""
+  frames = loaded.size[0]
+  record = loaded.networks.record("strag")
+  trained, number = record["trained_frames"], record["sampler"]["riflex"]
+  if frames == trained:
+    return
+  line = f"{frames} frames, but the networks were trained on {trained}"
+  if frames > trained:
+    line += ": beyond their training motion may repeat itself or stop"
+    if number:
+      line += f"; rotary frequency {number} is slowed down (RIFLEx)"
+  print(line, flush=True)
 
 
 def _check_networks(

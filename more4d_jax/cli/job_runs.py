@@ -179,7 +179,7 @@ def _new_directory(out: pathlib.Path) -> Iterator[pathlib.Path]:
   """A folder to fill that gets its name when the block ends well."""
   out = out.resolve()  # Beside a link's target, on its disk.
   out.parent.mkdir(parents=True, exist_ok=True)
-  partial = out.with_name(f"{out.name}.partial")
+  partial = out.with_name(f"{out.name}{jobs_lib.PARTIAL}")
   shutil.rmtree(partial, ignore_errors=True)
   partial.mkdir()
   try:

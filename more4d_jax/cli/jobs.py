@@ -11,6 +11,7 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 MANIFESTS = (".json", ".jsonl")
 _KEYS = {"image", "prompt", "negative_prompt", "depth"}
 MAX_SAMPLES = 1000
+PARTIAL = ".partial"  # After the name of a scene's folder while it is filled.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,14 +94,13 @@ def drawn(jobs: Sequence[Job], seed: int, samples: int) -> tuple[Job, ...]:
       `<picture>_sample_0`.
 
   Raises:
-    UserError: for a number of samples that cannot be meant, or if a picture
-      is named as another one's sample.
+    UserError: for a number of samples or a seed that cannot be meant.
   """
   if not 1 <= samples <= MAX_SAMPLES:
     raise errors.UserError(
       f"expected --samples of 1 to {MAX_SAMPLES}, found {samples}"
     )
-  found = tuple(
+  return tuple(
     dataclasses.replace(
       job,
       name=job.name if samples == 1 else f"{job.name}_sample_{number}",
@@ -109,8 +109,6 @@ def drawn(jobs: Sequence[Job], seed: int, samples: int) -> tuple[Job, ...]:
     for job in jobs
     for number in range(samples)
   )
-  _check_names(found, jobs[0].image.parent)
-  return found
 
 
 def _job(image: pathlib.Path, words: Words, depth: pathlib.Path | None) -> Job:
@@ -225,4 +223,11 @@ def _check_names(jobs: Sequence[Job], source: pathlib.Path) -> None:
     raise errors.UserError(
       f"expected pictures of different names in {source}, found {twice[0]!r} "
       "twice: rename one, since each scene gets a folder of that name"
+    )
+  unfinished = [name for name in names if name.endswith(PARTIAL)]
+  if unfinished:
+    raise errors.UserError(
+      f"expected a picture of another name in {source}, found "
+      f"{unfinished[0]!r}: rename it, since folders of scenes that are being "
+      f"made end in {PARTIAL}"
     )

@@ -23,6 +23,7 @@ _FROM_SCENE = (
   "sampler",
   "computed_steps",
   "model_grid",
+  "trained_frames",
 )
 
 

@@ -167,6 +167,23 @@ _BAD = {
   "camera of two frames": (lambda t: (None, _two_poses(t)), "expected 5"),
   "seed": (lambda t: (None, ("--seed", str(2**63))), "expected a seed"),
   "samples": (lambda t: (None, ("--samples", "0")), "--samples of 1 to 1000"),
+  "frames": (lambda t: (None, ("--frames", "8")), "nearest is 5 or 9"),
+  "seed in words": (lambda t: (None, ("--seed", "x")), "--seed"),
+  "fit": (lambda t: (None, ("--fit", "stretch")), "letterbox"),
+  "holes": (lambda t: (None, ("--holes", "none")), "background"),
+  "dtype": (lambda t: (None, ("--dtype", "float8")), "bfloat16"),
+  "rate that is no number": (lambda t: (None, ("--fps", "nan")), "--fps"),
+  "fov that is no number": (lambda t: (None, ("--fov", "nan")), "--fov"),
+  "depth unit": (
+    lambda t: (
+      None,
+      (*_bad_depth(t, np.ones((60, 80))), "--depth-unit", "furlong"),
+    ),
+    "m, cm, mm, or metres per",
+  ),
+  "a folder of depth for a picture": (
+    lambda t: (None, ("--depth", str(t))), "--depth"
+  ),
   "negative seed": (lambda t: (None, ("--seed", "-1")), "expected a seed"),
   "out in a file": (
     lambda t: (None, ("--out", str(t / "photo.png" / "out"))), "cannot use"

@@ -69,6 +69,8 @@ def test_a_manifest_written_on_windows(tmp_path):
     ('{"image": "a.png"}', "--prompt"),
     ('{"image": "a.png", "prompt": "p", "seed": 3}', "seed"),
     ('{"image": "a.png", "prompt": 3}', "another type"),
+    ('{"image": "a.png", "prompt": "p", "negative_prompt": 3}', "another type"),
+    ('{"image": "a.partial.png", "prompt": "p"}', "rename it"),
     ('{"image": "a.png", "prompt": "p"}\n' * 2, "twice"),
   ],
 )
