@@ -21,7 +21,6 @@ from more4d_jax.cli import (
   scene_files,
 )
 from more4d_jax.geometry import camera_paths
-from more4d_jax.lora import requests
 
 # What a summary holds by camera path.
 _BY_CAMERA = ("coverage", "filled", "reach", "requests")
@@ -76,9 +75,7 @@ def complete(
   saved = scene_lib.Scene.load(scene)
   for name in cameras:
     camera_paths.check(name, saved.num_frames, resample=film.resample_path)
-  loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
-  for request in loras:
-    print(requests.describe(request), flush=True)
+  loras = sampling_flags.read_loras(lora)
   options = run_flags.options(execution)
   loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype, options)
   for kind in ("video_vae", "vism"):

@@ -12,7 +12,6 @@ from more4d_jax import errors, evaluate_bundle, pipeline
 from more4d_jax.checkpoints import dtypes
 from more4d_jax.cli import lists, outputs, run_flags, sampling_flags
 from more4d_jax.data import transforms
-from more4d_jax.lora import requests
 
 Figures = dict[str, float]
 
@@ -104,9 +103,7 @@ def evaluate(
       "--kind-scenes, --training-scenes and --batch"
     )
   _check_outputs(out, videos)
-  loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
-  for request in loras:
-    print(requests.describe(request), flush=True)
+  loras = sampling_flags.read_loras(lora)
   changes = sampling_flags.overrides(sampling)
   running = run_flags.options(execution)
   pipe = pipeline.load(checkpoint, changes, loras, conditions, dtype, running)

@@ -25,7 +25,6 @@ from more4d_jax.cli import (
 )
 from more4d_jax.cli import jobs as jobs_lib
 from more4d_jax.geometry import camera_paths
-from more4d_jax.lora import requests
 from more4d_jax.sampling import longer_clips
 
 CAMERAS = ("static", "orbit_left_90", "forward", "circular", "x_moving")
@@ -127,29 +126,22 @@ def generate(
     depth_unit=depth_unit,
   )
   words = jobs_lib.Words(prompt, negative_prompt)
-  jobs = jobs_lib.find_jobs(image, words, depth)
-  jobs = jobs_lib.drawn(jobs, seed, samples)
-  several = samples > 1 or jobs_lib.names_several(image)
-  place = job_runs.Place(out, several)
+  jobs = jobs_lib.drawn(jobs_lib.find_jobs(image, words, depth), seed, samples)
+  place = job_runs.Place(out, samples > 1 or jobs_lib.names_several(image))
   place.check()
   # Every mistake is found before a network is read.
-  unreadable = _unreadable(jobs, settings, several)
+  unreadable = _unreadable(jobs, settings, place.several)
   jobs = [job for job in jobs if job.name not in unreadable]
-  loras = requests.parse(lists.items(lora, requests.names_file, "--lora"))
-  for request in loras:
-    print(requests.describe(request), flush=True)
+  loras = sampling_flags.read_loras(lora)
   options = run_flags.options(execution)
   loaded = pipeline.load(
     checkpoint, changes, loras, conditions, dtype, options, frames
   )
   settings = _fitted(settings, loaded, jobs)
-  _say_unused(loaded, jobs)
-  _say_length(loaded)
   if dry_run:
     plan.show(loaded, jobs, settings, place, unreadable)
-    return
-  job_runs.make(loaded, jobs, settings, place, unreadable)
-  print(f"results in {out}", flush=True)
+  else:
+    job_runs.make(loaded, jobs, settings, place, unreadable)
 
 
 def _unreadable(
@@ -197,6 +189,8 @@ def _fitted(
   if holes == "auto":
     holes = _filler(loaded)
   _check_networks(loaded, jobs, holes)
+  _say_unused(loaded, jobs)
+  _say_length(loaded)
   count = len(loaded.moments(settings.fps))
   for name in settings.cameras:
     camera_paths.check(name, count, resample=settings.film.resample_path)

@@ -102,6 +102,7 @@ def make(
       f"{len(failed)} of {len(settings.cameras)} films failed: "
       f"{_first(failed)}; the others are in {place.out}"
     )
+  print(f"results in {place.out}", flush=True)
 
 
 def _make_all(
@@ -141,6 +142,7 @@ def _make_all(
       f"{_first(failed)}; the others are in {place.out}, and the same command "
       "goes on"
     )
+  print(f"results in {place.out}", flush=True)
 
 
 def _make(

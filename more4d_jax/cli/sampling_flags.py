@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from more4d_jax import errors
+from more4d_jax.cli import lists
+from more4d_jax.lora import requests
 from more4d_jax.sampling import sampler_options
 
 
@@ -46,3 +48,15 @@ def overrides(flags: SamplingFlags) -> dict[str, Any]:
   except ValueError as error:
     raise errors.UserError(str(error)) from error
   return values
+
+
+def read_loras(words: lists.Words) -> list[requests.Request]:
+  """The LoRA files of --lora, each told in a line.
+
+  Raises:
+    UserError: as `requests.parse`.
+  """
+  loras = requests.parse(lists.items(words, requests.names_file, "--lora"))
+  for request in loras:
+    print(requests.describe(request), flush=True)
+  return loras
