@@ -4,6 +4,7 @@ Joins `checkpoint_networks`, which knows a checkpoint, and `sampling`, which
 knows the stages.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
 
@@ -108,6 +109,16 @@ class Generator:
     )
     self._batch = options.batch
     self._texts: dict[tuple[str, str], Float[np.ndarray, "n E"]] = {}
+
+  @contextlib.contextmanager
+  def keeping(self, keep: stages.Keep) -> Iterator[None]:
+    """Gives whatever latents are drawn meanwhile to a function."""
+    before = self.run
+    self.run = dataclasses.replace(before, keep=keep)
+    try:
+      yield
+    finally:
+      self.run = before
 
   @property
   def batch(self) -> int:

@@ -10,7 +10,7 @@ from jaxtyping import Bool, UInt8
 
 from more4d_jax import completion, errors, pipeline
 from more4d_jax import scene as scene_lib
-from more4d_jax.cli import coverage, film_flags
+from more4d_jax.cli import coverage, film_flags, kept_files
 from more4d_jax.geometry import camera_paths
 from more4d_jax.models import variants
 from more4d_jax.rendering import render_video
@@ -31,12 +31,14 @@ class FilmSettings:
     holes: "vism" or "background".
     seed: of the noise.
     together: films that are completed in one batch, at most.
+    kept: keeps what stands between a scene and its films; None for nobody.
   """
 
   film: film_flags.FilmFlags
   holes: str
   seed: int
   together: int = 1
+  kept: kept_files.Kept | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +126,11 @@ def make(
       except FAILURES as error:
         found.fail(name, error)
     try:
+      if settings.kept is not None:
+        settings.kept.renderings(
+          [camera_paths.label(one.name) for one in rendered],
+          [(one.colours, one.covered) for one in rendered],
+        )
       filled = _fill(loaded, scene, rendered, settings, size)
     except FAILURES as error:
       for one in rendered:

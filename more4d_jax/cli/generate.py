@@ -47,6 +47,7 @@ def generate(
   frames: int | None = None,
   seed: int = 0,
   samples: int = 1,
+  keep: bool = False,
   dry_run: bool = False,
   lora: lists.Words = (),
   conditions: Literal["trained", "original"] = "trained",
@@ -94,6 +95,8 @@ def generate(
     seed: of the noise, 0 to 2^63 - 1.
     samples: scenes of each picture, in folders <picture>_sample_0 and so on.
       The first has the seed itself, the summaries name those of the others.
+    keep: keeps every intermediate value in a folder `intermediate` of the
+      scene.
     dry_run: reads all but weights, says what would be made, and writes
       nothing; ends as the command would after its checks.
     lora: LoRA files that change the view completion, as FILE or FILE:WEIGHT
@@ -110,11 +113,7 @@ def generate(
     sampling: how latents are drawn.
   """
   changes = sampling_flags.overrides(sampling)
-  film_flags.check(film)
-  if fps is not None:
-    plausibility.frame_rate(fps, "--fps")
-  if frames is not None:
-    longer_clips.check(frames)
+  _check_flags(film, fps, frames)
   settings = scene_files.Settings(
     cameras=choose_cameras(camera),
     film=film,
@@ -124,6 +123,7 @@ def generate(
     size=scene_size_lib.parse(scene_size),
     fps=fps,
     depth_unit=depth_unit,
+    keep=keep,
   )
   words = jobs_lib.Words(prompt, negative_prompt)
   jobs = jobs_lib.drawn(jobs_lib.find_jobs(image, words, depth), seed, samples)
@@ -142,6 +142,17 @@ def generate(
     plan.show(loaded, jobs, settings, place, unreadable)
   else:
     job_runs.make(loaded, jobs, settings, place, unreadable)
+
+
+def _check_flags(
+  film: film_flags.FilmFlags, fps: float | None, frames: int | None
+) -> None:
+  """Raises UserError for numbers that cannot be meant."""
+  film_flags.check(film)
+  if fps is not None:
+    plausibility.frame_rate(fps, "--fps")
+  if frames is not None:
+    longer_clips.check(frames)
 
 
 def _unreadable(

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from more4d_jax import depth_sources, inputs, pictures, pipeline
-from more4d_jax.cli import coverage, film_flags, outputs, request_digests
+from more4d_jax.cli import (
+  coverage,
+  film_flags,
+  kept_files,
+  outputs,
+  request_digests,
+)
 from more4d_jax.cli import films as films_lib
 from more4d_jax.cli import jobs as jobs_lib
 from more4d_jax.evaluation import scene_checks
@@ -39,6 +45,7 @@ class Settings:
   size: Any
   fps: float | None
   depth_unit: str | None
+  keep: bool = False
 
 
 def read(
@@ -114,6 +121,23 @@ def make(
 
   Returns: camera paths whose films failed, and why.
   """
+  if not settings.keep:
+    return _make(loaded, job, prepared, settings, target)
+  kept = kept_files.Kept(target / kept_files.FOLDER, job)
+  kept.picture(prepared)
+  with loaded.generator.keeping(kept):
+    return _make(loaded, job, prepared, settings, target, kept)
+
+
+def _make(
+  loaded: pipeline.Pipeline,
+  job: jobs_lib.Job,
+  prepared: inputs.Prepared,
+  settings: Settings,
+  target: pathlib.Path,
+  kept: kept_files.Kept | None = None,
+) -> dict[str, str]:
+  """Makes all files of one scene but those that `kept` writes."""
   started = time.monotonic()
   if prepared.invalid_depth:
     print(
@@ -134,7 +158,7 @@ def make(
     loaded,
     scene,
     settings.cameras,
-    _film_settings(job, settings, loaded),
+    dataclasses.replace(_film_settings(job, settings, loaded), kept=kept),
     target,
   )
   summary = {

@@ -56,6 +56,15 @@ class Job:
   noise: Float[np.ndarray, "B t h w C"]
 
 
+# Kind of network, what was to be drawn, and what was drawn; on the host.
+Keep = Callable[[str, Job, denoising.Drawn], None]
+
+
+def forget(kind: str, job: Job, drawn: denoising.Drawn) -> None:
+  """Keeps nothing."""
+  del kind, job, drawn
+
+
 @dataclasses.dataclass(frozen=True)
 class Stages:
   """Networks, where they run, and who is told how far they are.
@@ -66,12 +75,14 @@ class Stages:
     report: told before each part of a stage, and at its end. What it raises
       ends the work between two steps.
     halves: how both halves of guidance run, one of `guidance.HALVES`.
+    keep: given each latent that was drawn, with its conditions.
   """
 
   lend: Lend
   mesh: Mesh = dataclasses.field(default_factory=partitioning.one_device)
   report: Report = silent
   halves: str = "batch"
+  keep: Keep = forget
 
   def call(
     self, program: Callable[..., Any], *args: Any, **options: Any
@@ -141,6 +152,7 @@ class Stages:
           after_step=after_step,
         )
         found.append(drawn)
+        self.keep(kind, job, drawn)
     return found
 
 
