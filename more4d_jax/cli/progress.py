@@ -7,12 +7,16 @@ from collections.abc import Callable
 
 import tqdm
 
+FIRST_STEP = "first step after"
+_DRAWN = ("trajectories", "views")  # Stages whose parts are sampling steps.
+
 
 class Progress:
   """Shows each stage with the time that it has left.
 
   On a terminal a bar moves; elsewhere, as in a log, a line is written from
-  time to time. It is what `sampling.stages.Report` describes.
+  time to time, and one that says how long the first sampling step took to
+  come. It is what `sampling.stages.Report` describes.
   """
 
   def __init__(
@@ -33,6 +37,7 @@ class Progress:
     self._what: str | None = None
     self._bar: tqdm.tqdm | None = None
     self._started = self._said = 0.0
+    self._made, self._stepped = clock(), False
 
   def __call__(self, what: str, done: int, total: int) -> None:
     """Shows a stage: what it does, how much is done, and of how much."""
@@ -40,6 +45,10 @@ class Progress:
       self._begin(what, total)
     if self._bar is not None:
       self._bar.update(done - self._bar.n)
+    elif done and what in _DRAWN and not self._stepped:
+      self._stepped = True
+      seconds = self._clock() - self._made
+      print(f"{FIRST_STEP} {seconds:.1f} s", file=self._stream, flush=True)
     elif self._clock() - self._said >= self._every and done < total:
       self._say(done, total)
     if done >= total:

@@ -19,6 +19,7 @@ def test_a_log_gets_a_line_from_time_to_time():
   show("decoding", 0, 1)
   show("decoding", 1, 1)  # Too short to be told of.
   assert stream.getvalue().splitlines() == [
+    "first step after 20.0 s",
     "trajectories: 2 of 10, 3 min left",
     "trajectories: 4 of 10, 2 min left",
     "trajectories: 6 of 10, 1 min left",
@@ -34,7 +35,10 @@ def test_hours_and_a_stage_without_a_first_step():
   show("views", 0, 100)  # Begins anew: nothing is known of its speed.
   now[0] = 71
   show("views", 1, 100)
-  assert stream.getvalue() == "views: 1 of 100, 1 h 6 min left\n"
+  assert stream.getvalue() == "first step after 71.0 s\n"
+  now[0] = 111
+  show("views", 2, 100)
+  assert stream.getvalue().endswith("\nviews: 2 of 100, 1 h 5 min left\n")
 
 
 def test_a_terminal_gets_a_bar_for_each_stage():
