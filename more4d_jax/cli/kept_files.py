@@ -1,7 +1,7 @@
 """`more4d generate --keep`: what stands between a picture and its films.
 
-The files lie in the folder `intermediate` of a scene; docs/generation.md
-explains them.
+The files lie in the folder `intermediate` of a scene, and the guide to
+generation explains them.
 """
 
 import dataclasses
