@@ -81,7 +81,10 @@ setuptools.setup(
   packages=setuptools.find_packages(
     include=["more4d_jax", "more4d_jax.*", "data_pipelines*", "configs*"]
   ),
-  package_data={"more4d_jax.viewing": ["web/*"]},
+  package_data={
+    "more4d_jax.viewing": ["web/*"],
+    "data_pipelines.procedural.surfaces": ["*.json"],
+  },
   install_requires=_CORE + _DATA,
   extras_require={
     "view": _VIEW,

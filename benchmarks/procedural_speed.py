@@ -24,6 +24,12 @@ CASES = {
   "full 17x64x96": SMALL,
   "full 17x64x96, one view": records.RecordOptions(17, 64, 96),
   "full 17x64x96, version 2": dataclasses.replace(SMALL, version=2),
+  "full 17x192x256, version 2": records.RecordOptions(
+    17, 192, 256, views=0, version=2
+  ),
+  "full 17x192x256, version 3": records.RecordOptions(
+    17, 192, 256, views=0, version=3
+  ),
 }
 LARGE = {
   "full 49x368x512": records.RecordOptions(49, 368, 512, views=0),

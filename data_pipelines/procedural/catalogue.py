@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from data_pipelines.procedural.subjects import (
   animals,
   birds,
+  cast,
   drafts,
   hangings,
   impacts,
@@ -33,11 +34,13 @@ class Version:
     kinds: name -> kind.
     mixture: name -> share of the scenes of kind "all".
     rich: whether grounds, walls and light vary as in `surroundings`.
+    filmed: whether places and pictures are those of `film_scenes`.
   """
 
   kinds: Mapping[str, drafts.Kind]
   mixture: Mapping[str, float]
   rich: bool = False
+  filmed: bool = False
 
 
 FIRST = Version(
@@ -100,4 +103,5 @@ SECOND = Version(
   },
   rich=True,
 )
-VERSIONS = {1: FIRST, 2: SECOND}
+THIRD = Version(kinds=cast.ROLES, mixture=cast.MIXTURE, filmed=True)
+VERSIONS = {1: FIRST, 2: SECOND, 3: THIRD}

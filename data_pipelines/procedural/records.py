@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from data_pipelines.procedural import scenes
-from data_pipelines.procedural.rendering import shading, tracking
+from data_pipelines.procedural.rendering import tracking
 from more4d_jax.data import records
 
 SOURCE = "procedural"
@@ -23,6 +23,7 @@ class RecordOptions:
     kind: a kind of the version, or "all" for its mixture.
     views: number of other moving cameras that a full record is filmed by.
     version: of the scenes, see `catalogue.VERSIONS`.
+    textures, photos: folders of photographs, see `scene.SceneOptions`.
   """
 
   frames: int = 9
@@ -32,6 +33,8 @@ class RecordOptions:
   kind: str = "all"
   views: int = 1
   version: int = 1
+  textures: str | None = None
+  photos: str | None = None
 
 
 def scene_options(options: RecordOptions) -> scenes.SceneOptions:
@@ -42,6 +45,8 @@ def scene_options(options: RecordOptions) -> scenes.SceneOptions:
     options.width,
     options.kind,
     options.version,
+    options.textures,
+    options.photos,
   )
 
 
@@ -58,7 +63,7 @@ def _views(scene, count):
   views = []
   for number in range(count):
     camera = scene.other_camera(number)
-    video = shading.Renderer(scene.world, camera).video()
+    video = scene.renderer(camera).video()
     poses = _relative(scene, camera.stage_from_camera)
     views.append(records.View(poses, video.frames))
   return tuple(views)
@@ -80,10 +85,11 @@ def make_record(
     ValueError: unknown kind, negative seed or an empty size.
   """
   scene = scenes.make_scene(seed, scene_options(options), motion_seed)
-  renderer = shading.Renderer(scene.world, scene.camera)
+  renderer = scene.renderer(scene.camera)
   video = renderer.video(1 if options.light else None)
   tracks, visible = tracking.track(renderer, video.depth[0], video.number[0])
-  numbers = np.array([p.object_number for p in scene.world.items], np.uint8)
+  # The last number, -1 of a pixel, is the open sky.
+  numbers = [*(p.object_number for p in scene.world.items), 0]
   version = "" if options.version == 1 else f" {options.version}"
   return records.Record(
     id=f"{SOURCE}-{scene.kind}-{seed}",
@@ -95,10 +101,12 @@ def make_record(
     video=video.frames,
     tracks=tracks.astype(np.float32),
     visible=visible,
-    depth=video.depth.astype(np.float32),
+    depth=np.where(np.isfinite(video.depth), video.depth, np.nan).astype(
+      np.float32
+    ),
     intrinsics=scene.camera.intrinsics.astype(np.float32),
     world_from_camera=_relative(scene, scene.camera.stage_from_camera),
     tracks_frame="first_camera",
-    segmentation=numbers[video.number[0]],
+    segmentation=np.array(numbers, np.uint8)[video.number[0]],
     views=() if options.light else _views(scene, options.views),
   )

@@ -1,11 +1,8 @@
-"""A scene: its objects, their motion, its camera and its caption."""
+"""Makes scenes: their objects, their motion, their camera and caption."""
 
-import dataclasses
-
-import numpy as np
-
-from data_pipelines.procedural import catalogue, randomness
+from data_pipelines.procedural import catalogue, film_scenes, randomness
 from data_pipelines.procedural.rendering import cameras, shading
+from data_pipelines.procedural.scene import Scene, SceneOptions
 from data_pipelines.procedural.stage import (
   appearance,
   clutter,
@@ -19,61 +16,6 @@ MIXTURE = catalogue.FIRST.mixture
 CLIP_SECONDS = 1.0
 # Letters; a caption leaves its surroundings out rather than be longer.
 LONGEST_CAPTION = 96
-
-
-@dataclasses.dataclass(frozen=True)
-class SceneOptions:
-  """Size and kind of a scene.
-
-  Attributes:
-    frames: number of frames of the clip, which always lasts one second.
-    height, width: pixels.
-    kind: a kind of the version, or "all" for its mixture.
-    version: of the scenes, see `catalogue.VERSIONS`.
-  """
-
-  frames: int = 9
-  height: int = 48
-  width: int = 64
-  kind: str = "all"
-  version: int = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class Scene:
-  """A simulated scene.
-
-  Attributes:
-    seed: its number.
-    kind: a name of `KINDS`.
-    caption: one sentence.
-    world: everything that can be seen.
-    camera: the scene's own camera.
-    shot: the first view, from which other cameras start.
-    fps: frames per second.
-  """
-
-  seed: int
-  kind: str
-  caption: str
-  world: shading.World
-  camera: cameras.Camera
-  shot: shots.Shot
-  fps: float
-
-  def first_from_stage(self) -> np.ndarray:
-    """Returns the transform to the first camera's coordinates, [4 4]."""
-    return np.linalg.inv(self.camera.stage_from_camera[0])
-
-  def other_camera(self, number: int) -> cameras.Camera:
-    """Returns a moving camera that starts at the scene's first view.
-
-    Args:
-      number: other numbers give other paths.
-    """
-    rng = randomness.generator(self.seed, f"view {number}")
-    poses = shots.moving_poses(rng, self.shot, self.camera.num_frames, 1.2)
-    return dataclasses.replace(self.camera, stage_from_camera=poses)
 
 
 def _check(options):
@@ -122,6 +64,8 @@ def make_scene(
   """
   _check(options)
   version = catalogue.VERSIONS[options.version]
+  if version.filmed:
+    return film_scenes.make(seed, options, motion_seed)
   name, mixture = options.kind, version.mixture
   if name == "all":
     chooser = randomness.generator(seed, "kind")

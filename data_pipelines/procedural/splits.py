@@ -12,6 +12,10 @@ _KIND_STRIDE = 10_000
 # Seeds of version 2 lie above all of version 1, whatever is added there.
 _SECOND_START = 100_000_000
 _SECOND_UNSEEN_START = 120_000_000
+_THIRD_START = 200_000_000
+_THIRD_MOTION_START = 210_000_000
+_PUBLIC_START = 211_000_000
+_THIRD_UNSEEN_START = 220_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +71,12 @@ SPLITS = (
   | _unseen(_UNSEEN_START, scenes.KINDS, "", 1)
   | {"train2": Split(_SECOND_START, 10_000_000, "all", 2)}
   | _unseen(_SECOND_UNSEEN_START, catalogue.SECOND.kinds, "2", 2)
+  | {
+    "train3": Split(_THIRD_START, 10_000_000, "all", 3),
+    "motion64v3": Split(_THIRD_MOTION_START, 64, "motion", 3),
+    "public200": Split(_PUBLIC_START, 200, "all", 3),
+  }
+  | _unseen(_THIRD_UNSEEN_START, catalogue.THIRD.kinds, "3", 3)
 )
-TRAINING = {1: "train", 2: "train2"}
+TRAINING = {1: "train", 2: "train2", 3: "train3"}
 """Version of the scenes -> the split that trainings take their seeds from."""

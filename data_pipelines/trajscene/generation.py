@@ -7,6 +7,8 @@ from more4d_jax import errors
 from more4d_jax.data import records
 
 KINDS = ("procedural", "photos")
+NEWEST = 3
+"""Version of the procedural scenes that `more4d data make` makes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +28,11 @@ class SceneOptions:
     seeds_of: a split of `procedural.splits` (motion64, unseen, ...) whose
       scenes are made, from its number `seed` on; None takes the training
       seeds, which no other split shares.
-    version: of the scenes, 1 or 2; None takes the split's own, or 1.
-    photos: folder of the photographs of kind "photos".
+    version: of the scenes, 1, 2 or 3; None takes the split's own, or 1.
+    photos: folder of the photographs of kind "photos", or of the backdrops of
+      version 3.
     depth: of photographs, see `photos.depth_maps.HELP`.
+    textures: folder of photographs that become surfaces of version 3.
   """
 
   count: int
@@ -44,6 +48,7 @@ class SceneOptions:
   version: int | None = None
   photos: str | None = None
   depth: str | None = None
+  textures: str | None = None
 
 
 def check(options: SceneOptions) -> None:
@@ -65,11 +70,12 @@ def check(options: SceneOptions) -> None:
   if options.kind == "photos":
     _check_photos(options)
     return
-  if (options.photos, options.depth) != (None, None):
+  if options.depth is not None:
     raise errors.UserError(
-      "photos and depth belong to kind photos, found kind procedural"
+      "depth belongs to kind photos, found kind procedural"
     )
   split = _split(options)
+  _check_folders(options, split.version)
   _check_scenes(options.scenes, split.version)
   if options.seed + options.count > split.size:
     name = options.seeds_of or "training"
@@ -97,17 +103,18 @@ def generate(index: int, options: SceneOptions) -> records.Record:
       kind=scenes,
       views=options.views,
       version=split.version,
+      textures=options.textures,
+      photos=options.photos,
     ),
   )
 
 
 def source_digest(options: SceneOptions) -> str | None:
   """What the records are made of, besides the options; None for nothing."""
-  if options.kind != "photos":
-    return None
   from data_pipelines.photos import folder
 
-  return folder.digest(options.photos)
+  folders = [f for f in (options.photos, options.textures) if f is not None]
+  return " ".join(map(folder.digest, folders)) or None
 
 
 def _photograph(index: int, options: SceneOptions) -> records.Record:
@@ -132,10 +139,15 @@ def _check_photos(options: SceneOptions) -> None:
 
   if options.photos is None:
     raise errors.UserError("kind photos needs --photos, a folder of pictures")
-  if (options.scenes, options.seeds_of, options.version) != ("all", None, None):
+  if (
+    options.scenes,
+    options.seeds_of,
+    options.version,
+    options.textures,
+  ) != ("all", None, None, None):
     raise errors.UserError(
-      "scenes, seeds_of and version belong to kind procedural, found kind "
-      "photos"
+      "scenes, seeds_of, version and textures belong to kind procedural, found "
+      "kind photos"
     )
   if min(options.height, options.width) < 16:
     raise errors.UserError(
@@ -149,6 +161,23 @@ def _check_photos(options: SceneOptions) -> None:
   folder.listing.cache_clear()  # It may have changed since the last command.
   folder.listing(options.photos)
   depth_maps.provider(options.depth)
+
+
+def _check_folders(options: SceneOptions, version: int) -> None:
+  """Checks the photographs that procedural scenes are made with."""
+  from data_pipelines.photos import folder
+
+  for name in ("textures", "photos"):
+    place = getattr(options, name)
+    if place is None:
+      continue
+    if version != NEWEST:
+      raise errors.UserError(
+        f"{name} belong to version {NEWEST} of the procedural scenes, found "
+        f"version {version}; leave them out or choose version {NEWEST}"
+      )
+    folder.listing.cache_clear()  # It may have changed since the last command.
+    folder.listing(place)
 
 
 def _split(options: SceneOptions) -> Any:

@@ -21,6 +21,7 @@ def make(
   kind: Literal["procedural", "photos"] = "procedural",
   photos: str | None = None,
   depth: str | None = None,
+  textures: str | None = None,
   scenes: str = "all",
   version: int | None = None,
   light: bool = False,
@@ -43,16 +44,19 @@ def make(
     kind: procedural scenes; or photos, photographs that move: cut into layers
       by their depth, moved in space and filmed again, with exact tracks.
     photos: folder of photographs, of any size; NAME.txt beside a picture says
-      what it shows.
+      what it shows. Procedural scenes take them as backdrops.
     depth: of the photographs: a folder of depth files named like them,
       MODULE:FUNCTION (takes a picture, returns metres), or a directory made by
       `more4d bundle`.
-    scenes: which procedural scenes: all, motion, rigid, walker, flag, ...;
-      of version 2 also person, animal, bird, wheel, cart, spinner, pendulum,
+    textures: folder of photographs that become the surfaces of procedural
+      scenes.
+    scenes: which procedural scenes: all, motion, rigid, flag, chain and, from
+      version 2 on, person, animal, bird, wheel, cart, spinner, pendulum,
       plant, door, chest, drawer, collision, fall, jelly, blob, and tumble
       (needs MuJoCo: pip install 'more4d_jax[sim]').
-    version: 1, few kinds in plain daylight, or 2, many kinds, grounds and
-      lights; 1 unless given.
+    version: of procedural scenes: 1, few kinds in plain daylight; 2, many
+      kinds, grounds and lights; 3, filmed like photographs in fields, streets,
+      rooms and on tables; 3 unless given.
     light: keep film and depth of the first frame only.
     views: number of other cameras that film each scene.
     seeds_of: scenes of an evaluation split: motion64, unseen, ...; record i
@@ -67,6 +71,8 @@ def make(
   if processes is not None and processes < 1:
     raise errors.UserError(f"processes is {processes}; expected at least 1")
   outputs.check_folder(pathlib.Path(out))
+  if kind == "procedural" and seeds_of is None and version is None:
+    version = generation.NEWEST
   options = making.MakeOptions(
     out=str(record_directory.named(out, config or kind)),
     scenes=generation.SceneOptions(
@@ -83,6 +89,7 @@ def make(
       version=version,
       photos=photos,
       depth=depth,
+      textures=textures,
     ),
     split=split,
     processes=processes,

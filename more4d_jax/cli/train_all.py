@@ -37,7 +37,7 @@ def train_all(
   out: pathlib.Path,
   image: pathlib.Path | None = None,
   prompt: str = _PROMPT,
-  version: int | None = None,
+  version: int = 1,
 ) -> None:
   """Makes records, trains the five networks, bundles them, makes a scene.
 
@@ -47,7 +47,8 @@ def train_all(
     image: the picture of the scene; a photograph that ships inside
       scikit-image when left out.
     prompt: what should move in it.
-    version: of the procedural scenes, as in `more4d data make`; 1 unless given.
+    version: of the procedural scenes, as in `more4d data make`. Recipes were
+      measured on version 1.
   """
   if recipe not in recipes.RECIPES:
     raise errors.UserError(
@@ -73,7 +74,7 @@ def train_all(
 
 
 def making(
-  recipe: recipes.Recipe, out: pathlib.Path, version: int | None
+  recipe: recipes.Recipe, out: pathlib.Path, version: int
 ) -> Iterator[Step]:
   """The commands that make the records."""
   variant = variants.get(recipe.size)
@@ -87,7 +88,7 @@ def making(
         "--height", str(variant.height), "--width", str(variant.width),
         "--seed", str(records.seed), "--out", str(target),
         *(("--light",) if records.light else ("--views", "1")),
-        *(() if version is None else ("--version", str(version))),
+        "--version", str(version),
       ),
       record_directory.named(target, "procedural") / "manifest.json",
     )  # fmt: skip

@@ -29,17 +29,19 @@ def track(
 
   Args:
     renderer: of the scene's own camera.
-    depth: z-depth of frame 0 in metres.
+    depth: z-depth of frame 0 in metres, infinite where nothing is seen.
     number: of the primitive that each pixel of frame 0 sees.
   Returns: positions in metres in the first camera's coordinates, and whether
-    each point is inside the picture of its frame and nothing hides it.
+    each point is inside the picture of its frame and nothing hides it. Where
+    nothing is seen there is no point: NaN, never visible.
   """
   camera, world = renderer.camera, renderer.world
+  depth = np.where(np.isfinite(depth), depth, np.nan)
   points, groups = _material_points(renderer, depth.ravel(), number.ravel())
   shape = (camera.num_frames, camera.height, camera.width)
   first = camera.directions * depth.ravel()
   tracks = np.repeat(first[None], camera.num_frames, axis=0)  # [T 3 N]
-  visible = np.ones((camera.num_frames, points.shape[1]), bool)
+  visible = np.tile(np.isfinite(depth.ravel()), (camera.num_frames, 1))
   moved = np.zeros(points.shape[1], bool)
   for pixels, _ in groups.values():
     moved[pixels] = True

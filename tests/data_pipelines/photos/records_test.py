@@ -268,7 +268,7 @@ def test_the_command(photos, tmp_path, capsys):
     ({"scenes": "rigid"}, "belong to kind procedural"),
     ({"height": "8"}, "at least 16 x 16"),
     ({"frames": "1"}, "at least 5"),
-    ({"kind": "procedural"}, "belong to kind photos"),
+    ({"kind": "procedural"}, "depth belongs to kind photos"),
   ],
 )
 def test_what_cannot_be_made_is_refused(

@@ -238,6 +238,6 @@ def test_scenes_of_version_1_stay_what_they_were():
 
 def test_unknown_versions_and_kinds_are_named():
   with pytest.raises(ValueError, match="version"):
-    scenes.make_scene(0, scenes.SceneOptions(version=3))
+    scenes.make_scene(0, scenes.SceneOptions(version=4))
   with pytest.raises(ValueError, match="'door'"):
     scenes.make_scene(0, scenes.SceneOptions(kind="door", version=1))

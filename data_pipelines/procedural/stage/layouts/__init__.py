@@ -1,0 +1,1 @@
+"""Places where scenes of version 3 happen."""

@@ -1,0 +1,1 @@
+"""Surfaces with the statistics of photographs, and their colours."""
