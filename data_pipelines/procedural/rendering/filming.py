@@ -7,7 +7,7 @@ Pictures of version 3 of the scenes. What each pixel sees is found as in
 import dataclasses
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float32, UInt8
 
 from data_pipelines.procedural import randomness
 from data_pipelines.procedural.rendering import (
@@ -45,7 +45,7 @@ class Stage(shading.World):
 class _Sight:
   """What the pixels see, in pixel order; the sky leaves everything zero."""
 
-  points: Float[np.ndarray, "3 N"]
+  points: Float32[np.ndarray, "3 N"]
   normals: Float32[np.ndarray, "3 N"]
   albedo: Float32[np.ndarray, "N 3"]
   traits: Float32[np.ndarray, "3 N"]  # Gloss, glow, thin.
@@ -54,7 +54,7 @@ class _Sight:
   def empty(cls, size: int) -> "_Sight":
     """Returns a sight of nothing."""
     return cls(
-      np.zeros((3, size)),
+      np.zeros((3, size), np.float32),
       np.zeros((3, size), np.float32),
       np.zeros((size, 3), np.float32),
       np.zeros((3, size), np.float32),
@@ -169,7 +169,7 @@ class Renderer:
     normals = sight.normals
     gloss, glow, thin = sight.traits
     hidden = occlusion.visible_sky(
-      sight.points.astype(np.float32).reshape(3, camera.height, -1),
+      sight.points.reshape(3, camera.height, -1),
       normals.reshape(3, camera.height, -1),
       hits.depth,
       camera.intrinsics[0],
@@ -185,11 +185,11 @@ class Renderer:
     total = (below + up * (above - below)) * hidden[:, None]
     total += facing[:, None] * np.float32(lighting.key_colour)
     for lamp in lighting.lamps:
-      away = lamp.place[:, None] - sight.points
+      away = np.float32(lamp.place)[:, None] - sight.points
       square = (away * away).sum(axis=0)
       cosine = (away * normals).sum(axis=0) / np.sqrt(square)
       strength = np.maximum(cosine, 0) * (0.4 + 0.6 * hidden) / (square + 0.1)
-      total += strength.astype(np.float32)[:, None] * np.float32(lamp.colour)
+      total += strength[:, None] * np.float32(lamp.colour)
     total = total * (1 - glow)[:, None] + glow[:, None]
     light = sight.albedo * total
     rays = camera.stage_directions(frame, camera.directions)

@@ -14,6 +14,7 @@ import scipy.ndimage
 from jaxtyping import Float, Float32, UInt8
 
 _STEPS = 4096
+_NOISES = 1 << 20
 _BRIGHTEST = 8.0
 _SHUTTER_TAPS = 5
 _TILE = 8
@@ -176,22 +177,33 @@ def develop(
   y = (np.arange(height, dtype=np.float32) + 0.5) / height * 2 - 1
   x = (np.arange(width, dtype=np.float32) + 0.5) / width * 2 - 1
   corner = 0.5 * (y[:, None] ** 2 + x[None] ** 2)
-  light = light * (1 - optics.vignette * corner * corner)[..., None]
-  light = light * optics.tint.astype(np.float32)
-  grey = light @ np.array([0.2126, 0.7152, 0.0722], np.float32)
-  light = grey[..., None] + np.float32(optics.saturation) * (
-    light - grey[..., None]
-  )
+  grey = np.array([[0.2126], [0.7152], [0.0722]])
+  mixed = optics.saturation * np.eye(3) + (1 - optics.saturation) * grey
+  light = light @ (optics.tint[:, None] * mixed).astype(np.float32)
+  light *= (1 - optics.vignette * corner * corner)[..., None]
   light = _soften(np.maximum(light, 0), optics.softness)
   deviation = np.sqrt(
-    optics.shot_noise**2 * light + optics.read_noise**2, dtype=np.float32
+    np.float32(optics.shot_noise**2) * light + np.float32(optics.read_noise**2)
   )
-  noise = rng.standard_normal(light.shape, dtype=np.float32)
-  light = light + deviation * noise
+  light = light + deviation * _noise(rng, light.shape)
   # Fine steps near black, where the curve is steep.
   index = np.sqrt(np.clip(light / _BRIGHTEST, 0, 1)) * (_STEPS - 1)
   picture = _levels_by_root(optics.contrast).take(index.astype(np.int32))
   return _compressed(picture, optics.quality)
+
+
+@functools.cache
+def _noises() -> Float32[np.ndarray, "S"]:
+  """Returns a row of normal numbers; every picture takes a part."""
+  return np.random.default_rng(0).standard_normal(_NOISES, dtype=np.float32)
+
+
+def _noise(rng, shape):
+  """Returns normal numbers of a shape; different places of one row."""
+  size = int(np.prod(shape))
+  start = int(rng.integers(_NOISES // 2))
+  row = _noises()[start:]
+  return np.resize(row, size).reshape(shape)
 
 
 def _compressed(picture, quality):

@@ -98,8 +98,8 @@ class ShadowMap:
   def lit(
     self,
     frame: int,
-    points: Float[np.ndarray, "3 N"],
-    normals: Float[np.ndarray, "3 N"],
+    points: Float32[np.ndarray, "3 N"],
+    normals: Float32[np.ndarray, "3 N"],
   ) -> Float32[np.ndarray, "N"]:
     """Returns the share of the light that reaches stage points.
 
@@ -110,16 +110,15 @@ class ShadowMap:
     """
     depth = self._cast(frame, self._moving, self._still).astype(np.float32)
     # Outside of the map there is no shadow.
-    padded = np.full((SIDE + 2, SIDE + 2), np.inf, np.float32)
-    padded[1:-1, 1:-1] = depth
-    lifted = points + 1.6 * self._texel * normals
-    own = (self._top - self._sun.direction @ lifted).astype(np.float32)
-    x, y = (
-      (self._sun.across @ lifted - self._middle[:, None]) / self._texel
-      + 0.5 * SIDE
-      + 1
+    padded = np.pad(depth, 1, constant_values=np.inf)
+    lifted = points + np.float32(1.6 * self._texel) * normals
+    # Along the light, and across it in texels.
+    axes = np.stack(
+      [-self._sun.direction, *(self._sun.across / self._texel)]
     ).astype(np.float32)
-    own -= np.float32(0.6 * self._texel)
+    start = [self._top - 0.6 * self._texel]
+    start += list(0.5 * SIDE + 1 - self._middle / self._texel)
+    own, x, y = axes @ lifted + np.array(start, np.float32)[:, None]
     radius = max(self._region.softness / self._texel, 0.7)
     total = np.zeros(points.shape[1], np.float32)
     flat = padded.ravel()

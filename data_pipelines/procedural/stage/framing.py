@@ -97,7 +97,7 @@ def make(
     depth = float(np.clip(radius * focal / pixels, *style.distances))
     rotation = _rotation(rng, style)
     across = rng.uniform(-0.34, 0.34) * width / focal
-    down = rng.uniform(-0.22, 0.3) * height / focal
+    down = rng.uniform(-0.18, 0.22) * height / focal
     towards = rotation @ (np.array([across, down, 1.0]) * depth)
     eye = -rise * radius - towards[1]
     if -style.heights[1] <= eye <= -style.heights[0]:

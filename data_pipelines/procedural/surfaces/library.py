@@ -44,6 +44,7 @@ SURFACES: Mapping[str, Callable] = {
     pictured.facade,
     pictured.books,
     pictured.painting,
+    pictured.view,
     pictured.clouds,
     cutouts.spray,
     cutouts.tuft,

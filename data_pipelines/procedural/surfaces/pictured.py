@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from data_pipelines.procedural.surfaces import colours, fields, images
+from data_pipelines.procedural.surfaces import (
+  colours,
+  cutouts,
+  fields,
+  images,
+)
 
 _S = images.SIZE
 
@@ -88,6 +93,17 @@ def painting(rng):
   wide = fields.fractal(rng, _S, 1.2)
   albedo = albedo * np.exp(0.12 * strokes + 0.25 * wide)[..., None]
   return np.clip(albedo, 0.01, 0.95).astype(np.float32), 0.3 * strokes
+
+
+def view(rng):
+  """What a window shows: a wood below the sky."""
+  wood, height, holes = cutouts.treeline(rng)
+  row = np.arange(_S)[:, None, None] / _S
+  sky = np.array([0.75, 0.9, 1.1]) * (0.75 + 0.5 * row)
+  cloud = np.clip(0.3 * fields.fractal(rng, _S, 1.5, (1.0, 2.0)), -0.15, 0.4)
+  green = colours.any_of(rng, "foliage", "foliage", "grass")
+  albedo = np.where(holes[..., None], sky + cloud[..., None], wood * green)
+  return albedo.astype(np.float32), np.zeros_like(height)
 
 
 def clouds(rng):

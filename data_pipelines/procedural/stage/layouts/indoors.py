@@ -64,7 +64,7 @@ def _on_wall(plan, distance, width, low, scale):
     y, glow = -scale * rng.uniform(1.3, 1.8) + low, 0.0
     picture, colour = library.any_of(rng, "painting"), np.ones(3)
     if name == "window":
-      picture, glow = library.any_of(rng, "treeline"), 1.0
+      picture, glow = library.any_of(rng, "view"), 1.0
       colour = np.array([0.9, 1.0, 1.1]) * rng.uniform(1.0, 2.5)
       half = scale * np.array([rng.uniform(0.5, 1.0), rng.uniform(0.5, 0.8)])
     elif name == "books":

@@ -8,8 +8,8 @@ from data_pipelines.procedural.stage import props
 from data_pipelines.procedural.stage.layouts import weather
 from data_pipelines.procedural.surfaces import colours, library, surface
 
-_FIELD = 600.0  # Half width of the ground, metres.
-_LAKE = 250.0  # Half length of a lake, metres.
+_FIELD = 340.0  # Half width of the ground, metres.
+_LAKE = 160.0  # Half length of a lake, metres.
 # Ground: surface, colour, tiles per metre, words.
 _FIELDS = (
   ("grass", "grass", 0.45, ("on a meadow", "in a field", "on the grass")),

@@ -60,7 +60,7 @@ def test_fractal_fields_have_the_slope_they_are_asked_for(slope):
 def test_dead_leaves_lie_within_their_outlines():
   leaves = fields.dead_leaves(_rng(), 128, 400, (3.0, 20.0), 2.0)
   there = leaves.label >= 0
-  assert there.mean() > 0.8
+  assert there.mean() > 0.7
   inside = leaves.along**2 + leaves.across**2
   assert inside[there].max() < 1 + 1e-5
   sizes = np.bincount(leaves.label[there])
@@ -79,7 +79,8 @@ def test_sampling_is_bilinear_and_far_away_the_mean():
     )
     np.testing.assert_allclose(near[:, channel], slow, atol=2e-4)
   far = images.sample(picture, u, v, np.full(200, 4.0))
-  np.testing.assert_allclose(far[:, :3], albedo.mean((0, 1))[None], atol=1e-3)
+  mean = np.tile(albedo.mean((0, 1)), (200, 1))
+  np.testing.assert_allclose(far[:, :3], mean, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", sorted(library.SURFACES))
