@@ -75,18 +75,23 @@ def make(path: pathlib.Path, layers: int, *, random: bool) -> int:
   return start
 
 
-def measure(job: str, source: pathlib.Path, out: pathlib.Path) -> dict:
+def measure(
+  job: str, source: pathlib.Path, out: pathlib.Path, dtype: str | None = None
+) -> dict:
   """Runs one conversion in a process of its own."""
   command = [sys.executable, __file__, "--job", job, str(source), str(out)]
+  if dtype:
+    command += ["--dtype", dtype]
   done = subprocess.run(command, check=True, capture_output=True, text=True)
   return json.loads(done.stdout.splitlines()[-1])
 
 
-def run(job: str, source: str, out: str) -> None:
+def run(job: str, source: str, out: str, dtype: str | None) -> None:
   """What the process does; prints its peak and its time."""
   start = time.monotonic()
   if job == "convert":
-    convert.convert(source, out, convert.Options(progress=False))
+    options = convert.Options(dtype=dtype, progress=False)
+    convert.convert(source, out, options)
   else:
     revert.revert(source, out)
   seconds = time.monotonic() - start
@@ -100,10 +105,11 @@ def main() -> None:
   parser.add_argument("--layers", default="2,4")
   parser.add_argument("--random", action="store_true")
   parser.add_argument("--only-there", action="store_true")
+  parser.add_argument("--dtype", help="of what is written; the file's own")
   parser.add_argument("--job", nargs=3, help=argparse.SUPPRESS)
   arguments = parser.parse_args()
   if arguments.job:
-    run(*arguments.job)
+    run(*arguments.job, arguments.dtype)
     return
   for layers in map(int, arguments.layers.split(",")):
     with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +118,8 @@ def main() -> None:
       source = root / "in" / "diffusion_pytorch_model.safetensors"
       size = make(source, layers, random=arguments.random)
       line = {"layers": layers, "file_gib": size / 2**30}
-      line["convert"] = measure("convert", source, root / "out")
+      there = root / "out"
+      line["convert"] = measure("convert", source, there, arguments.dtype)
       if not arguments.only_there:
         part = root / "out" / "vism_transformer"
         line["reverse"] = measure("reverse", part, root / "back")
