@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import more4d_jax
 from more4d_jax import errors
 from more4d_jax.checkpoints import dtypes, store
 from more4d_jax.lora import dialects
@@ -137,3 +138,31 @@ def test_full_differences_of_int8_kernels_are_refused(network):
   ) as caught:
     requests_lib.apply(eight, [request])
   assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_a_scene_in_int8_is_near_that_of_merged_weights(
+  nano_checkpoint, network, asked, tmp_path
+):
+  files = []
+  for request in asked:  # Their shapes are those of vism: strag has more maps.
+    file = tmp_path / request.file
+    dialects.save(file, request.found.lora, "original")
+    files.append(f"strag={file}:{request.weight}")
+  loras = requests_lib.parse(files)
+  picture = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
+  depth = np.full((32, 48), 2.0, np.float32)
+  tracks = {}
+  for name, changes, dtype in (
+    ("plain", (), None),
+    ("merged", loras, None),
+    ("int8", loras, "int8"),
+  ):
+    loaded = more4d_jax.load(
+      nano_checkpoint, {"num_steps": 1}, changes, dtype=dtype
+    )
+    tracks[name] = loaded(picture, "a ball", depth).tracks
+  changed = np.abs(tracks["merged"] - tracks["plain"]).mean()
+  off = np.abs(tracks["int8"] - tracks["merged"]).mean()
+  print(changed, off)
+  assert 0 < off < 0.1 * changed
