@@ -164,5 +164,4 @@ def test_a_scene_in_int8_is_near_that_of_merged_weights(
     tracks[name] = loaded(picture, "a ball", depth).tracks
   changed = np.abs(tracks["merged"] - tracks["plain"]).mean()
   off = np.abs(tracks["int8"] - tracks["merged"]).mean()
-  print(changed, off)
-  assert 0 < off < 0.1 * changed
+  assert 0 < off < 0.1 * changed  # 0.03 as measured.
