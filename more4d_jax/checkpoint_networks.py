@@ -5,14 +5,17 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import flax.linen as nn
 import numpy as np
+from jax.sharding import Mesh, Sharding, SingleDeviceSharding
 from jaxtyping import Int
 
 from more4d_jax import errors, partitioning, registry
 from more4d_jax.checkpoints import placing, residency, store
 from more4d_jax.geometry import motion
-from more4d_jax.models import latent_stats
+from more4d_jax.models import abstract, latent_stats
 from more4d_jax.models.encoders import tokenizer
+from more4d_jax.name_maps import matching
 from more4d_jax.sampling import (
   caching,
   denoising,
@@ -43,6 +46,7 @@ class CheckpointNetworks:
     overrides: Mapping[str, Any] | None = None,
     conditions: str = "trained",
     frames: int | None = None,
+    mesh: Mesh | None = None,
   ):
     """Keeps the networks.
 
@@ -54,6 +58,7 @@ class CheckpointNetworks:
       conditions: "trained" as the checkpoint says, or "original", see
         `original_conditions.PRESET`.
       frames: of the scenes, other than those of training; see `longer_clips`.
+      mesh: devices for the networks; the default device when left out.
 
     Raises:
       UserError: if there are no clips of so many frames.
@@ -65,7 +70,8 @@ class CheckpointNetworks:
     self._original = conditions == "original"
     self._frames = None if frames is None else longer_clips.check(frames)
     self.residency = residency.Residency(self._found)
-    self.mesh = partitioning.one_device()
+    self.mesh = mesh or partitioning.one_device()
+    self._places: dict[str, Mapping[str, Sharding]] = {}
 
   def has(self, kind: str) -> bool:
     """Whether the checkpoint holds a network of a kind."""
@@ -101,7 +107,7 @@ class CheckpointNetworks:
     self,
     kind: str,
     parts: Sequence[str] | None = None,
-    place: placing.Place = placing.on_default_device,
+    place: placing.Place | None = None,
   ) -> networks.BoundModule:
     """One network's module with weights on devices.
 
@@ -109,15 +115,32 @@ class CheckpointNetworks:
       kind: of the network.
       parts: those whose weights are needed, see `registry`; all when left out.
         Methods that need others fail.
-      place: where each parameter lies.
+      place: where each parameter lies; on the mesh, divided by the names of
+        its axes, when left out.
     """
     network = self.network(kind)
+    module = registry.NETWORKS[kind].module_class(network.config)
     stats = network.metadata.get("latent_stats")
     return networks.BoundModule(
-      params=self.residency.params(kind, parts, place),
-      module=registry.NETWORKS[kind].module_class(network.config),
+      params=self.residency.params(
+        kind, parts, place or self._place_of(kind, module)
+      ),
+      module=module,
       stats=stats and latent_stats.LatentStats.from_json(stats),
     )
+
+  def _place_of(self, kind: str, module: nn.Module) -> placing.Place:
+    """Where the mesh has each parameter of a network."""
+    if self.mesh.size == 1:
+      only = SingleDeviceSharding(self.mesh.devices.item())
+      return lambda path, shape, dtype: only
+    if kind not in self._places:
+      shapes = abstract.boxed_shapes(kind, module)
+      self._places[kind] = matching.flatten(
+        partitioning.shardings(self.mesh, shapes)
+      )
+    places = self._places[kind]
+    return lambda path, shape, dtype: places[path]
 
   def release(
     self, kind: str | None = None, parts: Sequence[str] | None = None

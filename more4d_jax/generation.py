@@ -6,14 +6,24 @@ knows the stages.
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, UInt8
 
-from more4d_jax import batches, checkpoint_networks, errors, inputs
+from more4d_jax import (
+  batches,
+  checkpoint_networks,
+  errors,
+  inputs,
+  partitioning,
+  registry,
+)
 from more4d_jax import scene as scene_lib
+from more4d_jax.checkpoints import store
 from more4d_jax.sampling import (
   caching,
   guidance,
@@ -24,6 +34,7 @@ from more4d_jax.sampling import (
   stages,
 )
 
+DEPTH = stages.Stage("depth", "depth", ("network",))
 _SMALL_WIDTH, _SMALL_BATCH = 1024, 4  # Tokens up to this width are cheap.
 _KEPT_TEXTS = 256  # Captions whose features are kept for the next call.
 
@@ -77,11 +88,14 @@ class Options:
       network and four of a small one.
     halves: how both halves of guidance run, one of `guidance.HALVES`.
     report: told how far each stage is, see `stages.Report`.
+    mesh: sizes of the axes over which the devices of this process are laid
+      out, "auto" for all of them, None for one device.
   """
 
   batch: int | None = None
   halves: str = "batch"
   report: stages.Report = stages.silent
+  mesh: partitioning.MeshConfig | str | None = None
 
   def __post_init__(self) -> None:
     networks.check_choice("halves", self.halves, guidance.HALVES)
@@ -92,6 +106,43 @@ class Options:
 
 
 DEFAULT = Options()
+
+
+def mesh_of(found: Mapping[str, store.Network], options: Options) -> Mesh:
+  """The mesh that networks run on.
+
+  Args:
+    found: networks by kind. "auto" divides the heads of their transformers,
+      and weights with them, over as many devices as it can, and tokens over
+      the rest.
+    options: with the mesh.
+
+  Raises:
+    UserError: if this process has fewer devices.
+  """
+  wanted = options.mesh
+  if wanted is None:
+    return partitioning.one_device()
+  devices = jax.local_devices()
+  if wanted == "auto":
+    heads = [
+      found[kind].config.dit.num_heads
+      for kind in registry.SAMPLED
+      if kind in found
+    ]
+    tensor = math.gcd(len(devices), *heads)
+    wanted = partitioning.MeshConfig(
+      context=len(devices) // tensor, tensor=tensor
+    )
+  sizes = dataclasses.asdict(wanted)
+  count = math.prod(sizes.values())
+  if min(sizes.values()) < 1 or count > len(devices):
+    shape = ",".join(f"{axis}={size}" for axis, size in sizes.items())
+    raise errors.UserError(
+      f"expected a mesh of at most {len(devices)} devices, as many as this "
+      f"process has, found {shape}: use smaller sizes, or auto"
+    )
+  return partitioning.make_mesh(wanted, devices[:count])
 
 
 class Generator:
@@ -141,7 +192,7 @@ class Generator:
         "expected a depth network that gives metres, found one of relative "
         f"depth in {self.networks.name}: bundle a metric one, or give --depth"
       )
-    with self.run.lend("depth", None) as model:
+    with self.run.borrow(DEPTH) as model:
       return self.run.call(_depth, model, images)
 
   def tracks(
@@ -156,7 +207,7 @@ class Generator:
     settings = sample_strag.Settings(
       self.networks.normalisation, sampler, self.networks.choices("strag")
     )
-    contexts = self._contexts("strag", pictures)
+    contexts = self._contexts(sample_strag.TEXT, pictures)
     given = [
       sample_strag.Pictures(
         batch.images,
@@ -173,7 +224,7 @@ class Generator:
     self, renderings: Sequence[batches.RenderingBatch]
   ) -> Iterator[UInt8[np.ndarray, "B T H W 3"]]:
     """Videos without holes of each batch; all go through a stage together."""
-    contexts = self._contexts("vism", renderings)
+    contexts = self._contexts(sample_vism.TEXT, renderings)
     given = [
       sample_vism.Renderings(
         batch.videos,
@@ -193,14 +244,14 @@ class Generator:
 
   def _contexts(
     self,
-    kind: str,
+    stage: stages.Stage,
     given: Sequence[batches.PictureBatch] | Sequence[batches.RenderingBatch],
   ) -> list[tuple[Float[np.ndarray, "B L E"], ...]]:
     """Text features of each batch's prompts and negative prompts.
 
     The latter are None where guidance takes no part.
     """
-    guided = caching.guided_steps(self.networks.sampler(kind))
+    guided = caching.guided_steps(self.networks.sampler(stage.kind))
     words = [
       (
         batch.prompts,
@@ -211,7 +262,7 @@ class Generator:
       for batch in given
     ]
     texts = {t: None for pair in words for part in pair for t in part or ()}
-    found = self._features(kind, list(texts))
+    found = self._features(stage, list(texts))
     return [
       tuple(
         None if part is None else np.stack([found[text] for text in part])
@@ -221,13 +272,14 @@ class Generator:
     ]
 
   def _features(
-    self, kind: str, texts: Sequence[str]
+    self, stage: stages.Stage, texts: Sequence[str]
   ) -> dict[str, Float[np.ndarray, "L E"]]:
     """Features of texts; those of the last calls are not computed again."""
-    known = self._texts
+    known, kind = self._texts, stage.kind
     missing = [text for text in texts if (kind, text) not in known]
     tokens = self.networks.tokens(kind, missing) if missing else ()
-    for text, features in zip(missing, self.run.text_contexts(kind, tokens)):
+    contexts = self.run.text_contexts(stage, tokens)
+    for text, features in zip(missing, contexts):
       length = np.flatnonzero(features.any(axis=1)).max(initial=-1) + 1
       known[kind, text] = features[:length].copy()  # All other rows are zero.
     length = self.networks.network(kind).config.text.length

@@ -46,7 +46,12 @@ class Pipeline:
     A network that is not among them is an error once it is needed.
     """
     self.networks = checkpoint_networks.CheckpointNetworks(
-      found, name, overrides, conditions, frames
+      found,
+      name,
+      overrides,
+      conditions,
+      frames,
+      generation.mesh_of(found, options),
     )
     self.generator = generation.Generator(self.networks, options)
 

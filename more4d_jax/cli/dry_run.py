@@ -4,29 +4,13 @@ import collections
 import math
 from collections.abc import Mapping, Sequence
 
-from more4d_jax import errors, pipeline, registry, scene_size
+from more4d_jax import errors, generation, pipeline, registry, scene_size
 from more4d_jax.cli import job_runs, scene_files
 from more4d_jax.cli import jobs as jobs_lib
 from more4d_jax.geometry import camera_paths
 from more4d_jax.name_maps import matching
-
-# What is done, and which parts of which network are on the device for it.
-_DEPTH = ("depth", "depth", ("network",))
-_SCENE = (
-  ("text", "strag", ("text_encoder",)),
-  ("features of pictures", "strag", ("image_encoder", "motion_encoder")),
-  ("latents of pictures", "video_vae", ("encoder",)),
-  ("trajectories", "strag", ("transformer",)),
-  ("decoding of trajectories", "motion_vae", ("decoder",)),
-)
-_FILMS = (
-  ("text", "vism", ("text_encoder",)),
-  ("features of pictures", "vism", ("image_encoder",)),
-  ("latents of renderings", "video_vae", ("encoder",)),
-  ("views", "vism", ("transformer",)),
-  ("decoding of views", "video_vae", ("decoder",)),
-)
-Stage = tuple[str, str, tuple[str, ...]]
+from more4d_jax.sampling import sample_strag, sample_vism
+from more4d_jax.sampling import stages as stages_lib
 
 
 def show(
@@ -113,14 +97,19 @@ def _files(settings: scene_files.Settings) -> list[str]:
   return ["scene.npz", "scene.html", *films, scene_files.SUMMARY]
 
 
-def stages(jobs: Sequence[jobs_lib.Job], holes: str) -> tuple[Stage, ...]:
+def stages(
+  jobs: Sequence[jobs_lib.Job], holes: str
+) -> tuple[stages_lib.Stage, ...]:
   """What is done in turn: its name, kind of network and parts."""
   estimated = any(job.depth is None for job in jobs)
-  films = _FILMS if holes == "vism" else ()
-  return (*((_DEPTH,) if estimated else ()), *_SCENE, *films)
+  depth = (generation.DEPTH,) if estimated else ()
+  films = sample_vism.STAGES if holes == "vism" else ()
+  return (*depth, *sample_strag.STAGES, *films)
 
 
-def _show_stages(loaded: pipeline.Pipeline, found: Sequence[Stage]) -> None:
+def _show_stages(
+  loaded: pipeline.Pipeline, found: Sequence[stages_lib.Stage]
+) -> None:
   """A table of the weights that each stage reads."""
   largest = 0
   print(f"  {'stage':<26}{'network':<12}weights")

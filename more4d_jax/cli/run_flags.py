@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from more4d_jax import generation
+from more4d_jax import errors, generation, partitioning
 from more4d_jax.cli import progress
 
 
@@ -14,9 +14,14 @@ class RunFlags:
   Attributes:
     guidance_halves: both halves of guidance as one batch, or in sequence,
       which takes half the memory for activations.
+    mesh: devices to share the work: sizes of axes such as fsdp=4,context=2, or
+      auto for all of this process. data divides samples and the halves of
+      guidance, fsdp weights, context tokens, tensor heads; one device when
+      left out.
   """
 
   guidance_halves: Literal["batch", "sequence"] = "batch"
+  mesh: str | None = None
 
 
 DEFAULT = RunFlags()
@@ -28,5 +33,36 @@ def options(flags: RunFlags, batch: int | None = None) -> generation.Options:
   Args:
     flags: of the user.
     batch: see `generation.Options`.
+
+  Raises:
+    UserError: if the mesh makes no sense.
   """
-  return generation.Options(batch, flags.guidance_halves, progress.Progress())
+  return generation.Options(
+    batch, flags.guidance_halves, progress.Progress(), read_mesh(flags.mesh)
+  )
+
+
+def read_mesh(text: str | None) -> partitioning.MeshConfig | str | None:
+  """A mesh as users write it.
+
+  Raises:
+    UserError: unless it is "auto" or sizes of axes.
+  """
+  if text in (None, "auto"):
+    return text
+  sizes: dict[str, int] = {}
+  for item in text.split(","):
+    axis, _, size = item.strip().partition("=")
+    if (
+      axis not in partitioning.MESH_AXES
+      or axis in sizes
+      or not size.isdecimal()
+      or not int(size)
+    ):
+      raise errors.UserError(
+        f"expected --mesh of auto or sizes of "
+        f"{', '.join(partitioning.MESH_AXES)}, such as fsdp=4,context=2, found "
+        f"{item.strip()!r} in {text!r}"
+      )
+    sizes[axis] = int(size)
+  return partitioning.MeshConfig(**sizes)

@@ -23,6 +23,15 @@ from more4d_jax.sampling import (
   stages,
 )
 
+TEXT = stages.Stage("text", "strag", ("text_encoder",))
+FEATURES = stages.Stage(
+  "features of pictures", "strag", ("image_encoder", "motion_encoder")
+)
+LATENTS = stages.Stage("latents of pictures", "video_vae", ("encoder",))
+STEPS = stages.Stage("trajectories", "strag", ("transformer",))
+DECODING = stages.Stage("decoding of trajectories", "motion_vae", ("decoder",))
+STAGES = (TEXT, FEATURES, LATENTS, STEPS, DECODING)
+
 _CHOICES = {
   "reference": ("picture", "zeros"),
   "colours": ("exact", "truncated"),
@@ -202,16 +211,14 @@ def encode_conditions(
   because the autoencoder is causal.
   """
   features = []
-  with run.lend("strag", ["image_encoder", "motion_encoder"]) as model:
+  with run.borrow(FEATURES) as model:
     config = model.module.config
-    for batch in run.counted("features of pictures", batches):
+    for batch in run.counted(FEATURES, batches):
       features.append(run.call(_features, model, batch.images, choices=choices))
   found = []
-  with run.lend("video_vae", ["encoder"]) as video_vae:
+  with run.borrow(LATENTS) as video_vae:
     pairs = list(zip(batches, features))
-    for batch, (image_context, motion_features) in run.counted(
-      "latents of pictures", pairs
-    ):
+    for batch, (image_context, motion_features) in run.counted(LATENTS, pairs):
       control, depths = run.call(
         _latents,
         video_vae,
@@ -260,10 +267,11 @@ def sample_tracks(
       batches, encode_conditions(run, batches, settings.choices)
     )
   ]
-  latents = run.draw("trajectories", "strag", jobs, sampler)
-  with run.lend("motion_vae", ["decoder"]) as motion_vae:
-    pairs = list(zip(batches, latents))
-    for batch, drawn in run.counted("decoding of trajectories", pairs):
+  latents = run.draw(STEPS, jobs, sampler)
+  pairs = list(zip(batches, latents))
+  for batch, drawn in run.counted(DECODING, pairs):
+    # Whoever takes the tracks may begin stages of their own.
+    with run.borrow(DECODING) as motion_vae:
       tracks = run.call(
         _decoded,
         motion_vae,
@@ -273,7 +281,7 @@ def sample_tracks(
         normalisation=settings.normalisation,
         smoothness=sampler.smoothing,
       )
-      yield Tracks(tracks, drawn.computed)
+    yield Tracks(tracks, drawn.computed)
 
 
 @functools.partial(jax.jit, static_argnames="choices")

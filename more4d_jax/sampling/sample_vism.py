@@ -13,6 +13,13 @@ from jaxtyping import Array, Bool, Float, UInt8
 from more4d_jax.models import vism
 from more4d_jax.sampling import networks, sampler_options, stages
 
+TEXT = stages.Stage("text", "vism", ("text_encoder",))
+FEATURES = stages.Stage("features of pictures", "vism", ("image_encoder",))
+LATENTS = stages.Stage("latents of renderings", "video_vae", ("encoder",))
+STEPS = stages.Stage("views", "vism", ("transformer",))
+DECODING = stages.Stage("decoding of views", "video_vae", ("decoder",))
+STAGES = (TEXT, FEATURES, LATENTS, STEPS, DECODING)
+
 CONDITION_VIDEOS = ("masked", "whole")
 
 
@@ -103,17 +110,17 @@ def encode_conditions(
   choices: ViSMChoices = DEFAULT,
 ) -> list[vism.ViSMConditions]:
   """All conditions of the velocity, computed once for each video."""
-  with run.lend("vism", ["image_encoder"]) as model:
+  with run.borrow(FEATURES) as model:
     contexts = [
       run.call(_image_context, model, batch.images, choices=choices)
-      for batch in run.counted("features of pictures", batches)
+      for batch in run.counted(FEATURES, batches)
     ]
-  with run.lend("video_vae", ["encoder"]) as video_vae:
+  with run.borrow(LATENTS) as video_vae:
     latents = [
       run.call(
         _latents, video_vae, batch.videos, batch.coverage, choices=choices
       )
-      for batch in run.counted("latents of renderings", batches)
+      for batch in run.counted(LATENTS, batches)
     ]
   return [
     vism.ViSMConditions(batch.text_context, *pair, image_context=context)
@@ -149,15 +156,16 @@ def complete_videos(
       batches, encode_conditions(run, batches, choices)
     )
   ]
-  latents = run.draw("views", "vism", jobs, sampler)
-  with run.lend("video_vae", ["decoder"]) as video_vae:
-    pairs = list(zip(batches, latents))
-    for batch, drawn in run.counted("decoding of views", pairs):
+  latents = run.draw(STEPS, jobs, sampler)
+  pairs = list(zip(batches, latents))
+  for batch, drawn in run.counted(DECODING, pairs):
+    # Whoever takes the video may begin stages of their own.
+    with run.borrow(DECODING) as video_vae:
       video = run.call(_decoded, video_vae, drawn.latents)
-      if sampler.keep_rendered:
-        shown = batch.coverage[..., None]
-        video = np.where(shown, batch.videos, video)
-      yield video
+    if sampler.keep_rendered:
+      shown = batch.coverage[..., None]
+      video = np.where(shown, batch.videos, video)
+    yield video
 
 
 @functools.partial(jax.jit, static_argnames="choices")

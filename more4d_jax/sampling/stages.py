@@ -10,7 +10,7 @@ transformers, or one beside a text encoder.
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -34,6 +34,20 @@ Lend = Callable[
 # What is being done, how many parts of it are done, and of how many.
 Report = Callable[[str, int, int], None]
 _Item = TypeVar("_Item")
+
+
+class Stage(NamedTuple):
+  """A part of a sampler, and what is on the devices for it.
+
+  Attributes:
+    what: is done, for reports.
+    kind: of network.
+    parts: of this network, see `registry`.
+  """
+
+  what: str
+  kind: str
+  parts: tuple[str, ...]
 
 
 def silent(what: str, done: int, total: int) -> None:
@@ -91,55 +105,59 @@ class Stages:
     with jax.set_mesh(self.mesh):
       return jax.device_get(program(*args, **options))
 
-  def counted(self, what: str, items: Sequence[_Item]) -> Iterator[_Item]:
+  def borrow(
+    self, stage: Stage
+  ) -> contextlib.AbstractContextManager[networks.BoundModule]:
+    """Borrows what a stage needs."""
+    return self.lend(stage.kind, stage.parts)
+
+  def counted(self, stage: Stage, items: Sequence[_Item]) -> Iterator[_Item]:
     """Goes through a stage's batches and reports each."""
     for done, item in enumerate(items):
-      self.report(what, done, len(items))
+      self.report(stage.what, done, len(items))
       yield item
-    self.report(what, len(items), len(items))
+    self.report(stage.what, len(items), len(items))
 
   def text_contexts(
-    self, kind: str, tokens: Iterable[Int[np.ndarray, "L"]]
+    self, stage: Stage, tokens: Iterable[Int[np.ndarray, "L"]]
   ) -> list[Float[np.ndarray, "L E"]]:
     """Features of captions, each on its own, so that none depends on others.
 
     Args:
-      kind: of the network whose text encoder is meant.
+      stage: of the network whose text encoder is meant.
       tokens: of each caption.
     """
     tokens = list(tokens)
     if not tokens:
       return []
-    with self.lend(kind, ["text_encoder"]) as model:
+    with self.borrow(stage) as model:
       return [
         self.call(_text_context, model, one[None])[0]
-        for one in self.counted("text", tokens)
+        for one in self.counted(stage, tokens)
       ]
 
   def draw(
     self,
-    what: str,
-    kind: str,
+    stage: Stage,
     jobs: Sequence[Job],
     sampler: sampler_options.SamplerConfig,
   ) -> list[denoising.Drawn]:
     """Draws latents one after the other with the same transformer.
 
     Args:
-      what: for the report, which counts the steps of all.
-      kind: of network.
+      stage: of the network; the report counts the steps of all.
       jobs: what is drawn.
       sampler: steps, guidance, schedule.
     """
     total, found = len(jobs) * sampler.num_steps, []
-    with self.lend(kind, ["transformer"]) as model:
-      self.report(what, 0, total)
+    with self.borrow(stage) as model:
+      self.report(stage.what, 0, total)
       for done, job in enumerate(jobs):
         before = done * sampler.num_steps
 
         def after_step(number: int, latents: Any, before: int = before) -> None:
           del latents
-          self.report(what, before + number + 1, total)
+          self.report(stage.what, before + number + 1, total)
 
         drawn = self.call(
           denoising.draw,
@@ -152,7 +170,7 @@ class Stages:
           after_step=after_step,
         )
         found.append(drawn)
-        self.keep(kind, job, drawn)
+        self.keep(stage.kind, job, drawn)
     return found
 
 
