@@ -86,6 +86,49 @@ def write(
     raise errors.UserError(
       f"{folder}: no such folder to write a page to; create it first"
     )
+  page, cloud = _text(scene, cloud, title, max_bytes)
+  handle, temporary = tempfile.mkstemp(suffix=".part", dir=folder)
+  try:
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+      stream.write(page)
+    os.chmod(temporary, 0o644)
+    os.replace(temporary, path)
+  finally:
+    if os.path.exists(temporary):
+      os.remove(temporary)
+  return cloud
+
+
+@dataclasses.dataclass(frozen=True)
+class Inline:
+  """A scene that notebooks show where it is the value of a cell.
+
+  Attributes:
+    scene: to show.
+    height: of the player in the notebook, pixels.
+    max_bytes: bound on what the notebook's output grows by.
+  """
+
+  scene: clouds.SceneLike
+  height: int = 560
+  max_bytes: int = MAX_BYTES
+
+  def _repr_html_(self) -> str:
+    page, _ = _text(self.scene, None, "4D scene", self.max_bytes)
+    return (
+      f'<iframe srcdoc="{html.escape(page)}" width="100%" '
+      f'height="{self.height}" style="border: 0" sandbox="allow-scripts" '
+      'allow="fullscreen"></iframe>'
+    )
+
+
+def _text(
+  scene: clouds.SceneLike,
+  cloud: clouds.Cloud | None,
+  title: str,
+  max_bytes: int,
+) -> tuple[str, clouds.Cloud]:
+  """The page, and the points in it; see `write`."""
   cloud = cloud or clouds.from_scene(scene)
   frame = _frame(scene, title)
   room = (max_bytes - len("".join(frame.values())) - 2**16) * 3 // 4
@@ -97,16 +140,7 @@ def write(
   }
   template = (_WEB / "page.html").read_text("utf-8")
   page = re.sub(r"\{(\w+)\}", lambda found: frame[found[1]], template)
-  handle, temporary = tempfile.mkstemp(suffix=".part", dir=folder)
-  try:
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-      stream.write(page)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-  finally:
-    if os.path.exists(temporary):
-      os.remove(temporary)
-  return cloud
+  return page, cloud
 
 
 def pack(cloud: clouds.Cloud, fps: float) -> Packed:

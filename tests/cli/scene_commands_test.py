@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from more4d_jax import errors
 from more4d_jax import scene as scene_lib
-from more4d_jax.cli import main
+from more4d_jax.cli import main, view
 from more4d_jax.geometry import camera_paths
 from more4d_jax.geometry.camera_files import formats
 from more4d_jax.viewing import video
@@ -205,6 +206,22 @@ def test_mistakes_give_one_line_and_no_file(
   assert error.count("\n") == 1
   assert message in error
   assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_view_is_filmed_as_its_path_is(tmp_path, scene_file):
+  scene = scene_lib.Scene.load(scene_file)
+  films = view.Films(scene)
+  assert set(films.names) == set(camera_paths.NAMES)
+  poses = films.poses("static")
+  (tmp_path / "v.mp4").write_bytes(films.film(poses, 2 * np.arctan(3 / 9)))
+  frames, fps = video.read_video(tmp_path / "v.mp4")
+  assert (len(frames), fps) == (2, 8.0)
+  size = frames.shape[1] // 6
+  centres = frames[0, size // 2 :: size, size // 2 :: size].astype(int)
+  assert np.abs(centres - scene.colours).mean() < 12  # Lossy, chroma halved.
+  behind = poses @ np.diag([-1, 1, -1, 1]).astype(np.float32)
+  with pytest.raises(errors.UserError, match="found none of its points"):
+    films.film(behind, 1.0)
 
 
 def _rendered(scene_file, out, *flags):

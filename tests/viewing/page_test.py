@@ -1,6 +1,7 @@
 """The page: unpacked by other code than the browser's, and looked at in one."""
 
 import base64
+import html
 import io
 import json
 import re
@@ -172,6 +173,14 @@ def test_one_frame_and_one_point(tmp_path):
   page.write(tmp_path / "s.html", scene)
   positions, *_ = _Reader((tmp_path / "s.html").read_text()).points()
   np.testing.assert_allclose(positions, [[[1, 1, 1]]], atol=0.07)
+
+
+def test_a_notebook_shows_the_same_page(tmp_path):
+  page.write(tmp_path / "s.html", _scene())
+  shown = page.Inline(_scene(), height=400)._repr_html_()
+  found = re.fullmatch(r'<iframe srcdoc="([^"]*)" width[^>]+></iframe>', shown)
+  assert 'height="400"' in shown
+  assert html.unescape(found.group(1)) == (tmp_path / "s.html").read_text()
 
 
 def _shown(driver):
