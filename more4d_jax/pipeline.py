@@ -271,7 +271,8 @@ class Pipeline:
       path: a named path, a camera file, or poses.
       seed: of the noise.
     """
-    return self.complete_films(scene, [scene.render(path)], seed)[0]
+    (film,) = self.complete_films(scene, [scene.render(path)], seed)
+    return film
 
   def complete_films(
     self,
@@ -280,19 +281,18 @@ class Pipeline:
       tuple[UInt8[np.ndarray, "T H W 3"], Bool[np.ndarray, "T H W"]]
     ],
     seed: int = 0,
-  ) -> list[UInt8[np.ndarray, "T H W 3"]]:
-    """Fills the holes of renderings of one scene, all in one batch.
+    batch: int | None = None,
+  ) -> Iterator[UInt8[np.ndarray, "T H W 3"]]:
+    """Fills the holes of renderings of one scene; see `films`.
 
     Args:
       scene: of any size.
       films: renderings and their coverage; see `completion`.
       seed: of the noise, which all have in common.
-
-    Raises:
-      UserError: if a rendering has another size than the scene.
+      batch: how many go through a network at once.
     """
     wanted = [generation.FilmRequest(scene, *film, seed) for film in films]
-    return list(self.films(wanted, len(films)))
+    return self.films(wanted, batch)
 
   def films(
     self, requests: Sequence[generation.FilmRequest], batch: int | None = None

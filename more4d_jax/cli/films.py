@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -102,45 +102,41 @@ def make(
   cameras: Sequence[str],
   settings: FilmSettings,
   target: pathlib.Path,
-  after_batch: Callable[[Films], None] | None = None,
+  after_film: Callable[[Films], None] | None = None,
 ) -> Films:
   """Makes both videos of every camera path; one that fails stops no other.
 
   Args:
-    loaded: completes the renderings.
+    loaded: completes the renderings, which go through each stage together, so
+      that networks are read once for all films.
     scene: to film.
     cameras: names of paths, or camera files.
     settings: how.
     target: folder of the videos.
-    after_batch: called with what became of the films so far.
+    after_film: called with what became of the films so far.
   """
   found, started = Films(), time.monotonic()
   scene = film_flags.timed(scene, settings.film)
-  batches = max(1, -(-len(cameras) // settings.together))
-  size = -(-len(cameras) // batches)
-  for first in range(0, len(cameras), size):
-    rendered = []
-    for name in cameras[first : first + size]:
-      try:
-        rendered.append(_render(scene, name, settings, found))
-      except FAILURES as error:
-        found.fail(name, error)
+  rendered = []
+  for name in cameras:
     try:
-      if settings.kept is not None:
-        settings.kept.renderings(
-          [camera_paths.label(one.name) for one in rendered],
-          [(one.colours, one.covered) for one in rendered],
-        )
-      filled = _fill(loaded, scene, rendered, settings, size)
+      rendered.append(_render(scene, name, settings, found))
     except FAILURES as error:
-      for one in rendered:
-        found.fail(one.name, error)
-    else:
-      for one, result in zip(rendered, filled, strict=True):
-        _keep(scene, one, result, target, found)
-      say(", ".join(camera_paths.label(one.name) for one in rendered), started)
-    if after_batch is not None:
-      after_batch(found)
+      found.fail(name, error)
+  filled = _fill(loaded, scene, rendered, settings)
+  for number, one in enumerate(rendered):
+    try:
+      result = next(filled)
+    except FAILURES as error:  # Those after it come from the same networks.
+      for lost in rendered[number:]:
+        found.fail(lost.name, error)
+      break
+    _keep(scene, one, result, target, found)
+    say(camera_paths.label(one.name), started)
+    if after_film is not None:
+      after_film(found)
+  if after_film is not None:
+    after_film(found)
   return found
 
 
@@ -162,35 +158,25 @@ def _fill(
   scene: scene_lib.Scene,
   rendered: Sequence[_Rendered],
   settings: FilmSettings,
-  size: int,
-) -> list[_Filled]:
-  """Colours without holes of each rendering, and what drew them.
-
-  Args:
-    loaded: completes the renderings.
-    scene: that was rendered.
-    rendered: of one batch.
-    settings: what fills the holes.
-    size: of every batch; one that lacks films is filled up, so that the
-      networks are compiled once.
-  """
-  if settings.holes == "background" or not rendered:
-    return [
-      _Filled(one.colours, _shares(settings, float(one.covered.mean())))
-      for one in rendered
-    ]
+) -> Iterator[_Filled]:
+  """Colours without holes of each rendering in turn, and what drew them."""
   films = [(one.colours, one.covered) for one in rendered]
-  films += films[-1:] * (size - len(films))
-  filled = loaded.complete_films(scene, films, settings.seed)
+  if settings.kept is not None:
+    labels = [camera_paths.label(one.name) for one in rendered]
+    settings.kept.renderings(labels, films)
+  if settings.holes == "background":
+    for one in rendered:
+      share = float(one.covered.mean())
+      yield _Filled(one.colours, _shares(settings, share))
+    return
+  # As many in each batch, so that the networks are compiled once.
+  count = max(1, -(-len(films) // settings.together))
+  batch = max(1, -(-len(films) // count))
   keeps = loaded.networks.sampler("vism").keep_rendered
-  kept = [
-    completion.kept_share(one.covered, loaded.size, keep_rendered=keeps)
-    for one in rendered
-  ]
-  return [
-    _Filled(colours, _shares(settings, share))
-    for colours, share in zip(filled, kept)
-  ]
+  completed = loaded.complete_films(scene, films, settings.seed, batch)
+  for one, colours in zip(rendered, completed):
+    share = completion.kept_share(one.covered, loaded.size, keep_rendered=keeps)
+    yield _Filled(colours, _shares(settings, share))
 
 
 def _shares(settings: FilmSettings, rendered: float) -> dict[str, float]:

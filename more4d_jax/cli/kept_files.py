@@ -78,7 +78,9 @@ class Kept:
       self._save(f"text_{kind}_{digest}", features=conditions.text_context[0])
     names = [kind]
     if kind == "vism":
-      names = [f"{kind}_{label}" for label in self._labels]
+      count = len(job.noise)  # Films are drawn a batch after the other.
+      names = [f"{kind}_{label}" for label in self._labels[:count]]
+      self._labels = self._labels[count:]
     for row, name in enumerate(names):
       self._save(
         f"latents_{name}",

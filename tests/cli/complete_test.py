@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from more4d_jax import pipeline
+from more4d_jax import generation, pipeline
 from more4d_jax import scene as scene_lib
 from more4d_jax.cli import main
 from more4d_jax.viewing import video
@@ -54,17 +54,17 @@ def test_films_go_together_and_stay(
   nano_checkpoint, scene_file, tmp_path, monkeypatch, capsys
 ):
   sizes = []
-  whole = pipeline.Pipeline.complete_films
+  whole = generation.Generator.videos
 
-  def counted(self, scene, films, seed):
-    sizes.append(len(films))
-    return whole(self, scene, films, seed)
+  def counted(self, renderings):
+    sizes.append([len(batch.videos) for batch in renderings])
+    return whole(self, renderings)
 
-  monkeypatch.setattr(pipeline.Pipeline, "complete_films", counted)
+  monkeypatch.setattr(generation.Generator, "videos", counted)
   out = tmp_path / "out"
   three = ("--camera", "static", "forward", "left", "--together", 2)
   assert _complete(scene_file, nano_checkpoint, out, *three) == 0
-  assert sizes == [2, 2]  # One shape, one compilation.
+  assert sizes == [[2, 2]]  # One row of stages, one shape.
   found = _read(out)
   names = {"static", "forward", "left"}
   assert set(found["filled"]) == set(found["coverage"]) == names
@@ -77,7 +77,7 @@ def test_films_go_together_and_stay(
   (out / "left.mp4").unlink()
   assert _complete(scene_file, nano_checkpoint, out, *three) == 0
   assert capsys.readouterr().out.count("is there already") == 2
-  assert sizes == [2, 2, 1]
+  assert sizes == [[2, 2], [1]]
   again = video.read_video(out / "left.mp4")[0].astype(int)
   (out / "left.mp4").write_bytes(before["left.mp4"])
   first = video.read_video(out / "left.mp4")[0]
@@ -102,11 +102,11 @@ def test_a_larger_scene_keeps_what_is_rendered(nano_checkpoint, tmp_path):
 def test_a_film_that_fails_is_made_by_the_next_call(
   nano_checkpoint, scene_file, tmp_path, monkeypatch, capsys
 ):
-  def fake(self, scene, films, seed):
+  def fake(self, scene, films, seed, batch):
     del self, scene, seed
-    if len(films) == 2:
+    if batch == 2:
       raise RuntimeError("RESOURCE_EXHAUSTED:\nout of memory")
-    return [film[0] for film in films]
+    return (film[0] for film in films)
 
   monkeypatch.setattr(pipeline.Pipeline, "complete_films", fake)
   out, two = tmp_path / "out", ("--camera", "static", "left")
