@@ -7,7 +7,7 @@ from typing import Any
 
 import flax.linen as nn
 import numpy as np
-from jax.sharding import Mesh, Sharding, SingleDeviceSharding
+from jax.sharding import Mesh, SingleDeviceSharding
 from jaxtyping import Int
 
 from more4d_jax import errors, partitioning, registry
@@ -71,7 +71,7 @@ class CheckpointNetworks:
     self._frames = None if frames is None else longer_clips.check(frames)
     self.residency = residency.Residency(self._found)
     self.mesh = mesh or partitioning.one_device()
-    self._places: dict[str, Mapping[str, Sharding]] = {}
+    self._boxed: dict[str, Mapping[str, Any]] = {}
 
   def has(self, kind: str) -> bool:
     """Whether the checkpoint holds a network of a kind."""
@@ -134,13 +134,13 @@ class CheckpointNetworks:
     if self.mesh.size == 1:
       only = SingleDeviceSharding(self.mesh.devices.item())
       return lambda path, shape, dtype: only
-    if kind not in self._places:
+    if kind not in self._boxed:
       shapes = abstract.boxed_shapes(kind, module)
-      self._places[kind] = matching.flatten(
-        partitioning.shardings(self.mesh, shapes)
-      )
-    places = self._places[kind]
-    return lambda path, shape, dtype: places[path]
+      self._boxed[kind] = matching.flatten(shapes)
+    boxed = self._boxed[kind]
+    return lambda path, shape, dtype: abstract.sharding(
+      path, shape, boxed, self.mesh
+    )
 
   def release(
     self, kind: str | None = None, parts: Sequence[str] | None = None

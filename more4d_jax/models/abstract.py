@@ -1,10 +1,15 @@
 """Shapes of a network's parameters and the names of their axes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding
+
+from more4d_jax import partitioning
+from more4d_jax.models import lora_beside, quantised
 
 _CLIP = (1, 5, 32, 48, 3)  # What every network takes, whatever its size.
 _LATENTS = (1, 2, 4, 6, 16)
@@ -31,3 +36,28 @@ def boxed_shapes(kind: str, module: nn.Module) -> Any:
     lambda key: module.init(key, *inputs, method=method)["params"],
     jax.random.key(0),
   )
+
+
+def sharding(
+  path: str, shape: tuple[int, ...], boxed: Mapping[str, Any], mesh: Mesh
+) -> NamedSharding:
+  """Where a mesh has a parameter, or what stands beside a kernel.
+
+  Args:
+    path: of it.
+    shape: of it.
+    boxed: path -> what `boxed_shapes` gives.
+    mesh: of devices.
+  """
+  if path in boxed:
+    box = boxed[path]
+    names = box.names if partitioning.is_box(box) else (None,) * len(shape)
+  else:
+    module, _, leaf = path.rpartition("/")
+    *above, inner, outer = boxed[f"{module}/kernel"].names
+    names = {
+      quantised.SCALE: (*above, outer),
+      lora_beside.DOWN: (*above, inner, None),
+      lora_beside.UP: (*above, None, outer),
+    }[leaf]
+  return NamedSharding(mesh, partitioning.partition_spec(names, shape, mesh))

@@ -14,7 +14,7 @@ from flax import traverse_util
 from more4d_jax import errors
 from more4d_jax.models import lora
 
-_LEAVES = ("down", "up")
+DOWN, UP = "down", "up"
 
 
 def variables(
@@ -60,7 +60,7 @@ def variables(
       used = sum(d.shape[1] for d, _ in parts)
       down[at][:, :used] = np.concatenate([d for d, _ in parts], axis=1)
       up[at][:used] = np.concatenate([u for _, u in parts], axis=0)
-    flat[f"{path}/down"], flat[f"{path}/up"] = down, up
+    flat[f"{path}/{DOWN}"], flat[f"{path}/{UP}"] = down, up
   return traverse_util.unflatten_dict(flat, sep="/")
 
 
@@ -108,7 +108,7 @@ def collections(params: Mapping[str, Any]) -> dict[str, Any]:
   found = {
     path: value
     for path, value in flat.items()
-    if path.rpartition("/")[2] in _LEAVES
+    if path.rpartition("/")[2] in (DOWN, UP)
   }
   if not found:
     return {"params": params}
