@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from more4d_jax import errors, generation, pipeline, registry, scene_size
 from more4d_jax.cli import job_runs, scene_files
 from more4d_jax.cli import jobs as jobs_lib
-from more4d_jax.geometry import camera_paths
 from more4d_jax.name_maps import matching
 from more4d_jax.sampling import sample_strag, sample_vism
 from more4d_jax.sampling import stages as stages_lib
@@ -49,7 +48,7 @@ def show(
     bytes_left += size
   for name, reason in unreadable.items():
     print(f"  {name}: {reason}")
-  print(f"files of each scene: {', '.join(_files(settings))}")
+  print(f"files of each scene: {', '.join(scene_files.files(settings))}")
   print(f"scene.npz of all: at most {_size(bytes_left)}")
   _show_stages(loaded, stages(jobs, settings.holes))
   if failed:
@@ -86,15 +85,6 @@ def _described(
   )
   # Tracks of float16, visibility and colours, before compression.
   return line, height * width * (frames * 7 + 3)
-
-
-def _files(settings: scene_files.Settings) -> list[str]:
-  films = [
-    f"{camera_paths.label(name)}{suffix}.mp4"
-    for name in settings.cameras
-    for suffix in ("", "_points")
-  ]
-  return ["scene.npz", "scene.html", *films, scene_files.SUMMARY]
 
 
 def stages(

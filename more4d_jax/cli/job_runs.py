@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import shutil
@@ -49,7 +48,7 @@ class Place:
     outputs.check_folder(out)
 
   def _check_earlier(self) -> None:
-    summary = _read(self.out / scene_files.SUMMARY)
+    summary = outputs.read_json(self.out / scene_files.SUMMARY)
     found = "other files"
     for key, several in (("image", False), ("scenes", True)):
       if key in summary:
@@ -60,15 +59,6 @@ class Place:
       f"expected a new directory for the results, found {self.out}, which "
       f"holds {found}: name another --out"
     )
-
-
-def _read(path: pathlib.Path) -> Mapping[str, object]:
-  """A summary; empty if there is none, or a damaged one."""
-  try:
-    found = json.loads(path.read_text())
-  except (OSError, ValueError):
-    return {}
-  return found if isinstance(found, dict) else {}
 
 
 def make(

@@ -65,6 +65,15 @@ def write_json(path: pathlib.Path, value: Mapping[str, Any]) -> None:
   os.replace(partial, path)
 
 
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+  """What `write_json` wrote; empty if there is no such file, or another one."""
+  try:
+    found = json.loads(path.read_text())
+  except (OSError, ValueError):
+    return {}
+  return found if isinstance(found, dict) else {}
+
+
 def _full(path: pathlib.Path, free: int) -> errors.UserError:
   return errors.UserError(
     f"cannot use {path}: its disk has {free >> 20} MiB left, expected "

@@ -1,7 +1,6 @@
 """All files of one scene: made, filmed and summed up."""
 
 import dataclasses
-import json
 import pathlib
 import time
 from typing import Any
@@ -76,6 +75,16 @@ def prepare(
   return prepared
 
 
+def files(settings: Settings) -> list[str]:
+  """Names of the files of each scene, without those of `kept_files`."""
+  films = [
+    f"{camera_paths.label(name)}{suffix}.mp4"
+    for name in settings.cameras
+    for suffix in ("", "_points")
+  ]
+  return ["scene.npz", "scene.html", *films, SUMMARY]
+
+
 def is_finished(
   loaded: pipeline.Pipeline,
   job: jobs_lib.Job,
@@ -83,12 +92,13 @@ def is_finished(
   folder: pathlib.Path,
 ) -> bool:
   """Whether a folder holds what these settings make of this picture."""
-  try:
-    summary = json.loads((folder / SUMMARY).read_text())
-  except (OSError, ValueError):
-    return False
+  summary = outputs.read_json(folder / SUMMARY)
   wanted = _request(loaded, job, settings)
-  return summary.get("request") == wanted and not summary.get("failed")
+  return (
+    summary.get("request") == wanted
+    and not summary.get("failed")
+    and all((folder / name).is_file() for name in files(settings))
+  )
 
 
 def _request(

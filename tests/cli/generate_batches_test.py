@@ -62,6 +62,13 @@ def test_a_broken_picture_is_reported_and_the_others_are_made(
   assert _overview(out)["scenes"] == ["a", "b", "c"]
   assert not _overview(out)["failed"]
   assert {k: v for k, v in _scenes(out).items() if k != "b"} == before
+  # So does a scene that has lost a file, which is the same again.
+  (out / "c" / "static.mp4").unlink()
+  assert _generate(nano_checkpoint, album, out) == 0
+  assert capsys.readouterr().out.count("is there already") == 2
+  assert (out / "c" / "static.mp4").is_file() and _scenes(out)["c"] == before[
+    "c"
+  ]
   # Other settings are other scenes.
   assert _generate(nano_checkpoint, album, out, "--seed", "1") == 0
   assert "is there already" not in capsys.readouterr().out

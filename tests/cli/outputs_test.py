@@ -45,3 +45,13 @@ def test_a_full_disk(tmp_path, monkeypatch):
   monkeypatch.setattr(tempfile, "TemporaryFile", full)
   with pytest.raises(errors.UserError, match="has 0 MiB left"):
     outputs.check_folder(tmp_path / "out")
+
+
+def test_a_summary_is_read_again_and_a_damaged_one_is_none(tmp_path):
+  path = tmp_path / "s.json"
+  assert outputs.read_json(path) == {}
+  outputs.write_json(path, {"a": [1]})
+  assert outputs.read_json(path) == {"a": [1]}
+  for text in ('{"a": [1', "[1]", "\udcff"):
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    assert outputs.read_json(path) == {}
