@@ -22,6 +22,9 @@ _WORKDIR = flags.DEFINE_string(
 _MODE = flags.DEFINE_enum(
   "mode", "train", ["train", "evaluate", "plan"], "what to do"
 )
+_DEVICES = flags.DEFINE_string(
+  "devices", None, "of --mode=plan, as in v5p-64; this machine's if left out"
+)
 
 
 def _run(_: Sequence[str]) -> int:
@@ -33,7 +36,7 @@ def _run(_: Sequence[str]) -> int:
     python_logging.getLogger("more4d_jax").setLevel(python_logging.INFO)
   try:
     config = config_reader.read(_CONFIG.value)
-    run.run(_MODE.value, config, _WORKDIR.value)
+    run.run(_MODE.value, config, _WORKDIR.value, _DEVICES.value)
   except (errors.UserError, loop.NonFiniteLossError) as e:
     return _fail(e)
   except OSError as e:

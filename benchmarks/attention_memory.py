@@ -14,8 +14,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 import jax
 import jax.numpy as jnp
 
-from benchmarks import absent_devices
 from more4d_jax.kernels.attention import dispatch
+from more4d_jax.planning import absent_devices
 
 TOKENS = (2_576, 5_152, 10_304, 20_608)
 TARGETS = ("v5p:2x2x1", "v6e:2x2")

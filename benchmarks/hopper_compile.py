@@ -21,7 +21,8 @@ import sys
 import tempfile
 import time
 
-from benchmarks import absent_devices, compiler_reports
+from benchmarks import compiler_reports
+from more4d_jax.planning import absent_devices
 
 
 def _both(width):

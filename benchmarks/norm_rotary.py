@@ -21,7 +21,8 @@ import pathlib
 import tempfile
 import time
 
-from benchmarks import absent_devices, compiler_reports
+from benchmarks import compiler_reports
+from more4d_jax.planning import absent_devices
 
 TARGETS = ",".join((*absent_devices.TPU_TARGETS, "h200"))
 CASES = ("1p3b/9568/whole", "14b/10304/whole")

@@ -21,7 +21,7 @@ import pathlib
 import re
 import tempfile
 
-from benchmarks import absent_devices
+from more4d_jax.planning import absent_devices
 
 TILE = 1024
 TARGETS = ",".join(absent_devices.TPU_TARGETS)

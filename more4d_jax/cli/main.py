@@ -86,6 +86,12 @@ COMMANDS: Mapping[str, Command] = {
     _TRAINING,
     "records, five trainings, a bundle and a scene",
   ),
+  "plan": Command(
+    "plan",
+    "plan",
+    _TRAINING,
+    "memory and time on devices that need not be there",
+  ),
   "bundle": Command(
     "bundle",
     "bundle",

@@ -6,6 +6,7 @@ no array, so a plan may compile it for devices that are not there.
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -50,20 +51,26 @@ class TrainStep:
   chain: optax.GradientTransformation
   init: Any
 
-  def lower(self) -> jax.stages.Lowered:
-    """The step's program for its shapes, ready to be compiled."""
+  def trace(self) -> jax.stages.Traced:
+    """The step's program for its shapes, ready to be lowered and compiled."""
     with jax.set_mesh(self.mesh):
-      return self.jitted.lower(self.state, self.frozen, self.batch)
+      return self.jitted.trace(self.state, self.frozen, self.batch)
 
 
-def make_mesh(config: run_config.RunConfig) -> Mesh:
-  """Lays the devices out as the configuration says.
+def make_mesh(
+  config: run_config.RunConfig, devices: Sequence[jax.Device] | None = None
+) -> Mesh:
+  """Lays devices out as the configuration says.
+
+  Args:
+    config: of the run.
+    devices: all of all processes when left out.
 
   Raises:
     UserError: if they cannot be, or the batch cannot be divided among them.
   """
   try:
-    mesh = partitioning.make_mesh(config.mesh)
+    mesh = partitioning.make_mesh(config.mesh, devices)
   except ValueError as error:
     raise errors.UserError(str(error)) from error
   parts = mesh.shape["data"] * mesh.shape["fsdp"]

@@ -1,71 +1,195 @@
-"""Parameters and memory that a run will need, from shapes alone."""
+"""What one train step of a task needs, before a device is booked."""
 
+import dataclasses
+import functools
 import math
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
+from jax.sharding import AbstractMesh
 
-from more4d_jax import errors, partitioning, rng
+from more4d_jax import errors, partitioning, registry, rng
+from more4d_jax.experiment import building, run_config
 from more4d_jax.experiment import task as tasks
+from more4d_jax.planning import devices, programs, report, search
 from more4d_jax.training import optimizer, paths
 from more4d_jax.training import state as states
 
 
-def describe(task: tasks.Task) -> str:
-  """Returns a table of parameters and of bytes on each device.
+def plan(task: tasks.Task, group: devices.Group) -> report.Plan:
+  """Compiles the train step of a task for devices that need not be there.
 
-  No file is read. In the section `mesh`, -1 stands for the devices of this
-  machine.
+  No file is read and no array is made.
+
+  Args:
+    task: what is trained; `mesh` of its configuration says how devices are
+      laid out.
+    group: of devices.
+
+  Raises:
+    UserError: if the mesh does not divide devices, batch or heads.
   """
-  config, objective = task.config, task.objective()
-  mesh = _abstract_mesh(config.mesh)
-  abstract = jax.eval_shape(lambda: objective.init(rng.key(0, "init")))
-  trained, frozen = paths.split(abstract, task.trainable)
-  chain = optimizer.make_optimizer(
-    config.optimizer, config.num_steps, task.multipliers
+  opened, remark = devices.open_devices(group)
+  return _compiled(task, group, opened, remark)
+
+
+def _compiled(
+  task: tasks.Task,
+  group: devices.Group,
+  opened: Sequence[jax.Device],
+  remark: str,
+) -> report.Plan:
+  mesh = building.make_mesh(task.config, opened)
+  step = building.train_step(task, mesh)
+  figures = programs.compile_program(
+    programs.Program(
+      name=f"{task.config.task} {task.config.size}",
+      mesh=mesh,
+      trace=step.trace,
+      held={
+        "parameters": step.state.params,
+        "averaged parameters": step.state.ema,
+        "optimizer": step.state.optimizer,
+        "frozen parameters": step.frozen,
+        "batch": step.batch,
+        "counters": (
+          step.state.step,
+          step.state.skipped,
+          step.state.history,
+        ),
+      },
+    )
   )
-  state = states.abstract_state(trained, chain)
-  rows = {
-    "trained parameters": trained,
-    "averaged parameters": trained,
-    "optimizer": state.optimizer,
-    "frozen parameters": frozen,
-    "gradients": trained,
-  }
-  sizes = {
-    name: partitioning.bytes_per_device(mesh, tree)
-    for name, tree in rows.items()
-  }
-  shape = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
-  lines = [
-    f"{config.task} {config.size}: {_count(trained):,} trained and "
-    f"{_count(frozen):,} frozen parameters",
-    f"mesh: {shape}",
-    "bytes on each device:",
-    *(f"  {name:20s} {size:>16,}" for name, size in sizes.items()),
-    f"  {'together':20s} {sum(sizes.values()):>16,}",
-    "activations come on top; gradients live during a step only",
-  ]
-  for name, part in partitioning.unbox(abstract).items():
-    lines.append(f"  {name:20s} {_count(part):>16,} parameters")
-  return "\n".join(lines)
+  gradients = figures.held["parameters"]
+  counts = (
+    f"{_count(step.state.params):,} trained and {_count(step.frozen):,} "
+    "frozen parameters"
+  )
+  beside = f"gradients are {report.gib(gradients)} GiB of the temporaries"
+  remarks = [counts, beside, *([remark] if remark else [])]
+  return report.Plan(
+    title=_title(task),
+    group=group,
+    figures=figures,
+    remarks=remarks,
+    advice=_advice(task, figures),
+  )
+
+
+def _title(task: tasks.Task) -> str:
+  config = task.config
+  sizes = dataclasses.asdict(config.mesh)
+  mesh = " x ".join(f"{name} {size}" for name, size in sizes.items())
+  text = (
+    f"{config.task} {config.size}: one step on a batch of {config.batch_size}, "
+    f"mesh {mesh}"
+  )
+  return text if _remat(config) is not False else f"{text}, remat off"
+
+
+def _remat(config: run_config.RunConfig) -> bool | None:
+  """Whether layers are recomputed; None for tasks without the choice."""
+  return getattr(getattr(config, "model", None), "remat", None)
 
 
 def _count(tree: Any) -> int:
-  leaves = jax.tree.leaves(partitioning.unbox(tree))
-  return sum(math.prod(leaf.shape) for leaf in leaves)
+  return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
-def _abstract_mesh(
-  config: partitioning.MeshConfig,
-) -> jax.sharding.AbstractMesh:
-  """A mesh of any size; no device is needed."""
-  shape = [getattr(config, name) for name in partitioning.MESH_AXES]
-  known = math.prod(size for size in shape if size != -1)
-  if shape.count(-1) > 1 or known < 1:
-    raise errors.UserError(
-      f"mesh sizes are {shape}: expected positive numbers, at most one -1"
+def _advice(task: tasks.Task, figures: programs.Figures) -> str:
+  """What to change first where a step does not fit."""
+  config = task.config
+  samples = config.batch_size // (config.mesh.data * config.mesh.fsdp)
+  held = sum(figures.held.values())
+  if figures.temporaries + figures.refused > held:
+    if _remat(config) is False:
+      return "set model.remat to True"
+    if samples > 1:
+      return f"lower batch_size: each device has {samples} samples"
+    return "raise mesh.context or mesh.tensor, or take more devices"
+  if config.mesh.data > 1:
+    return "move devices from mesh.data to mesh.fsdp, or use --search"
+  lora = hasattr(getattr(config, "model", None), "lora_rank")
+  if lora and figures.held["parameters"] > figures.held["frozen parameters"]:
+    return "train a LoRA (model.lora_rank), or take more devices"
+  return "take more or larger devices, or use --search"
+
+
+def best(
+  task: tasks.Task,
+  group: devices.Group,
+  tries: int,
+  say: Callable[[str], None] = print,
+) -> list[report.Plan]:
+  """The fastest ways found to train on these devices, see `search.best`.
+
+  Every mesh of so many devices is looked at, layers recomputed and not.
+
+  Raises:
+    UserError: if nothing fits.
+  """
+  opened, remark = devices.open_devices(group)
+  trees = _shapes(task)
+  candidates = []
+  for config in _variations(task, opened):
+    mesh = AbstractMesh(
+      tuple(dataclasses.astuple(config.mesh)), partitioning.MESH_AXES
     )
-  rest = max(jax.device_count() // known, 1)
-  shape = [rest if size == -1 else size for size in shape]
-  return jax.sharding.AbstractMesh(tuple(shape), partitioning.MESH_AXES)
+    changed = registry.NETWORKS[config.task].task_class(config)
+    label = _title(changed).partition("mesh ")[2]
+    # Layers that are not recomputed are faster and rarely fit: tried first
+    # on the mesh that needs the fewest messages only.
+    candidates.append(
+      search.Candidate(
+        label=label,
+        held=sum(partitioning.bytes_per_device(mesh, t) for t in trees),
+        cost=(*search.mesh_cost(config.mesh), _remat(config) is False),
+        plan=functools.partial(_compiled, changed, group, opened, remark),
+      )
+    )
+  return search.best(candidates, group.memory, tries, say=say)
+
+
+def _shapes(task: tasks.Task) -> list[Any]:
+  """Boxed shapes of all that a step holds but for its batch."""
+  objective = task.objective()
+  abstract = jax.eval_shape(lambda: objective.init(rng.key(0, "init")))
+  trained, frozen = paths.split(abstract, task.trainable)
+  chain = optimizer.make_optimizer(
+    task.config.optimizer, task.config.num_steps, task.multipliers
+  )
+  return [states.abstract_state(trained, chain), frozen]
+
+
+def _variations(
+  task: tasks.Task, opened: Sequence[jax.Device]
+) -> Iterator[run_config.RunConfig]:
+  """Configurations that the devices and the network's heads allow."""
+  remats = (True,) if _remat(task.config) is None else (True, False)
+  for mesh in search.meshes(len(opened)):
+    for remat in remats:
+      config = dataclasses.replace(task.config, mesh=mesh)
+      if _remat(config) is not None:
+        model = dataclasses.replace(config.model, remat=remat)
+        config = dataclasses.replace(config, model=model)
+      if _divides(task, config, opened):
+        yield config
+
+
+def _divides(
+  task: tasks.Task,
+  config: run_config.RunConfig,
+  opened: Sequence[jax.Device],
+) -> bool:
+  try:
+    mesh = building.make_mesh(config, opened)
+    dit = getattr(task.network, "dit", None)
+    if dit is not None:
+      building.check_kernels(dit.layer, mesh)
+  except errors.UserError:
+    return False
+  tensor, context = config.mesh.tensor, config.mesh.context
+  if dit is None:  # Nothing else has axes that these divide.
+    return tensor == context == 1
+  return dit.num_heads % tensor == 0

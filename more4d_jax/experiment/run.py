@@ -16,6 +16,7 @@ from more4d_jax.experiment import (
   workdirs,
 )
 from more4d_jax.experiment import task as tasks
+from more4d_jax.planning import devices, report
 from more4d_jax.training import loop
 from more4d_jax.training import state as states
 
@@ -24,6 +25,7 @@ def run(
   mode: str,
   config: run_config.RunConfig,
   workdir: str | os.PathLike[str] | None,
+  group: str | None = None,
 ) -> None:
   """Trains, evaluates or plans.
 
@@ -31,13 +33,16 @@ def run(
     mode: "train", "evaluate" or "plan".
     config: by `config_reader.read`.
     workdir: of the run; "plan" needs none.
+    group: devices to plan for, as in "v5p-64"; those of this process when
+      left out.
 
   Raises:
     UserError: for anything the user can mend.
   """
   task = make_task(config)
   if mode == "plan":
-    print(plan.describe(task))
+    planned = devices.parse(group) if group else devices.here()
+    print(report.table(plan.plan(task, planned)))
   elif mode == "evaluate":
     _evaluate(task, pathlib.Path(workdir))
   else:

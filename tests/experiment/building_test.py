@@ -37,7 +37,7 @@ def test_a_step_needs_no_file(kind):
   task = configurations.task(kind, batch_size=8)
   mesh = building.make_mesh(task.config)
   step = building.train_step(task, mesh)
-  state, metrics = step.lower().out_info
+  state, metrics = step.trace().out_info
   assert metrics["loss"].shape == ()
   before, after = map(jax.tree.leaves, (step.state.params, state.params))
   assert [x.shape for x in before] == [x.shape for x in after]

@@ -1,7 +1,7 @@
 """Compiling kernels for real accelerators, without one (`make test-aot`).
 
 The tests are in files named `*aot_test.py`; they are skipped where the
-compilers of `benchmarks.absent_devices` are not installed.
+compilers of `more4d_jax.planning.absent_devices` are not installed.
 """
 
 import importlib.util
@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks import absent_devices
+from more4d_jax.planning import absent_devices
 
 TPU_TARGETS = absent_devices.TPU_TARGETS
 

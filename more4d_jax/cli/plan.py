@@ -1,0 +1,102 @@
+"""`more4d plan`: memory and time of a program before devices are booked."""
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+
+from absl import flags
+from ml_collections import config_flags
+
+from more4d_jax import errors, partitioning
+from more4d_jax.cli import flag_errors, lists, outputs
+from more4d_jax.experiment import config_reader, run, run_config
+from more4d_jax.experiment import plan as training_plan
+from more4d_jax.planning import devices as device_kinds
+from more4d_jax.planning import report
+
+
+def plan(
+  *,
+  config: str,
+  devices: str,
+  set: lists.Words = (),
+  mesh: str | None = None,
+  search: bool = False,
+  tries: int = 8,
+  out: pathlib.Path | None = None,
+) -> None:
+  """Compiles a program for devices that need not be there, and says what it
+  takes: bytes on each device, messages, operations and time.
+
+  No weights, records or accelerators are needed. TPUs need libtpu, GPUs jax's
+  CUDA plugin; where these are missing, virtual CPU devices stand for them.
+
+  Args:
+    config: the training, as in configs/strag.py:size=14b.
+    devices: kind and number of chips: v5e, v5p, v6e, tpu7x, h100, h200 or cpu,
+      as in v5p-64.
+    set: fields of the configuration, as in model.remat=False batch_size=64.
+    mesh: how devices are laid out, as in fsdp=16,tensor=4; fsdp takes what
+      the others leave. As in the configuration when left out.
+    search: try the meshes of so many devices, with and without recomputation,
+      and print the best three.
+    tries: programs that the search compiles, at most.
+    out: JSON file for the numbers.
+  """
+  if out is not None:
+    outputs.check_file(out)
+  group = device_kinds.parse(devices)
+  found = read_config(config, lists.items(set, _is_field, "--set"))
+  if mesh is not None:
+    found = dataclasses.replace(found, mesh=parse_mesh(mesh))
+  task = run.make_task(found)
+  if search:
+    plans = training_plan.best(task, group, tries)
+  else:
+    plans = [training_plan.plan(task, group)]
+  print("\n\n".join(map(report.table, plans)))
+  if out is not None:
+    outputs.write_json(out, {"plans": [report.as_json(one) for one in plans]})
+
+
+def _is_field(text: str) -> bool:
+  return "=" in text
+
+
+def read_config(path: str, fields: Sequence[str]) -> run_config.RunConfig:
+  """A configuration file as main.py reads it.
+
+  Args:
+    path: as after --config.
+    fields: "NAME=VALUE", as after --config.
+
+  Raises:
+    UserError: for a mistake in either.
+  """
+  found = flags.FlagValues()
+  values = config_flags.DEFINE_config_file("config", None, flag_values=found)
+  arguments = [f"--config={path}", *(f"--config.{field}" for field in fields)]
+  try:
+    found(["more4d plan", *arguments])
+    values.value.lock()  # Raises if the file could not be read.
+  except flag_errors.MISTAKES as error:
+    raise errors.UserError(flag_errors.describe(error, arguments)) from error
+  return config_reader.read(values.value)
+
+
+def parse_mesh(text: str) -> partitioning.MeshConfig:
+  """Reads "fsdp=16,tensor=4".
+
+  Raises:
+    UserError: for an unknown axis or no number.
+  """
+  sizes: dict[str, int] = {"fsdp": -1}
+  for part in text.split(","):
+    name, _, size = part.partition("=")
+    if name not in partitioning.MESH_AXES or not size.isdecimal():
+      raise errors.UserError(
+        f"--mesh has {part!r}: expected {', '.join(partitioning.MESH_AXES)} "
+        "with a number each, as in fsdp=16,tensor=4"
+      )
+    sizes[name] = int(size)
+  return partitioning.MeshConfig(**sizes)
