@@ -74,10 +74,13 @@ def read_config(path: str, fields: Sequence[str]) -> run_config.RunConfig:
     UserError: for a mistake in either.
   """
   found = flags.FlagValues()
-  values = config_flags.DEFINE_config_file("config", None, flag_values=found)
   arguments = [f"--config={path}", *(f"--config.{field}" for field in fields)]
+  words = ["more4d plan", *arguments]
+  values = config_flags.DEFINE_config_file(
+    "config", None, flag_values=found, sys_argv=words
+  )
   try:
-    found(["more4d plan", *arguments])
+    found(words)
     values.value.lock()  # Raises if the file could not be read.
   except flag_errors.MISTAKES as error:
     raise errors.UserError(flag_errors.describe(error, arguments)) from error
