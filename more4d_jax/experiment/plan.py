@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-from jax.sharding import AbstractMesh
+from jax.sharding import AbstractMesh, Mesh
 
 from more4d_jax import errors, partitioning, registry, rng
 from more4d_jax.experiment import building, run_config
@@ -69,21 +69,19 @@ def _compiled(
   beside = f"gradients are {report.gib(gradients)} GiB of the temporaries"
   remarks = [counts, beside, *([remark] if remark else [])]
   return report.Plan(
-    title=_title(task),
+    title=_title(task.config, mesh),
     group=group,
     figures=figures,
     remarks=remarks,
-    advice=_advice(task, figures),
+    advice=_advice(task.config, mesh, figures),
   )
 
 
-def _title(task: tasks.Task) -> str:
-  config = task.config
-  sizes = dataclasses.asdict(config.mesh)
-  mesh = " x ".join(f"{name} {size}" for name, size in sizes.items())
+def _title(config: run_config.RunConfig, mesh: Mesh | AbstractMesh) -> str:
+  sizes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
   text = (
     f"{config.task} {config.size}: one step on a batch of {config.batch_size}, "
-    f"mesh {mesh}"
+    f"mesh {sizes}"
   )
   return text if _remat(config) is not False else f"{text}, remat off"
 
@@ -97,10 +95,11 @@ def _count(tree: Any) -> int:
   return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
-def _advice(task: tasks.Task, figures: programs.Figures) -> str:
+def _advice(
+  config: run_config.RunConfig, mesh: Mesh, figures: programs.Figures
+) -> str:
   """What to change first where a step does not fit."""
-  config = task.config
-  samples = config.batch_size // (config.mesh.data * config.mesh.fsdp)
+  samples = config.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
   held = sum(figures.held.values())
   if figures.temporaries + figures.refused > held:
     if _remat(config) is False:
@@ -108,7 +107,7 @@ def _advice(task: tasks.Task, figures: programs.Figures) -> str:
     if samples > 1:
       return f"lower batch_size: each device has {samples} samples"
     return "raise mesh.context or mesh.tensor, or take more devices"
-  if config.mesh.data > 1:
+  if mesh.shape["data"] > 1:
     return "move devices from mesh.data to mesh.fsdp, or use --search"
   lora = hasattr(getattr(config, "model", None), "lora_rank")
   if lora and figures.held["parameters"] > figures.held["frozen parameters"]:
@@ -137,9 +136,7 @@ def best(
       tuple(dataclasses.astuple(config.mesh)), partitioning.MESH_AXES
     )
     changed = registry.NETWORKS[config.task].task_class(config)
-    label = _title(changed).partition("mesh ")[2]
-    # Layers that are not recomputed are faster and rarely fit: tried first
-    # on the mesh that needs the fewest messages only.
+    label = _title(config, mesh).partition("mesh ")[2]
     candidates.append(
       search.Candidate(
         label=label,
