@@ -4,7 +4,8 @@
 #   make test        every test but the exhaustive ones
 #   make reference   installs PyTorch, diffusers and transformers, so that
 #                    make test compares the networks with theirs too
-#   make test-aot    compiles the kernels for real TPUs and a GPU, without one
+#   make test-aot    compiles kernels and train steps for real TPUs and a GPU,
+#                    without one
 #   make test-long, make test-aot-long   the exhaustive ones of each
 #   make docs        the guides as a site, in build/site/
 PYTHON ?= python3
@@ -67,14 +68,15 @@ test-aot test-aot-long:
 	  echo 'skipped: the compilers for TPU and GPU cannot be installed here'; \
 	else XLA_FLAGS=--xla_force_host_platform_device_count=8 \
 	  $(AOT_VENV)/bin/python -m pytest -m '$(AOT_TESTS)' \
-	  $$(find tests/kernels -name '*aot_test.py' -o -name 'mosaic_gpu*_test.py'); fi
+	  $$(find tests/kernels tests/planning -name '*aot_test.py' \
+	    -o -name 'mosaic_gpu*_test.py'); fi
 
 # Without its dependencies the plugin takes 140 MB instead of 3 GB, and
 # compiles all the same.
 $(AOT_VENV)/.installed: Makefile
 	$(AOT_PYTHON) -m venv $(AOT_VENV)
-	$(AOT_VENV)/bin/pip install --quiet 'jax[tpu]==0.11.2' absl-py beartype \
-	  flax hypothesis jaxtyping optax pytest scipy
+	$(AOT_VENV)/bin/pip install --quiet 'jax[tpu]==0.11.2' --editable . \
+	  beartype hypothesis pytest
 	$(AOT_VENV)/bin/pip install --quiet --no-deps \
 	  jax-cuda13-plugin==0.11.2 jax-cuda13-pjrt==0.11.2
 	touch $@

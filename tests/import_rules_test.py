@@ -40,6 +40,7 @@ RULES = {
   "training": ("rng", "partitioning", "geometry", "models", "checkpoints"),
   "sampling": ("rng", "partitioning", "geometry", "models"),
   "rendering": ("kernels", "geometry"),
+  "planning": ("partitioning",),
   "evaluation": ("geometry",),
   "depth_sources": ("array_files", "plausibility"),
   "pictures": ("plausibility",),

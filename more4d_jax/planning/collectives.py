@@ -1,10 +1,9 @@
 """What devices tell each other, read from a compiled program's text."""
 
-import collections
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 KINDS = (
   "all-gather",
@@ -30,7 +29,6 @@ _CALLED = re.compile(
   r"(?:body|calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)"
 )
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
-_TRIPS = re.compile(r"known_trip_count\D+(\d+)")
 _ARRAY = re.compile(r"([a-z]+\d*[a-z0-9]*)\[([\d,]*)\]")
 
 
@@ -51,24 +49,46 @@ class Traffic:
 def read(text: str) -> dict[str, Traffic]:
   """Sums collectives by kind, those in loops as often as loops turn.
 
+  A TPU's compiler spreads one collective over several fusions, so that its
+  work is hidden behind theirs; they share a channel and count once.
+
   Args:
-    text: of `jax.stages.Compiled.as_text`. A loop whose turns the compiler
-      does not know counts once.
+    text: of `jax.stages.Compiled.as_text`. A loop whose turns cannot be told
+      counts once.
   """
   computations, entry = _computations(text)
-  found: dict[str, list[int]] = collections.defaultdict(lambda: [0, 0])
+  found: dict[tuple[str, str], tuple[int, int]] = {}
   pending = [(entry, 1)]
   while pending:
     name, times = pending.pop()
-    for line in computations.get(name, ()):
+    for number, line in enumerate(computations.get(name, ())):
       kind, size, called = _instruction(line)
       if kind:
-        found[kind][0] += times
-        found[kind][1] += times * size
-      trips = _TRIPS.search(line)
-      turns = times * int(trips[1]) if trips else times
+        channel = re.search(r"channel_id=(\d+)", line)
+        key = kind, channel[0] if channel else f"{name} {number}"
+        old = found.get(key, (0, 0))
+        found[key] = max(old[0], times), max(old[1], times * size)
+      turns = times * _turns(line, computations)
       pending.extend((inner, turns) for inner in called)
-  return {kind: Traffic(*found[kind]) for kind in KINDS if kind in found}
+  sums = {}
+  for kind in KINDS:
+    ones = [one for key, one in found.items() if key[0] == kind]
+    if ones:
+      sums[kind] = Traffic(*map(sum, zip(*ones, strict=True)))
+  return sums
+
+
+def _turns(line: str, computations: Mapping[str, Sequence[str]]) -> int:
+  """How often the loop of an instruction turns; 1 of other instructions."""
+  known = re.search(r"known_trip_count\D+(\d+)", line)
+  if known:
+    return int(known[1])
+  condition = re.search(r"condition=%?([\w.\-]+)", line)
+  lines = computations.get(condition[1], ()) if condition else ()
+  # Loops of scans count from 0 up to a constant.
+  limits = re.findall(r"s32\[\]\S* constant\((\d+)\)", "\n".join(lines))
+  below = any("direction=LT" in one for one in lines)
+  return int(limits[0]) if below and len(limits) == 1 else 1
 
 
 def total(traffic: Mapping[str, Traffic]) -> int:

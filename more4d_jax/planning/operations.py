@@ -31,18 +31,18 @@ def _of(equation: Any) -> float:
     return _PRODUCTS[name](equation)
   inner = [_count(jaxpr) for jaxpr in _jaxprs(tuple(params.values()))]
   if name == "cond":  # Branches of platforms too: they do the same.
-    return max(inner)
+    return max(inner, default=0.0)
   if name == "scan":
-    return params["length"] * sum(inner)
+    return params["length"] * math.fsum(inner)
   if name == "shard_map":
     mesh = params["mesh"]
     manual = params.get("manual_axes", mesh.axis_names)
-    return math.prod(mesh.shape[axis] for axis in manual) * sum(inner)
+    return math.prod(mesh.shape[axis] for axis in manual) * math.fsum(inner)
   if name == "pallas_call":
     estimate = params.get("cost_estimate")
     steps = math.prod(n for n in params["grid_mapping"].grid)
-    return estimate.flops if estimate else steps * sum(inner)
-  return sum(inner)
+    return estimate.flops if estimate else steps * math.fsum(inner)
+  return math.fsum(inner)
 
 
 def _jaxprs(values: Any) -> Iterator[jex_core.Jaxpr]:
