@@ -52,6 +52,7 @@ RULES = {
 }
 # These join rooms and may import any of them; no room imports them.
 JOINERS = {
+  "generation_plan",
   "experiment",
   "generation",
   "pipeline",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from absl import flags
 from ml_collections import config_flags
 
-from more4d_jax import errors, partitioning
+from more4d_jax import errors, generation_plan, partitioning
 from more4d_jax.cli import flag_errors, lists, outputs
 from more4d_jax.experiment import config_reader, run, run_config
 from more4d_jax.experiment import plan as training_plan
@@ -17,8 +17,11 @@ from more4d_jax.planning import report
 
 def plan(
   *,
-  config: str,
   devices: str,
+  config: str | None = None,
+  size: str | None = None,
+  dtype: str = "bfloat16",
+  stage: str = "",
   set: lists.Words = (),
   mesh: str | None = None,
   search: bool = False,
@@ -32,9 +35,14 @@ def plan(
   CUDA plugin; where these are missing, virtual CPU devices stand for them.
 
   Args:
-    config: the training, as in configs/strag.py:size=14b.
     devices: kind and number of chips: v5e, v5p, v6e, tpu7x, h100, h200 or cpu,
       as in v5p-64.
+    config: a training, as in configs/strag.py:size=14b.
+    size: generation with networks of this size instead, a stage at a time and
+      on one of the devices; autoencoders are in float32.
+    dtype: of generation: bfloat16 or float32.
+    stage: words of the names of stages to plan, as in "ViSM step"; all when
+      left out.
     set: fields of the configuration, as in model.remat=False batch_size=64.
     mesh: how devices are laid out, as in fsdp=16,tensor=4; fsdp takes what
       the others leave. As in the configuration when left out.
@@ -46,6 +54,14 @@ def plan(
   if out is not None:
     outputs.check_file(out)
   group = device_kinds.parse(devices)
+  if (config is None) == (size is None):
+    raise errors.UserError(
+      "expected --config for a training or --size for generation, found "
+      f"{'neither' if size is None else 'both'}"
+    )
+  if size is not None:
+    _print(generation_plan.plans(size, group, dtype, stage), out)
+    return
   found = read_config(config, lists.items(set, _is_field, "--set"))
   if mesh is not None:
     found = dataclasses.replace(found, mesh=parse_mesh(mesh))
@@ -54,6 +70,10 @@ def plan(
     plans = training_plan.best(task, group, tries)
   else:
     plans = [training_plan.plan(task, group)]
+  _print(plans, out)
+
+
+def _print(plans: Sequence[report.Plan], out: pathlib.Path | None) -> None:
   print("\n\n".join(map(report.table, plans)))
   if out is not None:
     outputs.write_json(out, {"plans": [report.as_json(one) for one in plans]})

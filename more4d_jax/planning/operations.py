@@ -41,7 +41,7 @@ def _of(equation: Any) -> float:
   if name == "pallas_call":
     estimate = params.get("cost_estimate")
     steps = math.prod(n for n in params["grid_mapping"].grid)
-    return estimate.flops if estimate else steps * math.fsum(inner)
+    return float(estimate.flops) if estimate else steps * math.fsum(inner)
   return math.fsum(inner)
 
 

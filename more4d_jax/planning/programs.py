@@ -135,7 +135,7 @@ def compile_program(
   )
 
 
-def _costs(begin: float) -> dict[str, float]:
+def _costs(begin: float) -> dict[str, Any]:
   """What compiling took of this machine."""
   resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
   return {"seconds": time.perf_counter() - begin, "host_bytes": resident}

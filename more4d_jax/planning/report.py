@@ -54,7 +54,7 @@ class Plan:
     return self.compute_seconds + self.traffic_seconds
 
 
-def gib(size: float) -> str:
+def gib(size: int) -> str:
   """Bytes in GiB, small ones with more digits."""
   return f"{size / GIB:.2f}" if size >= GIB / 100 else f"{size / GIB:.5f}"
 

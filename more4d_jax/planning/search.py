@@ -25,7 +25,7 @@ class Candidate:
 
   label: str
   held: int
-  cost: tuple[float, ...]
+  cost: tuple[int, ...]
   plan: Callable[[], report.Plan]
 
 
@@ -38,7 +38,7 @@ def meshes(count: int) -> Iterator[partitioning.MeshConfig]:
       yield partitioning.MeshConfig(*first, rest)
 
 
-def mesh_cost(mesh: partitioning.MeshConfig) -> tuple[float, ...]:
+def mesh_cost(mesh: partitioning.MeshConfig) -> tuple[int, ...]:
   """Sorts meshes by what devices tell each other, before anything is known.
 
   Samples of their own cost least; sharing parameters is cheaper than sharing

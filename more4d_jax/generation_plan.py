@@ -1,0 +1,262 @@
+"""What each stage of generation needs, from shapes alone.
+
+The samplers themselves run, with a `Stages` whose calls trace programs where
+others would run them: what is planned is what is later compiled.
+"""
+
+import contextlib
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from more4d_jax import errors, partitioning, registry, rng
+from more4d_jax.experiment import config_reader, run
+from more4d_jax.geometry import motion
+from more4d_jax.models import latent_stats, variants
+from more4d_jax.planning import devices, programs, report
+from more4d_jax.sampling import (
+  caching,
+  denoising,
+  guidance,
+  networks,
+  sample_strag,
+  sample_vism,
+  sampler_options,
+  solvers,
+  stages,
+)
+
+DTYPES = ("bfloat16", "float32")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Tracing(stages.Stages):
+  """Stages that keep programs instead of running them.
+
+  Attributes:
+    kinds: kind of network -> its module and the shapes of its parameters.
+    dtype: of the parameters of all but autoencoders.
+    found: programs in the order in which they would run.
+  """
+
+  kinds: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
+  dtype: str = "bfloat16"
+  found: list[programs.Program] = dataclasses.field(default_factory=list)
+
+  def shapes_of(self, tree: Any) -> Any:
+    """Shapes that lie whole on every device."""
+    whole = partitioning.replicated(self.mesh)
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(
+        np.shape(x), jnp.result_type(x), sharding=whole
+      ),
+      tree,
+    )
+
+  def call(
+    self, program: Callable[..., Any], *args: Any, **options: Any
+  ) -> Any:
+    """Traces a program; gives zeros that take no memory."""
+    args = self.shapes_of(args)
+    with jax.set_mesh(self.mesh):
+      traced = program.trace(*args, **options)
+    model, rest = args[0], args[1:]
+    self.found.append(
+      programs.Program(
+        name=_name(model, program),
+        mesh=self.mesh,
+        trace=lambda: traced,
+        held={"parameters": model, "inputs": rest},
+      )
+    )
+    return _zeros(traced.out_info)
+
+  def draw(
+    self,
+    what: str,
+    kind: str,
+    jobs: Sequence[stages.Job],
+    sampler: sampler_options.SamplerConfig,
+  ) -> list[denoising.Drawn]:
+    """Traces one step of a sampler, that with guidance if there is one."""
+    found = []
+    guided = caching.guided_steps(sampler)
+    form = self.halves if guided else None
+    join = guidance.stack if form == "sequence" else guidance.pair
+    with self.lend(kind, ["transformer"]) as model:
+      for job in jobs:
+        given = job.conditions
+        if guided:
+          given = jax.eval_shape(join, job.negative, job.conditions)
+        row = next(iter(solvers.rows(solvers.schedule_of(sampler))))
+        with jax.set_mesh(self.mesh):
+          state = jax.eval_shape(
+            lambda *args: denoising.begin(
+              *args, cached=bool(sampler.teacache), halves=form
+            ),
+            *self.shapes_of((model, given, job.noise)),
+          )
+        numbers = denoising.numbers_of(sampler)
+        after, _ = self.call(
+          denoising.step, model, given, state, row, numbers, halves=form
+        )
+        computed = np.ones(sampler.num_steps, bool)
+        found.append(denoising.Drawn(after.solution.latents, computed))
+    return found
+
+  @contextlib.contextmanager
+  def borrow(
+    self, kind: str, parts: Sequence[str] | None = None
+  ) -> Iterator[networks.BoundModule]:
+    """A network with the shapes of some of its parts."""
+    module, shapes = self.kinds[kind]
+    row = registry.NETWORKS[kind]
+    tops = {
+      path.partition("/")[0]
+      for name in (parts or row.parts)
+      for path in row.parts[name]
+    }
+    kept = {name: tree for name, tree in shapes.items() if name in tops}
+    dtype = self.dtype if kind in registry.SAMPLED else "float32"
+    kept = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), kept)
+    stats = latent_stats.identity(16) if kind.endswith("vae") else None
+    yield networks.BoundModule(self.shapes_of(kept), module, stats)
+
+
+def _name(model: networks.BoundModule, program: Callable[..., Any]) -> str:
+  """The network and what is done with it, as "STraG step"."""
+  done = program.__name__.strip("_").replace("_", " ")
+  return f"{type(model.module).__name__} {done}"
+
+
+def _zeros(shapes: Any) -> Any:
+  """Arrays of shapes that share one zero."""
+  return jax.tree.map(
+    lambda x: np.broadcast_to(np.zeros((), x.dtype), x.shape), shapes
+  )
+
+
+def _array(shape: Sequence[int], dtype: str = "float32") -> np.ndarray:
+  return np.broadcast_to(np.zeros((), dtype), tuple(shape))
+
+
+def _kinds(size: str, dtype: str) -> dict[str, tuple[Any, Any]]:
+  """Kind -> module and shapes of its parameters, those of training.
+
+  Autoencoders stay in float32, as when a checkpoint is loaded.
+  """
+  found = {}
+  for kind in ("video_vae", "motion_vae", "strag", "vism"):
+    values = importlib.import_module(f"configs.{kind}").get_config(
+      f"size={size}"
+    )
+    values.dtype = dtype if kind in registry.SAMPLED else "float32"
+    if "lora_rank" in values.get("model", {}):
+      values.model.lora_rank = 0
+    task = run.make_task(config_reader.read(values))
+    objective = task.objective()
+    shapes = jax.eval_shape(
+      lambda objective=objective: partitioning.unbox(
+        objective.init(rng.key(0, "init"))
+      )
+    )
+    module = registry.NETWORKS[kind].module_class(task.network)
+    found[kind] = module, shapes
+  return found
+
+
+def traced(
+  size: str, devices_found: Sequence[jax.Device], dtype: str
+) -> list[programs.Program]:
+  """The programs of one scene and one film, in the order in which they run.
+
+  Args:
+    size: of the networks, a name of `models.variants`.
+    devices_found: the first one runs everything.
+    dtype: of parameters and products of all but autoencoders.
+  """
+  variant = variants.get(size)
+  mesh = partitioning.make_mesh(
+    partitioning.MeshConfig(), list(devices_found)[:1]
+  )
+  tracing = _Tracing(
+    lend=lambda *_: None, mesh=mesh, kinds=_kinds(size, dtype), dtype=dtype
+  )
+  tracing = dataclasses.replace(tracing, lend=tracing.borrow)
+  frames, rows, columns = variant.frames, variant.height, variant.width
+  picture = _array((1, rows, columns, 3), "uint8")
+  sampler = sampler_options.SamplerConfig()
+  contexts = {}
+  for kind in ("strag", "vism"):
+    length = getattr(variant, kind).text.length
+    (context,) = tracing.text_contexts(kind, [_array((length,), "int32")])
+    contexts[kind] = context[None]
+  shape = sample_strag.latent_shape(1, frames, rows, columns)
+  pictures = sample_strag.Pictures(
+    picture,
+    _array((1, rows, columns)),
+    _array((1, 4)),
+    contexts["strag"],
+    contexts["strag"],
+    _array(shape),
+  )
+  settings = sample_strag.Settings(motion.MotionNormalisation("depth"), sampler)
+  list(sample_strag.sample_tracks(tracing, [pictures], settings))
+  renderings = sample_vism.Renderings(
+    _array((1, frames, rows, columns, 3), "uint8"),
+    _array((1, frames, rows, columns), "bool"),
+    picture,
+    contexts["vism"],
+    contexts["vism"],
+    _array(shape),
+  )
+  list(sample_vism.complete_videos(tracing, [renderings], sampler))
+  return tracing.found
+
+
+def plans(
+  size: str, group: devices.Group, dtype: str, only: str = ""
+) -> list[report.Plan]:
+  """Compiles every stage of generation for one device of a group.
+
+  Args:
+    size: of the networks.
+    group: of devices; one of them runs everything.
+    dtype: one of `DTYPES`.
+    only: words of the names of stages that are compiled; all when left out.
+
+  Raises:
+    UserError: if no stage has such a name, or the size or dtype is unknown.
+  """
+  if size not in variants.VARIANTS:
+    raise errors.UserError(
+      f"--size is {size!r}: choose one of {', '.join(variants.VARIANTS)}"
+    )
+  if dtype not in DTYPES:
+    raise errors.UserError(
+      f"--dtype is {dtype!r}: choose one of {', '.join(DTYPES)}"
+    )
+  opened, remark = devices.open_devices(group)
+  found = traced(size, opened, dtype)
+  chosen = [program for program in found if only in program.name]
+  if not chosen:
+    raise errors.UserError(
+      f"no stage is called {only!r}: there are "
+      f"{', '.join(program.name for program in found)}"
+    )
+  remarks = [remark] if remark else []
+  return [
+    report.Plan(
+      title=f"{size} {dtype}: {program.name}",
+      group=dataclasses.replace(group, chips=1),
+      figures=programs.compile_program(program),
+      remarks=remarks,
+      advice="take a larger device or a smaller network",
+    )
+    for program in chosen
+  ]
