@@ -75,6 +75,7 @@ def parse_training(words):
   )
   flags.DEFINE_string("workdir", None, "", flag_values=values)
   flags.DEFINE_enum("mode", "train", _MODES, "", flag_values=values)
+  flags.DEFINE_string("devices", None, "", flag_values=values)
   rest = values(words)
   assert rest == words[:1], f"{rest[1:]} are no flags"
   config.value.lock()

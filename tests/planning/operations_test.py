@@ -8,7 +8,6 @@ from jax.sharding import Mesh, PartitionSpec
 
 from benchmarks.device import networks
 from more4d_jax.kernels.attention import dispatch
-from more4d_jax.models import strag, variants
 from more4d_jax.planning import operations
 from tests.experiment import configurations
 
@@ -72,19 +71,6 @@ def test_attention(implementation):
   # Weights are formed again: five products beside the forward pass's two.
   found = _count(jax.grad(attend, (0, 1, 2)), *[shape] * 3)
   assert found == pytest.approx(3.5 * forward)
-
-
-@pytest.mark.parametrize("size", ["1p3b", "14b"])
-def test_a_forward_pass_is_the_closed_form(size):
-  variant = variants.get(size)
-  latents, given = jax.eval_shape(lambda: networks.conditions(variant, 1))
-  params = networks.boxed_shapes(variant)
-  module = strag.STraG(variant.strag)
-  traced = jax.jit(
-    lambda p, x, c: module.apply({"params": p}, x, jnp.ones(1), c)
-  ).trace(params, latents, given)
-  expected = networks.forward_flops(variant.strag.dit, variant.latent_grid)
-  assert operations.count(traced.jaxpr) == pytest.approx(expected, rel=0.05)
 
 
 @pytest.mark.slow  # Traces a gradient.
