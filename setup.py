@@ -82,10 +82,9 @@ setuptools.setup(
     include=["more4d_jax", "more4d_jax.*", "data_pipelines*", "configs*"]
   ),
   package_data={
-  package_data={
     "more4d_jax.planning": ["*.pbtxt"],
     "more4d_jax.viewing": ["web/*"],
-  },
+    "data_pipelines.procedural.surfaces": ["*.json"],
   },
   install_requires=_CORE + _DATA,
   extras_require={
