@@ -9,6 +9,7 @@ Command: python main.py --config=configs/strag.py:size=tiny
 import ml_collections
 
 from configs import common
+from more4d_jax.conditions import latents
 from more4d_jax.training.objectives import strag as objective
 
 
@@ -18,6 +19,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.batch_size = common.by_size(size, 16, 32)
   config.num_steps = 3000
   config.init_from.motion_vae = ""  # Needed; it holds the video VAE too.
+  config.init_from.depth = ""  # Needed if depth.network is above 0.
   config.init_from.strag = ""  # Optional: weights to continue from.
   config.data.cache = ""  # Directory of latents; empty: in the workdir.
   config.motion = common.motion()  # As the motion VAE was trained.
@@ -32,6 +34,10 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.model.train_motion_encoder = common.by_size(size, True, False)
   # Shares of samples that lose a condition.
   config.dropout = common.section(objective.STraGDropout)
+  # Shares of scenes whose depth is not exact.
+  config.depth = common.section(
+    latents.DepthShares, **({"noisy": 0.0} if common.published(size) else {})
+  )
   config.sampling = common.sampling("strag")
   # Small motion VAEs let points tremble; see geometry.smoothing.
   config.sampling.smoothing = common.by_size(size, 4.0, 0.0)

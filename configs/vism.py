@@ -9,7 +9,11 @@ Command: python main.py --config=configs/vism.py:size=tiny
 import ml_collections
 
 from configs import common
+from more4d_jax.conditions import rendered_views
 from more4d_jax.training.objectives import vism as objective
+
+# Exact depth and tracks; holes are grey.
+_ORIGINAL = {"films": 2, "estimated": 0.0, "holes": "grey"}
 
 
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
@@ -27,6 +31,11 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.model.lora_alpha = 64.0  # The LoRA's factor is alpha over rank.
   # Shares of samples that lose a condition.
   config.dropout = common.section(objective.ViSMDropout)
+  # Which films of a record are shown, and how.
+  config.conditions = common.section(
+    rendered_views.FilmOptions,
+    **(_ORIGINAL if common.published(size) else {}),
+  )
   config.sampling = common.sampling("vism")
   # Small autoencoders blur what the renderer already shows well.
   config.sampling.keep_rendered = common.by_size(size, True, False)

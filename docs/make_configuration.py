@@ -26,6 +26,8 @@ _CLASSES = {
   "motion_vae/loss": (f"{_OBJECTIVES}.motion_vae", "MotionLoss"),
   "strag/dropout": (f"{_OBJECTIVES}.strag", "STraGDropout"),
   "vism/dropout": (f"{_OBJECTIVES}.vism", "ViSMDropout"),
+  "strag/depth": ("more4d_jax.conditions.latents", "DepthShares"),
+  "vism/conditions": ("more4d_jax.conditions.rendered_views", "FilmOptions"),
 }
 _HEAD = """# Configuration
 

@@ -12,12 +12,17 @@ from more4d_jax import errors, inputs
 from more4d_jax import scene as scene_lib
 from more4d_jax.rendering import fill, resizing
 
+Film = tuple[UInt8[np.ndarray, "T H W 3"], Bool[np.ndarray, "T H W"]]
+"""A rendering and its coverage."""
+
 
 def to_frame(
   scene: scene_lib.Scene,
   rendering: UInt8[np.ndarray, "T H W 3"],
   coverage: Bool[np.ndarray, "T H W"],
   size: tuple[int, int, int],
+  *,
+  filled: bool = False,
 ) -> tuple[
   UInt8[np.ndarray, "t h w 3"],
   Bool[np.ndarray, "t h w"],
@@ -33,6 +38,7 @@ def to_frame(
     rendering: colours.
     coverage: False in holes.
     size: frames, rows and columns of the network.
+    filled: the holes' colours are kept.
 
   Raises:
     UserError: if the rendering has another size than the scene.
@@ -46,11 +52,13 @@ def to_frame(
   beside = window.beside(size[1:])
   shape = (size[0], *window.size)
   small, covered = resizing.shrink(rendering, coverage, shape)
+  if filled:
+    small, _ = resizing.shrink(rendering, np.ones_like(coverage), shape)
   picture = scene.colours
   if scene.size != window.size:
     picture = inputs.resize(picture, window.size)
   return (
-    np.pad(small, ((0, 0), *beside, (0, 0))),
+    np.pad(small, ((0, 0), *beside, (0, 0)), mode="edge"),
     np.pad(covered, ((0, 0), *beside)),
     np.pad(picture, (*beside, (0, 0)), mode="edge"),
   )

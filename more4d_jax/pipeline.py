@@ -23,6 +23,7 @@ from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import store
 from more4d_jax.geometry import camera_paths, timing
 from more4d_jax.lora import requests
+from more4d_jax.rendering import render_video
 from more4d_jax.sampling import original_conditions
 
 
@@ -271,23 +272,31 @@ class Pipeline:
       path: a named path, a camera file, or poses.
       seed: of the noise.
     """
-    (film,) = self.complete_films(scene, [scene.render(path)], seed)
-    return film
+    film = self.render(scene, path)
+    (completed,) = self.complete_films(scene, [film], seed)
+    return completed
+
+  def render(
+    self, scene: scene_lib.Scene, path: str | camera_paths.CameraPath
+  ) -> completion.Film:
+    """A rendering as 4D-ViSM is shown it: filled if those of training were."""
+    fill = self.networks.choices("vism").holes == "filled"
+    return scene.render(path, render_video.RenderOptions(fill=fill))
 
   def complete_films(
     self,
     scene: scene_lib.Scene,
-    films: Sequence[
-      tuple[UInt8[np.ndarray, "T H W 3"], Bool[np.ndarray, "T H W"]]
-    ],
+    films: Sequence[completion.Film],
     seed: int = 0,
     batch: int | None = None,
   ) -> Iterator[UInt8[np.ndarray, "T H W 3"]]:
-    """Fills the holes of renderings of one scene; see `films`.
+    """Fills the holes of renderings of one scene, as `render` gives them.
+
+    See `films`.
 
     Args:
       scene: of any size.
-      films: renderings and their coverage; see `completion`.
+      films: renderings and their coverage.
       seed: of the noise, which all have in common.
       batch: how many go through a network at once.
     """
@@ -311,8 +320,11 @@ class Pipeline:
     """
     size = batch or self._batch(len(requests))
     plan = list(batches.chunks(len(requests), size))
+    filled = self.networks.choices("vism").holes == "filled"
     frames = [
-      completion.to_frame(r.scene, r.rendering, r.coverage, self.size)
+      completion.to_frame(
+        r.scene, r.rendering, r.coverage, self.size, filled=filled
+      )
       for r in requests
     ]
     given = [

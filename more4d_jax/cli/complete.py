@@ -53,8 +53,8 @@ def complete(
       same command goes on, and ends with status 3 if one failed.
     camera: names of camera paths or camera files; static, orbit_left_90,
       forward, circular and x_moving when left out.
-    together: films that are completed in one batch; when left out, 1 with
-      published weights and 4 with smaller ones.
+    together: films that are completed in one batch; when left out, 1 by a
+      large network and 4 by a small one.
     seed: of the noise, 0 to 2^63 - 1; one noise for all paths.
     lora: LoRA files that change the view completion, as FILE or FILE:WEIGHT.
     film: how the scene is filmed.
@@ -80,9 +80,8 @@ def complete(
   loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype, options)
   for kind in ("video_vae", "vism"):
     loaded.networks.network(kind)
-  settings = films.FilmSettings(
-    film, "vism", seed, films.together(loaded, together)
-  )
+  together = together or loaded.generator.batch
+  settings = films.FilmSettings(film, "vism", seed, together)
   wanted = _requests(loaded, scene, cameras, settings)
   _make(loaded, saved, _Order(scene, out, wanted, before), settings)
 

@@ -243,11 +243,13 @@ class _Run:
     from more4d_jax.rendering import render_video
 
     example = self._example(transforms.view_example, record)
+    choices = self._pipe.networks.choices("vism")
     rendering, coverage = render_video.render_video(
       example["tracks"],
       example["image"],
       example["target_world_from_camera"],
       example["intrinsics"],
+      render_video.RenderOptions(fill=choices.holes == "filled"),
     )
     return evaluate_bundle.Film(
       rendering,

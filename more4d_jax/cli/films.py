@@ -12,13 +12,11 @@ from more4d_jax import completion, errors, pipeline
 from more4d_jax import scene as scene_lib
 from more4d_jax.cli import coverage, film_flags, kept_files
 from more4d_jax.geometry import camera_paths
-from more4d_jax.models import variants
 from more4d_jax.rendering import render_video
 from more4d_jax.viewing import video
 
 # What may go wrong with one scene or film while the others go on.
 FAILURES = (errors.UserError, FloatingPointError, OSError, RuntimeError)
-_TOGETHER = 4  # Films that are completed together by small networks.
 _MIN_SIDE = 256  # Pixels; smaller videos are enlarged.
 
 
@@ -84,18 +82,6 @@ class _Filled:
   shares: dict[str, float]
 
 
-def together(loaded: pipeline.Pipeline, wanted: int | None) -> int:
-  """How many films go as one batch: what users want, else what is wise.
-
-  A network with published weights fills a device with one film.
-  """
-  if wanted is not None:
-    return wanted
-  size = str(loaded.networks.network("vism").metadata.get("size", ""))
-  known = size in variants.VARIANTS
-  return 1 if known and variants.get(size).published else _TOGETHER
-
-
 def make(
   loaded: pipeline.Pipeline,
   scene: scene_lib.Scene,
@@ -120,7 +106,7 @@ def make(
   rendered = []
   for name in cameras:
     try:
-      rendered.append(_render(scene, name, settings, found))
+      rendered.append(_render(loaded, scene, name, settings, found))
     except FAILURES as error:
       found.fail(name, error)
   filled = _fill(loaded, scene, rendered, settings)
@@ -141,12 +127,19 @@ def make(
 
 
 def _render(
-  scene: scene_lib.Scene, name: str, settings: FilmSettings, found: Films
+  loaded: pipeline.Pipeline,
+  scene: scene_lib.Scene,
+  name: str,
+  settings: FilmSettings,
+  found: Films,
 ) -> _Rendered:
   """Renders one path; with `background` its holes are filled already."""
   path, reach = film_flags.planned(scene, name, settings.film)
-  options = render_video.RenderOptions(fill=settings.holes == "background")
-  colours, covered = scene.render(path, options)
+  if settings.holes == "background":
+    options = render_video.RenderOptions(fill=True)
+    colours, covered = scene.render(path, options)
+  else:
+    colours, covered = loaded.render(scene, path)
   label = camera_paths.label(name)
   coverage.check(covered, scene, path, label, allow_empty=True)
   found.reach[name], found.coverage[name] = reach, float(covered.mean())

@@ -27,8 +27,6 @@ from more4d_jax.cli import jobs as jobs_lib
 from more4d_jax.geometry import camera_paths
 from more4d_jax.sampling import longer_clips
 
-CAMERAS = ("static", "orbit_left_90", "forward", "circular", "x_moving")
-
 
 def generate(
   *,
@@ -265,7 +263,9 @@ def _filler(loaded: pipeline.Pipeline) -> str:
 def choose_cameras(words: lists.Words) -> tuple[str, ...]:
   """Finds and checks the camera paths, before anything heavy happens."""
   names = (
-    lists.items(words, camera_paths.exists, "--camera") if words else CAMERAS
+    lists.items(words, camera_paths.exists, "--camera")
+    if words
+    else camera_paths.DEFAULTS
   )
   for name in names:
     camera_paths.check(name)

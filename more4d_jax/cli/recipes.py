@@ -136,7 +136,10 @@ def _stages(
     stage(
       "strag",
       "light",
-      {"motion_vae": "motion_vae"},
+      {"motion_vae": "motion_vae", "depth": "depth"},
+      # Sampling sees what the depth network says.
+      depth__noisy="0.3",
+      depth__network="0.4",
       data__limit=str(strag_scenes),
     ),
     stage("vism", "full", {"video_vae": "video_vae"}),

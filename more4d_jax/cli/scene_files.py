@@ -202,9 +202,7 @@ def _film_settings(
   job: jobs_lib.Job, settings: Settings, loaded: pipeline.Pipeline
 ) -> films_lib.FilmSettings:
   """How the films of a scene are made."""
-  together = 1
-  if settings.holes == "vism":
-    together = films_lib.together(loaded, None)
+  together = loaded.generator.batch if settings.holes == "vism" else 1
   return films_lib.FilmSettings(
     settings.film, settings.holes, job.seed, together
   )

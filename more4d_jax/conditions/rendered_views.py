@@ -1,43 +1,91 @@
-"""What ViSM trains on: a scene's points seen by another camera, and its film.
+"""What ViSM trains on: a scene's points seen by a camera, and its true film.
 
-Each full record gives two examples: its first other camera, whose holes are
-what the first picture does not show, and its own camera, whose holes are what
-moving things uncover.
+The films of a record are, in this order: those of its other cameras, whose
+holes are what the first picture does not show; that of its own camera, whose
+holes are what moving things uncover; and its own again, double reprojected:
+without the points that a camera on one of the default paths does not see. Such
+holes are those of that path, and there is a true film without another camera.
+
+Of a share of the films the scene is one that networks estimate: depth and
+trajectories have their errors, see `data.estimation_noise`. The scale of depth
+and the size of a motion stay exact, for a scene that is larger or faster as a
+whole has the same holes, and its film would be another one.
+
+Source: docs/method/view_completion.md#training.
 """
 
 import dataclasses
+import zlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from more4d_jax import errors
-from more4d_jax.data import loader, transforms
+from more4d_jax.data import estimation_noise, loader, transforms
+from more4d_jax.geometry import camera_paths, path_reach
 from more4d_jax.models import vism
 from more4d_jax.models.encoders import tokenizer
-from more4d_jax.rendering import render_video
+from more4d_jax.rendering import render_video, reprojection
 from more4d_jax.sampling import networks, sample_vism
 
-CAMERAS = 2
+NOISE = (
+  dataclasses.replace(estimation_noise.DepthNoise(), scale=0.0),
+  dataclasses.replace(estimation_noise.MotionNoise(), gain=0.0),
+)
+"""Errors of depth and of motion."""
+_MIRROR = np.diag(np.float32([-1, 1, 1, 1]))
+
+
+@dataclasses.dataclass(frozen=True)
+class FilmOptions:
+  """Which films of a record are trained on, and what is shown of them.
+
+  Attributes:
+    films: number of films of a record, at least 1: its other cameras, its
+      own, then double reprojections.
+    estimated: share of the films whose depth and trajectories have the errors
+      of networks.
+    holes: what a network is shown in holes, "grey" or "filled": the colours
+      of what lies behind.
+  """
+
+  films: int = 3
+  estimated: float = 0.5
+  holes: str = "filled"
+
+  def __post_init__(self) -> None:
+    if self.films < 1 or not 0 <= self.estimated <= 1:
+      raise ValueError(
+        f"films is {self.films} and estimated {self.estimated}: expected at "
+        "least 1 film and a share from 0 to 1"
+      )
+    networks.check_choice("holes", self.holes, ("grey", "filled"))
+
+
+class Film(NamedTuple):
+  """A record, and the number of one of its films."""
+
+  record: transforms.Item
+  number: int
 
 
 class Films:
-  """Pairs (record, camera number), both cameras of a record in a row."""
+  """The films of records, those of a record in a row."""
 
-  def __init__(self, records: loader.Source):
-    """Keeps the records."""
-    self._records = records
+  def __init__(self, records: loader.Source, count: int):
+    """Keeps the records, of each of which there are `count` films."""
+    self._records, self._count = records, count
 
   def __len__(self) -> int:
     """Number of films."""
-    return CAMERAS * len(self._records)
+    return self._count * len(self._records)
 
-  def __getitem__(self, index: int) -> tuple[transforms.Item, int]:
-    """Returns the record and the camera, 0 for another, 1 for its own."""
-    return self._records[index // CAMERAS], index % CAMERAS
+  def __getitem__(self, index: int) -> Film:
+    """Returns one film."""
+    return Film(self._records[index // self._count], index % self._count)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,85 +95,138 @@ class FilmExample:
   Attributes:
     options: frames and size.
     tokenizer: of captions.
+    films: what is shown.
   """
 
   options: transforms.ExampleOptions
   tokenizer: tokenizer.Tokenizer
+  films: FilmOptions
 
-  def __call__(
-    self, film: tuple[transforms.Item, int]
-  ) -> dict[str, np.ndarray]:
-    """Returns tracks, intrinsics, image, film, poses and text.
+  def __call__(self, film: Film) -> dict[str, np.ndarray]:
+    """Returns tracks, intrinsics, image, film, poses of cameras and text.
 
     Raises:
-      UserError: if the record is light, has no view, or its tracks are not in
-        the first camera's frame.
+      UserError: if the record is sparse, or light: it has no film.
     """
-    item, camera = film
-    if item.decode(("tracks_frame",))["tracks_frame"] != "first_camera":
-      raise errors.UserError(
-        "ViSM needs tracks in the first camera's frame, found records with "
-        "tracks in each camera's own: use procedural records"
-      )
-    if camera == 0:
-      example = transforms.view_example(item, self.options)
+    item, number = film
+    fields = item.decode(("id", "views"))
+    rng = np.random.default_rng([zlib.crc32(fields["id"].encode()), number])
+    other = number < len(fields["views"])
+    if other:
+      example = transforms.view_example(item, self.options, view=number)
     else:
-      example = transforms.scene_example(item, self.options)
-      frames = len(example["tracks"])
-      poses = item.decode(("world_from_camera",))["world_from_camera"]
-      example["target_world_from_camera"] = poses[:frames]
-      example["target_video"] = transforms.video_example(item, self.options)[
-        "video"
-      ]
-    names = ("tracks", "intrinsics", "image", "target_video")
+      example = self._own_film(item)
+    tracks, poses = example["tracks"], example["target_world_from_camera"]
+    seen_from = poses
+    if number > len(fields["views"]):
+      path = _default_path(tracks, example["intrinsics"], rng)
+      # From there the own camera is where the path leads from the own.
+      seen_from = poses @ np.linalg.inv(path)
+    if rng.random() < self.films.estimated:
+      of_depth, of_motion = NOISE
+      depth = of_depth.draw(tracks[0, ..., 2], rng)
+      tracks = of_motion.draw(estimation_noise.on_depth(tracks, depth), rng)
+    names = ("intrinsics", "image", "target_video")
     return {
       **{name: example[name] for name in names},
-      "poses": example["target_world_from_camera"],
+      "tracks": tracks,
+      "poses": poses,
+      "seen_from": seen_from,
       "text": self.tokenizer([example["caption"]])[0],
     }
 
+  def _own_film(self, item: transforms.Item) -> dict[str, Any]:
+    """A scene and the film of its own camera."""
+    film = transforms.video_example(item, self.options)["video"]
+    example = transforms.scene_example(item, self.options)
+    fields = item.decode(("tracks_frame", "world_from_camera"))
+    poses = fields["world_from_camera"][: len(film)]
+    # Tracks in each camera's own frame are those of a camera that stands.
+    if fields["tracks_frame"] == "each_camera":
+      poses = np.broadcast_to(np.eye(4, dtype=np.float32), poses.shape)
+    return {
+      **example,
+      "target_video": film,
+      "target_world_from_camera": poses,
+    }
+
+
+def _default_path(
+  tracks: Float[np.ndarray, "T H W 3"],
+  intrinsics: Float[np.ndarray, "4"],
+  rng: np.random.Generator,
+) -> Float[np.ndarray, "T 4 4"]:
+  """A default path as a scene is filmed along it, or its mirror image."""
+  moving = [name for name in camera_paths.DEFAULTS if name != "static"]
+  name = moving[rng.integers(len(moving))]
+  reach = path_reach.largest_reach(name, tracks, intrinsics)
+  centre = camera_paths.scene_centre(tracks[0])
+  found = camera_paths.find(name, len(tracks), centre, intrinsics, reach=reach)
+  poses = found.world_from_camera
+  return _MIRROR @ poses @ _MIRROR if rng.random() < 0.5 else poses
+
 
 def render_batch(
-  batch: Mapping[str, Any],
+  batch: Mapping[str, Any], holes: str = "grey"
 ) -> tuple[Float[Array, "B T H W 3"], Bool[Array, "B T H W"]]:
-  """Renders each scene from its film's camera; colour in [0, 1], coverage."""
+  """Renders each scene from its film's camera; colour in [0, 1], coverage.
+
+  Args:
+    batch: of `FilmExample`.
+    holes: as in `FilmOptions`; 0 if they are to be grey.
+  """
   height, width = batch["tracks"].shape[2:4]
-  options = render_video.RenderOptions(height=height, width=width)
+  options = render_video.RenderOptions(
+    height=height, width=width, fill=holes == "filled"
+  )
 
   def one(scene: Any) -> tuple[Array, Array]:
-    tracks, image, poses, intrinsics = scene
+    tracks, image, poses, seen_from, intrinsics = scene
     camera = jnp.broadcast_to(intrinsics, (tracks.shape[0], 4))
+
+    def without_hidden(tracks: Array) -> Array:
+      seen = reprojection.seen_points(
+        tracks, seen_from, camera, intrinsics, options
+      )
+      return jnp.where(seen[..., None], tracks, jnp.nan)
+
+    tracks = jax.lax.cond(
+      jnp.any(seen_from != poses), without_hidden, lambda v: v, tracks
+    )
     colour, _, coverage = render_video.render_frames(
       tracks, image, poses, camera, intrinsics, options
     )
     return colour, coverage
 
   image = batch["image"].astype(jnp.float32) / 255.0
-  return jax.lax.map(
-    one, (batch["tracks"], image, batch["poses"], batch["intrinsics"])
-  )
+  names = "poses", "seen_from", "intrinsics"
+  scenes = batch["tracks"], image, *(batch[name] for name in names)
+  return jax.lax.map(one, scenes)
 
 
 def encode_films(
-  video_vae: networks.BoundModule, batch: Mapping[str, Any]
+  video_vae: networks.BoundModule,
+  holes: str,
+  batch: Mapping[str, Any],
 ) -> dict[str, Array]:
   """Latents that ViSM trains on.
 
   Args:
     video_vae: with the statistics of its latents.
+    holes: as in `FilmOptions`.
     batch: of `FilmExample`.
 
   Returns: see training.objectives.vism; the film's latents are raw moments,
     the rendering's normalised modes.
   """
-  rendering, coverage = render_batch(batch)
+  rendering, coverage = render_batch(batch, holes)
   target = batch["target_video"].astype(jnp.float32) / 127.5 - 1.0
   mean, logvar = networks.posterior(video_vae, target)
-  masked = sample_vism.masked_video(rendering, coverage)
+  shown = sample_vism.shown_video(rendering, coverage, holes)
   return {
     "target_mean": mean,
     "target_logvar": logvar,
-    "masked": networks.encode_video(video_vae, masked),
+    "masked": networks.encode_video(video_vae, shown),
     "mask": vism.pack_mask(~coverage),
     "image": batch["image"],
     "text": batch["text"],

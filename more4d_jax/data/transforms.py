@@ -106,12 +106,14 @@ def view_example(
   item: Item,
   options: ExampleOptions | None = None,
   rng: np.random.Generator | None = None,
+  *,
+  view: int = 0,
 ) -> dict[str, Any]:
   """What ViSM learns from: a scene and its true film by another camera.
 
   Returns: as `scene_example`, and `target_video` [T H W 3] uint8 with its
-    `target_world_from_camera` [T 4 4] float32; the first view, or with a
-    generator any.
+    `target_world_from_camera` [T 4 4] float32; the view of this number, or
+    with a generator any.
 
   Raises:
     UserError: the record is sparse or has no views.
@@ -125,12 +127,12 @@ def view_example(
       f"{_name(item)} has no views from other cameras; make the records with "
       f"--views 1 or more"
     )
-  number = 0 if rng is None else int(rng.integers(len(fields["views"])))
-  view = fields["views"][number]
-  poses = framing_lib.frame_poses(view.world_from_camera, framing)
+  number = view if rng is None else int(rng.integers(len(fields["views"])))
+  chosen = fields["views"][number]
+  poses = framing_lib.frame_poses(chosen.world_from_camera, framing)
   return {
     **_scene(fields, clip, options, rng),
-    "target_video": framing_lib.frame_video(view.video[frames], framing),
+    "target_video": framing_lib.frame_video(chosen.video[frames], framing),
     "target_world_from_camera": poses[frames],
   }
 

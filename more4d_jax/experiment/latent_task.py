@@ -138,6 +138,11 @@ class LatentTask(tasks.Task):
   def encoder(self, opened: tasks.Opened) -> Callable[[Any], Any]:
     """A compiled function: batch -> what is kept."""
 
+  @property
+  def conditions(self) -> Mapping[str, Any]:
+    """What the kept latents follow from besides, as JSON values."""
+    return {}
+
   def train_set(self, opened: tasks.Opened) -> tasks.DataSet:
     """Kept latents of the training records."""
     return self._kept(opened, "train", opened.training)
@@ -160,6 +165,7 @@ class LatentTask(tasks.Task):
         **opened.trained_on,
         **opened.tokenizer.facts,
         **self.size,
+        **self.conditions,
       },
     )
     parts = cache.build(

@@ -15,10 +15,11 @@ from more4d_jax.checkpoints import store
 from more4d_jax.conditions import latents
 from more4d_jax.data import loader, transforms
 from more4d_jax.evaluation import track_metrics
-from more4d_jax.experiment import latent_task, run_config
+from more4d_jax.experiment import latent_task, pretrained, run_config
 from more4d_jax.experiment import task as tasks
 from more4d_jax.geometry import motion as motion_geometry
 from more4d_jax.models import latent_stats, motion_vae, strag, video_vae
+from more4d_jax.models.encoders import depth
 from more4d_jax.sampling import networks
 from more4d_jax.training.objectives import strag as objective
 from more4d_jax.viewing import panels
@@ -28,9 +29,13 @@ SamplingConfig = run_config.sampling_config("strag")
 
 @dataclasses.dataclass(frozen=True)
 class InitFrom:
-  """The motion VAE is needed; a network to go on from is optional."""
+  """The motion VAE is needed, the depth network if depth is its.
+
+  A network to go on from is optional.
+  """
 
   motion_vae: str
+  depth: str
   strag: str
 
 
@@ -59,6 +64,7 @@ class STraGRunConfig(run_config.FlowRunConfig):
   motion: run_config.MotionConfig
   model: ModelConfig
   dropout: objective.STraGDropout
+  depth: latents.DepthShares
   sampling: SamplingConfig = run_config.setting(may_change=True)
 
 
@@ -113,7 +119,17 @@ class STraGTask(latent_task.LatentTask):
         "motion.normalisation and motion.alpha alike, or train a motion VAE "
         "with this config's"
       )
-    return opened
+    if not self.config.depth.network:
+      return opened
+    network = pretrained.load(self.config, "depth")
+    if network.config.output == "relu":
+      raise errors.UserError(
+        f"expected a depth network that gives metres in "
+        f"{self.config.init_from.depth}, found one of relative depth: name "
+        "another, or set depth.network to 0"
+      )
+    below = {**opened.below, "depth": network}
+    return dataclasses.replace(opened, below=below)
 
   def films(self, records: loader.Source) -> loader.Source:
     """The records themselves."""
@@ -121,7 +137,17 @@ class STraGTask(latent_task.LatentTask):
 
   def prepared(self, opened: tasks.Opened) -> latents.SceneExample:
     """Record -> tracks, picture, depth and tokens."""
-    return latents.SceneExample(self.options(), opened.tokenizer)
+    return latents.SceneExample(
+      self.options(), opened.tokenizer, self.config.depth
+    )
+
+  @property
+  def conditions(self) -> Mapping[str, Any]:
+    """Which depth is shown."""
+    found = {"depth_shares": dataclasses.asdict(self.config.depth)}
+    if self.config.depth.noisy:
+      found["noise"] = dataclasses.asdict(latents.NOISE)
+    return found
 
   def encoder(self, opened: tasks.Opened) -> Callable[[Any], Any]:
     """Latents of motion, picture and depth."""
@@ -137,7 +163,13 @@ class STraGTask(latent_task.LatentTask):
       ),
       normalisation=self.config.motion.read(),
     )
-    return lambda batch: encode(batch=batch)
+    network = None
+    if "depth" in opened.below:
+      found = opened.below["depth"]
+      network = networks.BoundModule(
+        jax.device_put(found.params), depth.DepthNetwork(found.config)
+      )
+    return lambda batch: encode(batch=batch, depth_network=network)
 
   def evaluate(
     self, opened: tasks.Opened, params: Any, step: int, folder: pathlib.Path

@@ -65,6 +65,7 @@ class ViSMRunConfig(run_config.FlowRunConfig):
   init_from: InitFrom
   model: ModelConfig
   dropout: objective.ViSMDropout
+  conditions: rendered_views.FilmOptions
   sampling: SamplingConfig = run_config.setting(may_change=True)
 
 
@@ -146,24 +147,44 @@ class ViSMTask(latent_task.LatentTask):
       dialects.save(workdir / _LORA_FILE, found, "original")
 
   def films(self, records: loader.Source) -> rendered_views.Films:
-    """Two films of each record, see `rendered_views`."""
-    return rendered_views.Films(records)
+    """The films of each record, see `rendered_views`."""
+    return rendered_views.Films(records, self.config.conditions.films)
 
   def prepared(self, opened: tasks.Opened) -> rendered_views.FilmExample:
     """Film -> what is rendered, its target and tokens."""
-    return rendered_views.FilmExample(self.options(), opened.tokenizer)
+    return rendered_views.FilmExample(
+      self.options(), opened.tokenizer, self.config.conditions
+    )
+
+  @property
+  def conditions(self) -> Mapping[str, Any]:
+    """Which films are kept, and what is shown of them."""
+    noise = rendered_views.NOISE if self.config.conditions.estimated else ()
+    return {
+      **dataclasses.asdict(self.config.conditions),
+      "noise": [dataclasses.asdict(one) for one in noise],
+    }
+
+  def metadata(self, opened: tasks.Opened, params: Any) -> dict[str, Any]:
+    """How to sample, and what the network is shown."""
+    return {
+      **super().metadata(opened, params),
+      "conditions": {"holes": self.config.conditions.holes},
+    }
 
   def encoder(self, opened: tasks.Opened) -> Callable[[Any], Any]:
     """Latents of films and of renderings with holes."""
     vae = opened.below["video_vae"]
-    return functools.partial(
-      jax.jit(rendered_views.encode_films),
+    encode = functools.partial(
+      jax.jit(rendered_views.encode_films, static_argnames="holes"),
       networks.BoundModule(
         jax.device_put(vae.params),
         video_vae.VideoVAE(vae.config),
         self.stats(opened),
       ),
+      holes=self.config.conditions.holes,
     )
+    return lambda batch: encode(batch=batch)
 
   def evaluate(
     self, opened: tasks.Opened, params: Any, step: int, folder: pathlib.Path
@@ -177,12 +198,14 @@ class ViSMTask(latent_task.LatentTask):
         "vism": self.sampled(opened, params),
       }
     )
-    example = rendered_views.FilmExample(self.options(), opened.tokenizer)
     records = self.shown_records(opened)
-    films = [example((records[i], 0)) for i in range(len(records))]
+    sources = rendered_views.Films(records, 1)
+    films = [self.prepared(opened)(sources[i]) for i in range(len(records))]
     batch = loader.stack(films)
     rendering, coverage = jax.device_get(
-      jax.jit(rendered_views.render_batch)(batch)
+      jax.jit(rendered_views.render_batch, static_argnames="holes")(
+        batch, holes=self.config.conditions.holes
+      )
     )
     rendering = np.rint(rendering * 255).astype(np.uint8)
     captions = [

@@ -19,6 +19,8 @@ from more4d_jax.geometry.camera_files import path as path_lib
 CameraPath = path_lib.CameraPath
 load_path = formats.load
 NAMES = tuple(path_shapes.SHAPES)
+DEFAULTS = ("static", "orbit_left_90", "forward", "circular", "x_moving")
+"""Paths that a scene is filmed along where none is named."""
 _SUFFIXES = (".json", ".npz", ".txt", ".bin")
 
 

@@ -22,7 +22,7 @@ PRESET: Mapping[str, Mapping[str, str]] = {
     "depth_cleaning": "clip",
     "camera": "original",
   },
-  "vism": {"image_context": "zeros"},
+  "vism": {"image_context": "zeros", "holes": "grey"},
 }
 
 

@@ -20,7 +20,7 @@ STEPS = stages.Stage("views", "vism", ("transformer",))
 DECODING = stages.Stage("decoding of views", "video_vae", ("decoder",))
 STAGES = (TEXT, FEATURES, LATENTS, STEPS, DECODING)
 
-CONDITION_VIDEOS = ("masked", "whole")
+HOLES = ("grey", "filled", "rendered")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,21 +30,20 @@ class ViSMChoices:
   Attributes:
     image_context: one of `networks.IMAGE_CONTEXTS`; "zeros" as the original
       samples.
-    condition_video: "masked" makes holes mid grey; "whole" keeps what the
-      rendering holds there (the original's `all_mask`), and a rendering
-      without a covered pixel remains a condition.
+    holes: what it sees in holes: mid "grey"; the colours of what lies behind
+      them, with which a rendering is "filled"; or whatever the rendering holds
+      there, "rendered" (the original's `all_mask`), where a rendering without
+      a covered pixel remains a condition.
   """
 
   image_context: str = "picture"
-  condition_video: str = "masked"
+  holes: str = "grey"
 
   def __post_init__(self) -> None:
     networks.check_choice(
       "image_context", self.image_context, networks.IMAGE_CONTEXTS
     )
-    networks.check_choice(
-      "condition_video", self.condition_video, CONDITION_VIDEOS
-    )
+    networks.check_choice("holes", self.holes, HOLES)
 
 
 DEFAULT = ViSMChoices()
@@ -55,7 +54,7 @@ class Renderings:
   """Renderings of one size to complete, with all that is drawn from them.
 
   Attributes:
-    videos: colours; those outside `coverage` do not matter.
+    videos: colours; those outside `coverage` matter unless holes are grey.
     coverage: True where the renderer drew a point.
     images: the picture of each scene.
     text_context: features of the captions.
@@ -71,11 +70,14 @@ class Renderings:
   noise: Float[np.ndarray, "B t h w C"]
 
 
-def masked_video(
-  rendering: Float[Array, "B T H W 3"], coverage: Bool[Array, "B T H W"]
+def shown_video(
+  rendering: Float[Array, "B T H W 3"],
+  coverage: Bool[Array, "B T H W"],
+  holes: str,
 ) -> Float[Array, "B T H W 3"]:
-  """The rendering in [-1, 1] with holes at 0, which is mid grey."""
-  return (rendering * 2 - 1) * coverage[..., None]
+  """The rendering in [-1, 1]; grey holes are 0, others as they come."""
+  signed = rendering * 2 - 1
+  return signed * coverage[..., None] if holes == "grey" else signed
 
 
 def encode_latents(
@@ -96,11 +98,11 @@ def encode_latents(
     coverage: True where the renderer drew a point.
     choices: what the transformer is shown.
   """
-  whole = choices.condition_video == "whole"
-  kept = jnp.ones_like(coverage) if whole else coverage
-  masked = networks.encode_video(video_vae, masked_video(rendering, kept))
+  shown = shown_video(rendering, coverage, choices.holes)
+  masked = networks.encode_video(video_vae, shown)
   mask = vism.pack_mask(~coverage)
-  drawn = jnp.any(kept, axis=(1, 2, 3))[:, None, None, None, None]
+  drawn = jnp.any(coverage, axis=(1, 2, 3)) | (choices.holes == "rendered")
+  drawn = drawn[:, None, None, None, None]
   return mask * drawn, masked * drawn
 
 

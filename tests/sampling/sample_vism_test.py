@@ -55,7 +55,9 @@ def _encoded(choices=sample_vism.DEFAULT):
 def test_holes_are_mid_grey_and_an_empty_rendering_is_no_condition():
   films, found = _encoded()
   rendering = jnp.asarray(films.videos, jnp.float32) / 255
-  masked = sample_vism.masked_video(rendering, jnp.asarray(films.coverage))
+  masked = sample_vism.shown_video(
+    rendering, jnp.asarray(films.coverage), "grey"
+  )
   assert (masked[0, :, :, 16:] == 0).all()
   np.testing.assert_allclose(
     masked[0, :, :, :16], rendering[0, :, :, :16] * 2 - 1
@@ -68,7 +70,7 @@ def test_holes_are_mid_grey_and_an_empty_rendering_is_no_condition():
 
 
 def test_the_whole_rendering_may_be_the_condition():
-  films, found = _encoded(sample_vism.ViSMChoices("zeros", "whole"))
+  films, found = _encoded(sample_vism.ViSMChoices("zeros", "rendered"))
   assert found.image_context is None
   assert (found.mask[0, :, :, 2:] == 0).all() and not found.mask[1].any()
   pixel = films.videos[:, 4, 4, 28] / 255 * 2 - 1  # In a hole of both.
@@ -76,6 +78,14 @@ def test_the_whole_rendering_may_be_the_condition():
     pixel.mean(-1, keepdims=True) - made_up.STATS.mean
   ) / made_up.STATS.std
   np.testing.assert_allclose(found.masked[:, 1, 0, 3], expected, rtol=1e-4)
+
+
+def test_a_filled_rendering_is_shown_as_it_is_unless_it_is_empty():
+  films, found = _encoded(sample_vism.ViSMChoices(holes="filled"))
+  _, whole = _encoded(sample_vism.ViSMChoices(holes="rendered"))
+  np.testing.assert_array_equal(found.masked[0], whole.masked[0])
+  assert (found.mask[0, :, :, 2:] == 0).all()
+  assert not films.coverage[1].any() and (found.masked[1] == 0).all()
 
 
 def test_videos_and_what_they_borrow():

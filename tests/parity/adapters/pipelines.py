@@ -181,7 +181,7 @@ def _inpaint(folder: _Folder, cases: list[str]) -> dict[str, np.ndarray]:
       picture = io["in.inpaint.clip_image"][None] / np.float32(255)
     choices = sample_vism.ViSMChoices(
       image_context="picture" if shown else "zeros",
-      condition_video="whole" if case.endswith("all_mask") else "masked",
+      holes="rendered" if case.endswith("all_mask") else "grey",
     )
     kept, latents = sample_vism.encode_latents(
       folder.vae, jnp.asarray(video), jnp.asarray(~holes[:, 0]), choices
