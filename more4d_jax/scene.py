@@ -298,6 +298,11 @@ def _check(fields: dict[str, np.ndarray], name: str) -> None:
       f"lengths, found {intrinsics.tolist()}"
     )
   plausibility.frame_rate(fps, f"{name}: damaged scene")
+  if not np.isfinite(fields["tracks"][0]).all(axis=-1).any():
+    raise errors.UserError(
+      f"{name}: damaged scene: expected points in the first frame, found no "
+      "point with finite coordinates; make it again, its depth may be unknown"
+    )
 
 
 def _metadata(value: np.ndarray, name: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from more4d_jax import errors, pipeline, plausibility
 from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import dtypes
 from more4d_jax.cli import (
+  coverage,
   film_flags,
   films,
   generate,
@@ -74,7 +75,9 @@ def complete(
   before = _summary(out)
   saved = scene_lib.Scene.load(scene)
   for name in cameras:
-    camera_paths.check(name, saved.num_frames, resample=film.resample_path)
+    saved.camera_path(name, resample=film.resample_path)
+    if name not in camera_paths.NAMES and not film.allow_empty:
+      coverage.check_scene(saved, name, resample=film.resample_path)
   loras = sampling_flags.read_loras(lora)
   options = run_flags.options(execution)
   loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype, options)

@@ -61,7 +61,22 @@ def check_before(
   Raises:
     UserError: if it sees none of them in any frame.
   """
-  scene = _standing(prepared, num_frames)
+  check_scene(_standing(prepared, num_frames), name, resample=resample)
+
+
+def check_scene(
+  scene: scene_lib.Scene, name: str, *, resample: bool = False
+) -> None:
+  """Refuses a camera file that sees nothing of a scene.
+
+  Args:
+    scene: to film.
+    name: of the camera file.
+    resample: see `Scene.camera_path`.
+
+  Raises:
+    UserError: if it sees no point in any frame.
+  """
   path = scene.camera_path(name, resample=resample)
   if not path_reach.predicted_coverage(
     scene.tracks, scene.intrinsics, path

@@ -107,7 +107,7 @@ _CAMERAS = {
     lambda f: _camera(f, _poses(), intrinsics=[0, 9, 4, 3]), "focal length"
   ),
   "other number of poses": (
-    lambda f: _camera(f, _poses()[:2]), "expected 5 poses"
+    lambda f: _camera(f, _poses()[:2]), "expected 5 camera poses"
   ),
 }  # fmt: skip
 
