@@ -19,6 +19,7 @@ from jaxtyping import Bool, Float
 from scipy import ndimage
 
 _BEND_LENGTH = 0.08  # Of the width; sigma of what makes a bend smooth.
+_FIELD_WIDTH = 64  # Columns of the grid that smooth fields are drawn on.
 _SOFTEST = 0.05  # Of the width; blurs beyond this are not looked for.
 _BLURS = 11  # Candidates from 0 to _SOFTEST.
 _LEAST = 0.05  # Of a pixel's inverse depth; what a shift leaves of it.
@@ -121,11 +122,16 @@ def smooth_field(
 
   They are normal over many fields; the mean of one field is 0.
   """
-  sigma = 2 * _BEND_LENGTH * size[1]
+  # On a coarse grid, which is fine enough for what is so smooth.
+  step = max(1, size[1] // _FIELD_WIDTH)
+  coarse = [-(-n // step) + 1 for n in size]
+  sigma = 2 * _BEND_LENGTH * size[1] / step
   margin = int(np.ceil(3 * sigma))
-  wide = [n + 2 * margin for n in size]
-  field = ndimage.gaussian_filter(rng.normal(size=wide), sigma)
-  field = field[margin:-margin, margin:-margin] if margin else field
+  wide = rng.normal(size=[n + 2 * margin for n in coarse])
+  field = ndimage.gaussian_filter(wide, sigma)
+  inside = slice(margin, -margin) if margin else slice(None)
+  places = np.indices(size) / step
+  field = ndimage.map_coordinates(field[inside, inside], places, order=1)
   field = field - field.mean()
   return field / max(field.std(), 1e-9)
 
