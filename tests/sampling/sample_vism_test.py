@@ -83,7 +83,7 @@ def test_the_whole_rendering_may_be_the_condition():
 def test_a_filled_rendering_is_shown_as_it_is_unless_it_is_empty():
   films, found = _encoded(sample_vism.ViSMChoices(holes="filled"))
   _, whole = _encoded(sample_vism.ViSMChoices(holes="rendered"))
-  np.testing.assert_array_equal(found.masked[0], whole.masked[0])
+  np.testing.assert_allclose(found.masked[0], whole.masked[0], atol=1e-6)
   assert (found.mask[0, :, :, 2:] == 0).all()
   assert not films.coverage[1].any() and (found.masked[1] == 0).all()
 
