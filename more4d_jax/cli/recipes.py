@@ -70,13 +70,18 @@ def _records(light: int, full: int, held_out: int) -> dict[str, RecordSet]:
   }
 
 
+# Sampling sees what the depth network says.
+_SEEN_DEPTH = {"depth__noisy": "0.3", "depth__network": "0.4"}
+
+
 def _stages(
   steps: Mapping[str, int], strag_scenes: int = 0, **fields: str
 ) -> tuple[Stage, ...]:
   """The five tasks; two of them learn something easier first.
 
-  The video VAE learns single pictures before clips, the motion VAE windows
-  around what moves before whole pictures.
+  The video VAE learns single pictures before clips, at a rate that does not
+  undo what they taught; the motion VAE windows around what moves before whole
+  pictures.
 
   Args:
     steps: name of the stage -> steps.
@@ -116,7 +121,6 @@ def _stages(
       "video_vae",
       "full",
       {"video_vae": "video_vae_pictures"},
-      # A higher rate undoes what the pictures taught.
       optimizer__learning_rate="0.0003",
     ),
     stage("depth", "light"),
@@ -137,9 +141,7 @@ def _stages(
       "strag",
       "light",
       {"motion_vae": "motion_vae", "depth": "depth"},
-      # Sampling sees what the depth network says.
-      depth__noisy="0.3",
-      depth__network="0.4",
+      **_SEEN_DEPTH,
       data__limit=str(strag_scenes),
     ),
     stage("vism", "full", {"video_vae": "video_vae"}),
