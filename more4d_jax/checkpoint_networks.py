@@ -51,7 +51,7 @@ class CheckpointNetworks:
     """Keeps the networks.
 
     Args:
-      found: networks by kind; `checkpoints.store.load_bundle` reads them.
+      found: networks by kind; `checkpoints.store.open_bundle` opens them.
       name: of the checkpoint, for messages and the metadata of scenes.
       overrides: sampler settings that differ from the checkpoint's: name of a
         field of `sampler_options.SamplerConfig` -> value.

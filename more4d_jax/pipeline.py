@@ -348,7 +348,9 @@ def load(
   options: generation.Options = generation.DEFAULT,
   frames: int | None = None,
 ) -> Pipeline:
-  """Reads a checkpoint directory made by `more4d bundle`.
+  """Opens a checkpoint directory made by `more4d bundle`.
+
+  Weights are read when a network is first used.
 
   Args:
     checkpoint: the directory with `model.json`.
@@ -362,9 +364,8 @@ def load(
     frames: of the scenes; None for as many as in training.
 
   Raises:
-    UserError: if it is no bundle, or a damaged one, or a LoRA does not fit,
-      which is found before a weight is read.
+    UserError: if it is no bundle, or a damaged one, or a LoRA does not fit.
   """
-  found = requests.load_networks(checkpoint, loras, dtype)
+  found = requests.open_networks(checkpoint, loras, dtype)
   name = pathlib.Path(checkpoint).name
   return Pipeline(found, name, overrides, conditions, options, frames)

@@ -140,7 +140,7 @@ def test_relative_depth_is_no_depth_in_metres(nano_checkpoint):
 
 
 def test_overrides_and_missing_networks(nano_checkpoint):
-  stored = store.load_bundle(nano_checkpoint)
+  stored = store.open_bundle(nano_checkpoint)
   changes = {"num_steps": 7}
   found = checkpoint_networks.CheckpointNetworks(stored, overrides=changes)
   assert found.sampler("strag").num_steps == 7

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import store
+from more4d_jax.checkpoints import quantised_arrays, store, stored_arrays
 from more4d_jax.models import backbone, quantised
 from more4d_jax.models.encoders import image, motion, text
 from more4d_jax.name_maps import matching
@@ -75,6 +75,8 @@ def cast(
 ) -> dict[str, store.Network]:
   """Networks stored and computing in a type; autoencoders stay as they are.
 
+  Weights are brought to the type as they are read.
+
   Args:
     networks: by kind; those that share an array share its new one.
     dtype: one of `Held`.
@@ -83,12 +85,12 @@ def cast(
     UserError: if a network is in int8 and is to be in another type.
   """
   # By identity; the old array is kept, so that its identity stays its own.
-  made: dict[tuple[int, str], tuple[Any, dict[str, np.ndarray]]] = {}
+  made: dict[tuple[int, str], tuple[Any, dict[str, Any]]] = {}
   result = dict(networks)
   for kind, network in networks.items():
     if not any(may_be_int8(value) for value in vars(network.config).values()):
       continue
-    flat: dict[str, np.ndarray] = {}
+    flat: dict[str, Any] = {}
     for path, leaf in matching.flatten(network.params).items():
       key = id(leaf), path
       if key not in made:
@@ -102,9 +104,7 @@ def cast(
   return result
 
 
-def _cast_one(
-  path: str, leaf: np.ndarray, dtype: str, kind: str
-) -> dict[str, np.ndarray]:
+def _cast_one(path: str, leaf: Any, dtype: str, kind: str) -> dict[str, Any]:
   """What becomes of a parameter, by path."""
   if leaf.dtype == quantised.DTYPE and dtype != INT8:
     raise errors.UserError(
@@ -115,6 +115,5 @@ def _cast_one(
   if leaf.dtype == quantised.DTYPE or quantised.is_scale(path):
     return {path: leaf}
   if dtype == INT8 and quantised.is_meant(path):
-    numbers, scale = quantised.quantise(leaf, path)
-    return {path: numbers, quantised.scale_path(path): scale}
-  return {path: leaf.astype(products(dtype), copy=False)}
+    return quantised_arrays.where_read(path, leaf)
+  return {path: stored_arrays.cast(leaf, STORED[products(dtype)])}

@@ -1,6 +1,5 @@
 """Parameters that older versions wrote, in today's form as they are read."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -8,7 +7,7 @@ import jax
 import numpy as np
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import array_trees
+from more4d_jax.checkpoints import stored_arrays
 from more4d_jax.models import backbone, rotary_order
 
 # The first format with today's order of rotated values.
@@ -16,13 +15,12 @@ _HALF_SPLIT = 2
 
 
 def upgraded(
-  params: Mapping[str, Any], config: Any, written: int
-) -> dict[str, Any]:
+  params: Mapping[str, stored_arrays.StoredArray], config: Any, written: int
+) -> dict[str, stored_arrays.StoredArray]:
   """A network's parameters in today's order of rotated values.
 
   Args:
-    params: path -> numpy array or `array_trees.StoredArray`, of the
-      network's own directory.
+    params: by path, of the network's own directory.
     config: of the network.
     written: format of its header.
   """
@@ -41,15 +39,13 @@ def upgraded(
 
 
 def _half_split(
-  value: np.ndarray | array_trees.StoredArray, head_dim: int
-) -> np.ndarray | array_trees.StoredArray:
-  if isinstance(value, np.ndarray):
-    return rotary_order.half_split(value, head_dim)
+  array: stored_arrays.StoredArray, head_dim: int
+) -> stored_arrays.StoredArray:
+  def read(index: stored_arrays.Index) -> np.ndarray:
+    *others, last = index  # Of which all is needed, as values change places.
+    return rotary_order.half_split(array[*others, :], head_dim)[..., last]
 
-  def read(layer: int | None) -> np.ndarray:
-    return rotary_order.half_split(value.read(layer), head_dim)
-
-  return dataclasses.replace(value, read=read)
+  return stored_arrays.changed(array, read)
 
 
 def check_state(state: Any, extra: Mapping[str, Any], where: str) -> None:

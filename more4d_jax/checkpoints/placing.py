@@ -1,19 +1,21 @@
 """Parameters brought to devices, a piece of an array at a time.
 
 An array may be NumPy's, jax's, or one that is read from disk where it is
-indexed (`array_trees.StoredArray`): each is indexed for what a device holds of
-it, so that the host never holds more than a piece beside what it places.
+indexed (`stored_arrays.StoredArray`): each is indexed for what a device holds
+of it, so that the host never holds more than a piece beside what it places.
 """
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
+
+from more4d_jax.name_maps import matching
 
 # A parameter's path, shape and type -> where it lies.
 Place = Callable[[str, tuple[int, ...], np.dtype], jax.sharding.Sharding]
@@ -49,8 +51,22 @@ def put(array: Any, sharding: jax.sharding.Sharding) -> jax.Array:
   found = []
   for bounds, devices in shards.items():
     found += _put_shard(array, bounds, devices)
+  dtype = jax.dtypes.canonicalize_dtype(array.dtype)
   return jax.make_array_from_single_device_arrays(
-    shape, sharding, found, dtype=jnp.dtype(array.dtype)
+    shape, sharding, found, dtype=dtype
+  )
+
+
+def put_tree(
+  params: Mapping[str, Any], place: Place = on_default_device
+) -> dict[str, Any]:
+  """Brings all parameters of a nested dict to devices."""
+  flat = matching.flatten(params)
+  return matching.unflatten(
+    {
+      path: put(array, place(path, tuple(array.shape), array.dtype))
+      for path, array in flat.items()
+    }
   )
 
 
@@ -67,7 +83,8 @@ def _put_shard(
   if step >= rows:
     whole = np.asarray(array[tuple(slice(*part) for part in bounds)])
     return [jax.device_put(whole, device) for device in devices]
-  shards = [jnp.zeros(lengths, array.dtype, device=d) for d in devices]
+  dtype = jax.dtypes.canonicalize_dtype(array.dtype)
+  shards = [jnp.zeros(lengths, dtype, device=d) for d in devices]
   inner = tuple(slice(*part) for part in bounds[1:])
   first, last = bounds[0]
   for start in range(first, last, step):

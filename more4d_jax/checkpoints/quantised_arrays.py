@@ -1,10 +1,11 @@
 """Kernels that become int8 while they are read, one array at a time."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
-from more4d_jax.checkpoints import array_trees
+from more4d_jax.checkpoints import array_trees, stored_arrays
 from more4d_jax.models import quantised
 
 
@@ -17,33 +18,55 @@ def quantised_lazily(
     path: of the kernel, for which `quantised.is_meant` holds.
     kernel: in floating point, of one layer or of all.
   """
-  source = _Source(path, kernel)
-  scales = (*kernel.shape[:-2], kernel.shape[-1])
+  whole = stored_arrays.changed(kernel, lambda index: kernel.read()[index])
   return {
-    path: array_trees.LazyArray(kernel.shape, quantised.DTYPE, source.numbers),
-    quantised.scale_path(path): array_trees.LazyArray(
-      scales, np.dtype(np.float32), source.scales
+    leaf: array_trees.LazyArray(a.shape, a.dtype, lambda a=a: a[...])
+    for leaf, a in where_read(path, whole).items()
+  }
+
+
+def where_read(path: str, kernel: Any) -> dict[str, stored_arrays.StoredArray]:
+  """The numbers and the scales of a kernel that is read a part at a time.
+
+  Args:
+    path: see `quantised_lazily`.
+    kernel: in floating point, of one layer or of all; in memory or on disk.
+  """
+  *layers, _, outputs = kernel.shape
+  source = _Source(path, kernel, np.zeros((*layers, outputs), np.float32))
+  return {
+    path: stored_arrays.changed(kernel, source.numbers, quantised.DTYPE),
+    quantised.scale_path(path): stored_arrays.StoredArray(
+      source.scales.shape, source.scales.dtype, source.read_scales
     ),
   }
 
 
 @dataclasses.dataclass
 class _Source:
-  """A kernel, and its scales from when it was read until they are asked for.
+  """A kernel, and its scales as far as they are known.
 
-  Numbers and scales are written far apart; scales are small.
+  Numbers and scales are asked for separately; scales are small.
+
+  Attributes:
+    path: of the kernel.
+    kernel: in floating point.
+    scales: 0 where they are not known yet, which no scale is.
   """
 
   path: str
-  kernel: array_trees.LazyArray
-  found: np.ndarray | None = None
+  kernel: Any
+  scales: np.ndarray
 
-  def numbers(self) -> np.ndarray:
-    numbers, self.found = quantised.quantise(self.kernel.read(), self.path)
-    return numbers
+  def numbers(self, index: stored_arrays.Index) -> np.ndarray:
+    *layers, rows, columns = index  # A scale needs all rows.
+    part = np.asarray(self.kernel[*layers, :, columns])
+    numbers, scales = quantised.quantise(part, self.path)
+    self.scales[*layers, columns] = scales
+    return numbers[..., rows, :]
 
-  def scales(self) -> np.ndarray:
-    if self.found is None:
-      self.numbers()
-    scales, self.found = self.found, None
-    return scales
+  def read_scales(self, index: stored_arrays.Index) -> np.ndarray:
+    if not self.scales[index].all():
+      *layers, columns = index
+      self.numbers((*layers, slice(None), columns))
+    return self.scales[index]

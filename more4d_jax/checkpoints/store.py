@@ -8,14 +8,13 @@ a temporary name and renamed when complete, so a directory that exists is
 whole.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -25,9 +24,12 @@ from more4d_jax import errors, registry
 from more4d_jax.checkpoints import (
   array_trees,
   configurations,
+  directories,
   headers,
   older_formats,
   safetensors_files,
+  stored_arrays,
+  weight_files,
 )
 from more4d_jax.name_maps import matching
 
@@ -35,7 +37,6 @@ PARAMS = "params"
 _NETWORK, _MODEL = "network.json", "model.json"
 # Published tensors that no network of ours holds.
 CARRIED = "carried.safetensors"
-WEIGHT_ERRORS = (ValueError, OSError, KeyError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,9 +46,12 @@ class Network:
   Attributes:
     kind: of `registry.NETWORKS`, or of `registry.PARTS`.
     config: the frozen dataclass its module takes.
-    params: nested dict of numpy arrays.
+    params: nested dict of arrays, in memory or still on disk
+      (`stored_arrays.StoredArray`). Networks that share a part share arrays.
     metadata: what sampling must know (JSON values).
     files: what else belongs to it by name, as "tokenizer".
+    carried: published name -> tensor that only conversion back needs.
+    parts: parameters that are stored beside it -> the metadata of that part.
   """
 
   kind: str
@@ -55,6 +59,10 @@ class Network:
   params: Any
   metadata: dict[str, Any]
   files: Mapping[str, pathlib.Path] = dataclasses.field(default_factory=dict)
+  carried: Mapping[str, array_trees.LazyArray] = dataclasses.field(
+    default_factory=dict
+  )
+  parts: Mapping[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
 
 
 def fingerprint(params: Any, facts: Mapping[str, Any]) -> str:
@@ -72,46 +80,6 @@ def fingerprint(params: Any, facts: Mapping[str, Any]) -> str:
     digest.update(jax.tree_util.keystr(path).encode())
     digest.update(np.ascontiguousarray(leaf).tobytes())
   return digest.hexdigest()[:16]
-
-
-def _replace_directory(temporary: pathlib.Path, final: pathlib.Path) -> None:
-  """Moves a finished directory to its name, over an older one."""
-  if final.exists():
-    old = final.with_name(final.name + ".old")
-    shutil.rmtree(old, ignore_errors=True)
-    os.replace(final, old)
-    os.replace(temporary, final)
-    shutil.rmtree(old)
-  else:
-    os.replace(temporary, final)
-
-
-def _temporary(final: pathlib.Path) -> pathlib.Path:
-  temporary = final.with_name(final.name + ".partial")
-  if jax.process_index() == 0:
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-  return temporary
-
-
-@contextlib.contextmanager
-def new_directory(
-  directory: str | os.PathLike[str],
-) -> Iterator[pathlib.Path]:
-  """A directory to fill, which gets its name when all went well.
-
-  An older one of that name is replaced then; after an error nothing is left.
-  """
-  final = pathlib.Path(directory).absolute()
-  temporary = _temporary(final)
-  try:
-    yield temporary
-  except BaseException:
-    if jax.process_index() == 0:
-      shutil.rmtree(temporary, ignore_errors=True)
-    raise
-  if jax.process_index() == 0:
-    _replace_directory(temporary, final)
 
 
 def write_header(
@@ -177,7 +145,7 @@ def save_network(
     metadata: JSON values.
     files: name -> folder that belongs to it and is copied.
   """
-  with new_directory(directory) as temporary:
+  with directories.new_directory(directory) as temporary:
     save_params(temporary, params)
     if jax.process_index() == 0:
       for name, folder in (files or {}).items():
@@ -202,65 +170,58 @@ def load_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
   )
 
 
-def damaged(directory: pathlib.Path, error: Exception) -> errors.UserError:
-  """Advice for a user whose weights cannot be read."""
-  line = str(error).splitlines()[0] if str(error) else type(error).__name__
-  return errors.UserError(
-    f"the weights in {directory} are damaged ({line}): train, convert or "
-    "bundle them again"
-  )
+def open_network(
+  directory: str | os.PathLike[str],
+  shared: dict[pathlib.Path, Network] | None = None,
+) -> Network:
+  """Reads what is known of a network; its parameters stay on disk.
 
+  What an older version wrote is brought to today's form as it is read.
 
-def describe_network(directory: str | os.PathLike[str]) -> Network:
-  """Reads what is known of a network but for its weights: `params` is empty.
+  Args:
+    directory: of the network.
+    shared: parts that were opened before, and those opened now.
 
   Raises:
-    UserError: if the directory holds no network, or a damaged one.
+    UserError: if the directory holds no network, or a damaged one. Reading
+      damaged parameters raises it too.
   """
   path = pathlib.Path(directory).absolute()
+  shared = {} if shared is None else shared
   header = load_header(path)
   config = configurations.from_json(
     registry.config_classes()[header["kind"]], header["config"]
   )
+  params, parts = {}, {}
   files = {k: path / name for k, name in header.get("files", {}).items()}
-  for beside in header.get("parts", {}).values():
-    files |= describe_network(path.parent / beside).files
-  return Network(header["kind"], config, {}, header["metadata"], files)
-
-
-def load_network(
-  directory: str | os.PathLike[str],
-  shared: dict[pathlib.Path, Network] | None = None,
-) -> Network:
-  """Reads a network; its parameters are numpy arrays in host memory.
-
-  What an older version wrote is brought to today's form.
-
-  Args:
-    directory: of the network.
-    shared: parts that were read before, and those read now.
-
-  Raises:
-    UserError: if the directory holds no network, or a damaged one.
-  """
-  path = pathlib.Path(directory).absolute()
-  shared = {} if shared is None else shared
-  header, network = load_header(path), describe_network(path)
-  config, params = network.config, {}
+  carried: dict[str, array_trees.LazyArray] = {}
   if "parts" not in header:
-    try:
-      flat = matching.flatten(array_trees.load(path / PARAMS))
-    except WEIGHT_ERRORS as error:
-      raise damaged(path / PARAMS, error) from error
     params = matching.unflatten(
-      older_formats.upgraded(flat, config, header["format"])
+      older_formats.upgraded(
+        stored_arrays.open_tree(path / PARAMS), config, header["format"]
+      )
     )
+  if (path / CARRIED).is_file():
+    carried.update(weight_files.open_weights(path / CARRIED).tensors)
   for name, beside in header.get("parts", {}).items():
     place = path.parent / beside
     if place not in shared:
-      shared[place] = load_network(place)
-    params[name] = shared[place].params
-  return dataclasses.replace(network, params=params)
+      shared[place] = open_network(place)
+    part = shared[place]
+    params[name], parts[name] = part.params, part.metadata
+    files |= part.files
+    carried |= part.carried
+  return Network(
+    header["kind"], config, params, header["metadata"], files, carried, parts
+  )
+
+
+def load_network(directory: str | os.PathLike[str]) -> Network:
+  """As `open_network`, with the parameters as numpy arrays in host memory."""
+  network = open_network(directory)
+  return dataclasses.replace(
+    network, params=jax.tree.map(np.asarray, network.params)
+  )
 
 
 def bundle(
@@ -301,7 +262,7 @@ def bundle(
         )
       found[header["kind"]] = (source, header)
   _check_lineage({kind: header for kind, (_, header) in found.items()})
-  with new_directory(final) as temporary:
+  with directories.new_directory(final) as temporary:
     for kind, (source, header) in found.items():
       shutil.copytree(source, temporary / kind)
       for part in header.get("parts", {}).values():
@@ -366,8 +327,8 @@ def loras_of(directory: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
   return {kind: path / name for kind, name in names.items()}
 
 
-def load_bundle(directory: str | os.PathLike[str]) -> dict[str, Network]:
-  """Reads every network of a bundle, by kind.
+def open_bundle(directory: str | os.PathLike[str]) -> dict[str, Network]:
+  """Opens every network of a bundle, by kind; see `open_network`.
 
   Raises:
     UserError: if the directory is no bundle, or a damaged one.
@@ -375,7 +336,7 @@ def load_bundle(directory: str | os.PathLike[str]) -> dict[str, Network]:
   path = pathlib.Path(directory).absolute()
   shared: dict[pathlib.Path, Network] = {}
   return {
-    kind: load_network(path / name, shared)
+    kind: open_network(path / name, shared)
     for kind, name in networks_of(path).items()
   }
 

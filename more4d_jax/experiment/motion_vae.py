@@ -125,7 +125,7 @@ class MotionVAETask(tasks.Task):
     """All parameters of a motion VAE to go on from, or the video VAE's."""
     if opened.start is None:
       return {"vae": opened.below["video_vae"].params}
-    return opened.start.params()
+    return opened.start.params
 
   def train_set(self, opened: tasks.Opened) -> tasks.DataSet:
     """Tracks, or windows of them, mirrored at random."""

@@ -1,36 +1,16 @@
 """Trained networks that a run needs, or goes on from."""
 
-import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+
 from more4d_jax import errors
-from more4d_jax.checkpoints import store, stored_networks
+from more4d_jax.checkpoints import store
 from more4d_jax.experiment import run_config
 from more4d_jax.models import quantised
-
-
-@dataclasses.dataclass(frozen=True)
-class Start:
-  """A network to go on from; its weights are read when they are needed.
-
-  Attributes:
-    directory: of the network.
-    config: its configuration.
-    metadata: what sampling must know of it.
-    files: what else belongs to it by name, as "tokenizer".
-  """
-
-  directory: pathlib.Path
-  config: Any
-  metadata: Mapping[str, Any]
-  files: Mapping[str, pathlib.Path]
-
-  def params(self) -> Any:
-    """Its weights, nested, in host memory."""
-    return store.load_network(self.directory).params
 
 
 def locate(directory: str | os.PathLike[str], kind: str) -> pathlib.Path:
@@ -56,7 +36,7 @@ def locate(directory: str | os.PathLike[str], kind: str) -> pathlib.Path:
 
 
 def load(config: run_config.RunConfig, kind: str) -> store.Network:
-  """Loads a network that a task cannot do without, from `init_from`.
+  """Opens a network that a task cannot do without, from `init_from`.
 
   Raises:
     UserError: if it is not named, absent, or of another size.
@@ -69,11 +49,11 @@ def load(config: run_config.RunConfig, kind: str) -> store.Network:
     )
   place = locate(name, kind)
   _check_size(config, kind, store.load_header(place)["metadata"])
-  return store.load_network(place)
+  return store.open_network(place)
 
 
-def start(config: run_config.RunConfig) -> Start | None:
-  """Finds the network of the run's own kind to go on from, if one is named.
+def start(config: run_config.RunConfig) -> store.Network | None:
+  """Opens the network of the run's own kind to go on from, if one is named.
 
   Raises:
     UserError: if it is absent, of another size, or in int8.
@@ -82,15 +62,14 @@ def start(config: run_config.RunConfig) -> Start | None:
   name = getattr(config.init_from, kind)
   if not name:
     return None
-  place = locate(name, kind)
-  found = store.describe_network(place)
+  found = store.open_network(locate(name, kind))
   _check_size(config, kind, found.metadata)
-  if quantised.is_int8(stored_networks.open_network(place).params.values()):
+  if quantised.is_int8(jax.tree.leaves(found.params)):
     raise errors.UserError(
       f"the {kind} in {name} holds int8 weights, which cannot be trained: "
       "start from one that was trained, or converted with --dtype bfloat16"
     )
-  return Start(place, found.config, found.metadata, found.files)
+  return found
 
 
 def _check_size(

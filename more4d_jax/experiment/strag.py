@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from more4d_jax import batches, errors, pipeline
-from more4d_jax.checkpoints import store
+from more4d_jax.checkpoints import placing, store
 from more4d_jax.conditions import latents
 from more4d_jax.data import loader, transforms
 from more4d_jax.evaluation import track_metrics
@@ -156,10 +156,10 @@ class STraGTask(latent_task.LatentTask):
     encode = functools.partial(
       jax.jit(latents.encode_scenes, static_argnames="normalisation"),
       networks.BoundModule(
-        jax.device_put(video.params), video_vae.VideoVAE(video.config), stats
+        placing.put_tree(video.params), video_vae.VideoVAE(video.config), stats
       ),
       networks.BoundModule(
-        jax.device_put(motion.params), motion_vae.MotionVAE(motion.config)
+        placing.put_tree(motion.params), motion_vae.MotionVAE(motion.config)
       ),
       normalisation=self.config.motion.read(),
     )

@@ -55,7 +55,7 @@ class Opened:
   held_out: loader.Source
   workdir: pathlib.Path = pathlib.Path()
   below: Mapping[str, store.Network] = dataclasses.field(default_factory=dict)
-  start: pretrained.Start | None = None
+  start: store.Network | None = None
   tokenizer: tokenizers.Tokenizer | None = None
 
   @property
@@ -126,7 +126,7 @@ class Task(abc.ABC):
     training, held_out = record_splits.open_splits(self.config.data)
     return Opened(training, held_out, workdir, below, start)
 
-  def check_start(self, start: pretrained.Start) -> None:
+  def check_start(self, start: store.Network) -> None:
     """Makes sure that the network to go on from is built as this one.
 
     Raises:
@@ -147,7 +147,7 @@ class Task(abc.ABC):
 
   def initial_params(self, opened: Opened) -> Mapping[str, Any]:
     """Parameters that are not initialised: a part of the nested dict."""
-    return {} if opened.start is None else opened.start.params()
+    return {} if opened.start is None else opened.start.params
 
   @abc.abstractmethod
   def train_set(self, opened: Opened) -> DataSet:

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from more4d_jax import batches, errors, pipeline
+from more4d_jax.checkpoints import placing
 from more4d_jax.conditions import rendered_views
 from more4d_jax.data import loader
 from more4d_jax.evaluation import video_metrics
@@ -18,7 +19,7 @@ from more4d_jax.experiment import latent_task, run_config
 from more4d_jax.experiment import task as tasks
 from more4d_jax.lora import dialects
 from more4d_jax.models import lora as lora_model
-from more4d_jax.models import video_vae, vism
+from more4d_jax.models import lora_merging, video_vae, vism
 from more4d_jax.sampling import networks
 from more4d_jax.training.objectives import vism as objective
 from more4d_jax.viewing import panels
@@ -135,7 +136,7 @@ class ViSMTask(latent_task.LatentTask):
       return params
     network = {k: v for k, v in params.items() if k != lora_model.COLLECTION}
     weighted = lora_model.Weighted(self._trained_lora(params))
-    network["dit"] = lora_model.merge(
+    network["dit"] = lora_merging.merge(
       network["dit"], [weighted], self.network.dit.layer.head_dim
     )
     return network
@@ -178,7 +179,7 @@ class ViSMTask(latent_task.LatentTask):
     encode = functools.partial(
       jax.jit(rendered_views.encode_films, static_argnames="holes"),
       networks.BoundModule(
-        jax.device_put(vae.params),
+        placing.put_tree(vae.params),
         video_vae.VideoVAE(vae.config),
         self.stats(opened),
       ),

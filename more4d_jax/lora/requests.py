@@ -3,21 +3,17 @@
 import dataclasses
 import math
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 
-import jax
-
 from more4d_jax import errors, registry
-from more4d_jax.checkpoints import dtypes, store, stored_networks
+from more4d_jax.checkpoints import dtypes, store, stored_arrays
 from more4d_jax.lora import dialects
 from more4d_jax.models import lora as lora_lib
-from more4d_jax.models import lora_beside, quantised
+from more4d_jax.models import lora_beside, lora_merging, quantised
 from more4d_jax.name_maps import matching
 
 # Those with a transformer; the first is meant where none is named.
 KINDS = tuple(reversed(registry.SAMPLED))
-_ROOT = "dit/"  # Of the transformer's parameters in both.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,12 +83,15 @@ def _parse_one(text: str) -> Request:
   return Request(kind, file, dialects.load(file), weight)
 
 
-def load_networks(
+def open_networks(
   checkpoint: str | os.PathLike[str],
   asked: Sequence[Request] = (),
   dtype: str | None = None,
 ) -> dict[str, store.Network]:
   """A checkpoint's networks, by kind, changed by its own LoRAs and others.
+
+  No weight is read: casts and LoRAs are applied to each part of an array as it
+  is read.
 
   Args:
     checkpoint: a bundle.
@@ -100,47 +99,18 @@ def load_networks(
     dtype: see `dtypes`; None as the checkpoint has it.
 
   Raises:
-    UserError: if it is no bundle, or a damaged one, or a LoRA does not fit,
-      which is found before a weight is read.
+    UserError: if it is no bundle, or a damaged one, or a LoRA does not fit.
   """
   dtypes.check(dtype)
   own = [
     Request(kind, path.name, dialects.load(path), 1.0)
     for kind, path in store.loras_of(checkpoint).items()
   ]
-  every = [*own, *asked]
-  check(checkpoint, every)
-  found = store.load_bundle(checkpoint)
+  found = store.open_bundle(checkpoint)
   if dtype == "float32":  # LoRAs are added to the more exact weights.
     found = dtypes.cast(found, dtype)
-  found = apply(found, every, beside=dtype == dtypes.INT8)
+  found = apply(found, [*own, *asked], beside=dtype == dtypes.INT8)
   return dtypes.cast(found, dtype) if dtype not in (None, "float32") else found
-
-
-def check(
-  checkpoint: str | os.PathLike[str], requests: Sequence[Request]
-) -> None:
-  """Compares LoRAs with a checkpoint's transformers; reads no weight of it.
-
-  Raises:
-    UserError: if there is no such network, or a LoRA does not fit it.
-  """
-  if not requests:
-    return
-  places = store.networks_of(checkpoint)
-  for kind in {request.kind: None for request in requests}:
-    _check_kind(kind, places)
-    stored = stored_networks.open_network(
-      pathlib.Path(checkpoint) / places[kind]
-    )
-    dit = {
-      path.removeprefix(_ROOT): array
-      for path, array in stored.params.items()
-      if path.startswith(_ROOT)
-    }
-    for request in requests:
-      if request.kind == kind:
-        lora_lib.check(matching.unflatten(dit), request.found.lora)
 
 
 def _check_kind(kind: str, networks: Mapping[str, object]) -> None:
@@ -157,7 +127,7 @@ def apply(
   *,
   beside: bool = False,
 ) -> dict[str, store.Network]:
-  """Merges LoRAs into the transformers of networks, or puts them beside.
+  """Adds LoRAs to transformers as these are read, or puts them beside.
 
   Low-rank changes stand beside int8 kernels, whose steps could be larger than
   what they change.
@@ -172,7 +142,8 @@ def apply(
     products, and of parameters that it changes by full differences.
 
   Raises:
-    UserError: if there is no such network, or a LoRA does not fit it.
+    UserError: if there is no such network, or a LoRA does not fit it. Reading
+      raises it if values become too large for their type.
   """
   result = dict(networks)
   for kind in {request.kind: None for request in requests}:
@@ -181,11 +152,14 @@ def apply(
     network = networks[kind]
     dit, config = network.params["dit"], network.config.dit
     weighted = [lora_lib.Weighted(r.found.lora, r.weight) for r in mine]
-    changed = dit, weighted, config.layer.head_dim
-    if beside or quantised.is_int8(jax.tree.leaves(dit)):
-      dit = lora_beside.beside(*changed, config.dtype)
-    else:
-      dit = lora_lib.merge(*changed)
+    flat, added = matching.flatten(dit), {}
+    if beside or quantised.is_int8(flat.values()):
+      weighted, pairs = lora_beside.apart(weighted)
+      added = lora_beside.variables(dit, pairs, config.layer.head_dim)
+    merged = lora_merging.merged(dit, weighted, config.layer.head_dim)
+    flat |= {k: stored_arrays.changed(flat[k], f) for k, f in merged.items()}
+    for path, value in matching.flatten(added).items():
+      flat[path] = value.astype(config.dtype)
     loras = [
       {
         "file": r.file,
@@ -197,7 +171,7 @@ def apply(
     ]
     result[kind] = dataclasses.replace(
       network,
-      params={**network.params, "dit": dit},
+      params={**network.params, "dit": matching.unflatten(flat)},
       metadata={**network.metadata, "loras": loras},
     )
   return result

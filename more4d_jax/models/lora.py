@@ -8,7 +8,7 @@ docs/method/view_completion.md#lora.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -17,7 +17,7 @@ from flax import traverse_util
 from jaxtyping import Array, Float, Key
 
 from more4d_jax import errors, partitioning
-from more4d_jax.models import quantised, rotary_order
+from more4d_jax.models import rotary_order
 
 # Flax's collection of variables that unmerged application reads.
 COLLECTION = "lora"
@@ -198,92 +198,14 @@ def _layer_fault(stack: Sequence[int], layer: int | None) -> str | None:
 
 def our_up(path: str, pair: LowRank, head_dim: int) -> np.ndarray:
   """The matrix from the rank to outputs in our order, in float32."""
-  return _our_order(path, pair.up.astype(np.float32), head_dim)
+  return our_order(path, pair.up.astype(np.float32), head_dim)
 
 
-def _our_order(path: str, value: np.ndarray, head_dim: int) -> np.ndarray:
+def our_order(path: str, value: np.ndarray, head_dim: int) -> np.ndarray:
   """Values whose last axis is that of a parameter or module, in our order."""
   if rotary_order.is_rotated(path):
     return rotary_order.half_split(value, head_dim)
   return value
-
-
-def merge(
-  params: Mapping[str, Any], loras: Sequence[Weighted], head_dim: int
-) -> dict[str, Any]:
-  """Adds LoRAs to the parameters, in float32, each one cast back once.
-
-  One layer at a time is in float32, so that little memory is needed.
-
-  Args:
-    params: a transformer's parameters in host memory, without boxes; left as
-      they are.
-    loras: all that are applied, with their weights.
-    head_dim: values per head of the transformer.
-
-  Returns: new parameters, which share the arrays that no LoRA changes.
-
-  Raises:
-    UserError: as `check`, and if values become too large for the type, or are
-      int8.
-  """
-  for item in loras:
-    check(params, item.lora)
-  flat = traverse_util.flatten_dict(params, sep="/")
-  for path, layers in _changes(loras).items():
-    if flat[path].dtype == quantised.DTYPE:
-      files = ", ".join(item.lora.name for item in loras)
-      raise errors.UserError(
-        f"{files}: the full difference of {path} cannot be added to int8 "
-        "weights: use a checkpoint in bfloat16, with --dtype int8"
-      )
-    changed = np.array(flat[path])
-    for layer, parts in layers.items():
-      at = () if layer is None else layer
-      total = changed[at].astype(np.float32)
-      with np.errstate(over="ignore", invalid="ignore"):
-        for part in parts:
-          total += part(head_dim)
-        changed[at] = total.astype(changed.dtype)
-      if not np.isfinite(changed[at].astype(np.float32)).all():
-        files = ", ".join(item.lora.name for item in loras)
-        raise errors.UserError(
-          f"{files}: {describe((path, layer))} becomes too large for "
-          f"{changed.dtype.name}: apply less of it, or get the file again"
-        )
-    flat[path] = changed
-  return traverse_util.unflatten_dict(flat, sep="/")
-
-
-def _changes(
-  loras: Sequence[Weighted],
-) -> dict[str, dict[int | None, list[Callable[[int], np.ndarray]]]]:
-  """Parameter -> layer -> what is added, given the values per head."""
-  found: dict[str, dict[int | None, list[Callable[[int], np.ndarray]]]] = {}
-
-  def note(place: Place, part: Callable[[int], np.ndarray]) -> None:
-    path, layer = place
-    found.setdefault(path, {}).setdefault(layer, []).append(part)
-
-  for item in loras:
-    for (path, layer), pair in item.lora.modules.items():
-      factor = np.float32(item.weight * pair.scale)
-
-      def product(head_dim, path=path, pair=pair, factor=factor) -> np.ndarray:
-        down, up = pair.down.astype(np.float32), our_up(path, pair, head_dim)
-        return factor * (down @ up)
-
-      note((f"{path}/kernel", layer), product)
-    for place, value in item.lora.differences.items():
-
-      def whole(
-        head_dim, path=place[0], value=value, weight=item.weight
-      ) -> np.ndarray:
-        ours = _our_order(path, value.astype(np.float32), head_dim)
-        return np.float32(weight) * ours
-
-      note(place, whole)
-  return found
 
 
 def init(

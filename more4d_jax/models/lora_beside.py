@@ -64,26 +64,10 @@ def variables(
   return traverse_util.unflatten_dict(flat, sep="/")
 
 
-def beside(
-  params: Mapping[str, Any],
+def apart(
   loras: Sequence[lora.Weighted],
-  head_dim: int,
-  dtype: str,
-) -> dict[str, Any]:
-  """Parameters with LoRAs beside the kernels, as `collections` takes them.
-
-  Full differences, which stand beside no product, are merged.
-
-  Args:
-    params: a transformer's parameters in host memory, without boxes; left as
-      they are.
-    loras: all that are applied, with their weights.
-    head_dim: values per head of the transformer.
-    dtype: of the products.
-
-  Raises:
-    UserError: as `lora.merge`.
-  """
+) -> tuple[list[lora.Weighted], list[lora.Weighted]]:
+  """Full differences, which stand beside no product, and low-rank changes."""
   whole, pairs = [], []
   for item in loras:
     differences, modules = (
@@ -92,14 +76,7 @@ def beside(
     )
     whole.append(dataclasses.replace(item, lora=differences))
     pairs.append(dataclasses.replace(item, lora=modules))
-  flat = traverse_util.flatten_dict(
-    lora.merge(params, whole, head_dim), sep="/"
-  )
-  added = traverse_util.flatten_dict(
-    variables(params, pairs, head_dim), sep="/"
-  )
-  flat |= {path: value.astype(dtype) for path, value in added.items()}
-  return traverse_util.unflatten_dict(flat, sep="/")
+  return whole, pairs
 
 
 def collections(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from more4d_jax import errors, registry
-from more4d_jax.checkpoints import configurations, store
+from more4d_jax.checkpoints import configurations, directories, store
 from more4d_jax.geometry import motion as motion_geometry
 from more4d_jax.models import (
   backbone,
@@ -288,7 +288,7 @@ def assemble(directory: pathlib.Path) -> Plan:
     facts = [identities, dict(network.metadata)]
     text = json.dumps(facts, sort_keys=True)
     identity = hashlib.sha256(text.encode()).hexdigest()[:16]
-    with store.new_directory(directory / kind) as temporary:
+    with directories.new_directory(directory / kind) as temporary:
       store.write_header(
         temporary,
         network.config,

@@ -9,9 +9,9 @@ import numpy as np
 
 from more4d_jax import errors
 from more4d_jax.checkpoints import (
+  directories,
   dtypes,
   store,
-  stored_networks,
   weight_files,
 )
 from more4d_jax.lora import dialects
@@ -106,7 +106,7 @@ def convert(
   for lora in found.loras:
     _check_lora(lora, found.jobs, out)
   for _, part in found.jobs:
-    with store.new_directory(out / part.directory) as temporary:
+    with directories.new_directory(out / part.directory) as temporary:
       part_writer.write(
         temporary, part, options.dtype, options.clip, progress=options.progress
       )
@@ -147,7 +147,9 @@ def _compare_motion_encoders(out: pathlib.Path) -> str:
   places = [out / name for name in ("strag_motion_encoder", "motion_encoder")]
   if not all((place / "network.json").is_file() for place in places):
     return ""
-  own, public = (stored_networks.open_network(p).params for p in places)
+  own, public = (
+    matching.flatten(store.open_network(place).params) for place in places
+  )
   eight = [quantised.is_int8(params.values()) for params in (own, public)]
   if eight[0] != eight[1]:
     return (
@@ -157,9 +159,7 @@ def _compare_motion_encoders(out: pathlib.Path) -> str:
   differing = sum(
     path not in public
     or public[path].shape != array.shape
-    or not np.array_equal(
-      public[path].read(None).astype(array.dtype), array.read(None)
-    )
+    or not np.array_equal(public[path][...].astype(array.dtype), array)
     for path, array in own.items()
   )
   if not differing:
@@ -251,9 +251,8 @@ def _check_lora(
           stack = () if layer is None else (counts[path],)
           shapes[path] = _Shape((*stack, *shape))
   if not shapes and (out / place / "network.json").is_file():
-    stored = stored_networks.open_network(out / place).params
-    shapes = {path: _Shape(array.shape) for path, array in stored.items()}
-  if shapes:
+    lora_lib.check(store.open_network(out / place).params, found.lora)
+  elif shapes:
     lora_lib.check(matching.unflatten(shapes), found.lora)
 
 

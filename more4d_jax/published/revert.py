@@ -16,10 +16,11 @@ import numpy as np
 from more4d_jax import errors
 from more4d_jax.checkpoints import (
   array_trees,
+  directories,
   dtypes,
   safetensors_files,
   store,
-  stored_networks,
+  stored_arrays,
 )
 from more4d_jax.lora import dialects
 from more4d_jax.models import backbone, quantised
@@ -77,9 +78,9 @@ def revert(
   if out.exists():
     raise errors.UserError(f"{out} exists: name a new directory")
   lines = []
-  with store.new_directory(out) as temporary:
+  with directories.new_directory(out) as temporary:
     for place in _networks(pathlib.Path(source)):
-      network = stored_networks.open_network(place)
+      network = store.open_network(place)
       _check_whole(network, place)
       files, notes = _files(network)
       lines += notes
@@ -93,10 +94,8 @@ def revert(
   return lines
 
 
-def _check_whole(
-  network: stored_networks.StoredNetwork, place: pathlib.Path
-) -> None:
-  if quantised.is_int8(network.params.values()):
+def _check_whole(network: store.Network, place: pathlib.Path) -> None:
+  if quantised.is_int8(matching.flatten(network.params).values()):
     raise errors.UserError(
       f"the {network.kind} in {place} holds int8 weights, which are no longer "
       "what was published: give back a checkpoint that was converted with "
@@ -125,7 +124,7 @@ def _networks(source: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _files(
-  network: stored_networks.StoredNetwork,
+  network: store.Network,
 ) -> tuple[list[File], list[str]]:
   if network.kind not in _KINDS:
     raise errors.UserError(
@@ -140,14 +139,12 @@ def _prefix_in(metadata: Mapping[str, Any], default: str = "") -> str:
   return metadata.get("published", {}).get("prefix", default)
 
 
-def _prefix(
-  network: stored_networks.StoredNetwork, part: str, default: str = ""
-) -> str:
+def _prefix(network: store.Network, part: str, default: str = "") -> str:
   return _prefix_in(network.parts.get(part, {}), default)
 
 
 def _strag(
-  network: stored_networks.StoredNetwork,
+  network: store.Network,
 ) -> tuple[list[File], list[str]]:
   folder = "4D-STraG"
   config, notes = network.config.dit, []
@@ -174,7 +171,7 @@ def _strag(
 
 
 def _vism(
-  network: stored_networks.StoredNetwork,
+  network: store.Network,
 ) -> tuple[list[File], list[str]]:
   folder, notes = "4D-ViSM", []
   config = _transformer_config(network.config.dit, "WanTransformer3DModel")
@@ -185,11 +182,9 @@ def _vism(
   return files + _text(network, folder, notes), notes
 
 
-def _text(
-  network: stored_networks.StoredNetwork, folder: str, notes: list[str]
-) -> list[File]:
+def _text(network: store.Network, folder: str, notes: list[str]) -> list[File]:
   """A text encoder that was trained along; published ones stay published."""
-  if "image_encoder" in {path.partition("/")[0] for path in network.params}:
+  if "image_encoder" in network.params:
     notes.append(f"{network.kind}: the image encoder is CLIP's own file")
   if "text_encoder" in network.parts:
     notes.append(f"{network.kind}: the text encoder is umT5's own file")
@@ -200,7 +195,7 @@ def _text(
 
 
 def _transformer(
-  network: stored_networks.StoredNetwork,
+  network: store.Network,
 ) -> tuple[list[File], list[str]]:
   config = _transformer_config(network.config, "WanTransformer3DModel")
   prefix = _prefix_in(network.metadata)
@@ -208,7 +203,7 @@ def _transformer(
 
 
 def _video_vae(
-  network: stored_networks.StoredNetwork,
+  network: store.Network,
 ) -> tuple[list[File], list[str]]:
   prefix = _prefix_in(network.metadata)
   names = vae.table_of(network.config)
@@ -216,7 +211,7 @@ def _video_vae(
 
 
 def _motion_vae(
-  network: stored_networks.StoredNetwork,
+  network: store.Network,
 ) -> tuple[list[File], list[str]]:
   config = network.config
   if config.gain != 1.0:
@@ -285,7 +280,7 @@ def _transformer_config(
 def _write(
   out: pathlib.Path,
   file: File,
-  network: stored_networks.StoredNetwork,
+  network: store.Network,
   cast: np.dtype | None,
 ) -> int:
   """Writes a file and returns the number of its tensors."""
@@ -299,7 +294,7 @@ def _write(
 
 def published_tensors(
   file: File,
-  network: stored_networks.StoredNetwork,
+  network: store.Network,
   cast: np.dtype | None = None,
 ) -> dict[str, array_trees.LazyArray]:
   """Tensors under the original's names, unread.
@@ -312,7 +307,7 @@ def published_tensors(
   below = tuple(file.root + start for start in file.within)
   own = {
     path.removeprefix(file.root): array
-    for path, array in network.params.items()
+    for path, array in matching.flatten(network.params).items()
     if path.startswith(below)
   }
   carried = network.carried if any(r.carried for r in file.names.rows) else {}
@@ -341,21 +336,23 @@ def published_tensors(
 
 
 def _reader(
-  params: Mapping[str, array_trees.StoredArray],
+  params: Mapping[str, stored_arrays.StoredArray],
 ) -> Callable[[str, int | None], np.ndarray]:
   """Reads a parameter, or a layer of it.
 
-  A stacked array is read whole and kept until another path is read, since its
-  pieces on disk match no layers.
+  Where layers are stored together, all are read and kept until another path
+  is read.
   """
   last: dict[str, np.ndarray] = {}
 
   def read(path: str, layer: int | None) -> np.ndarray:
-    if layer is None or params[path].apart:
-      return params[path].read(layer)
+    if layer is None:
+      return params[path][...]
+    if params[path].rows == 1:
+      return params[path][layer]
     if path not in last:
       last.clear()
-      last[path] = params[path].read(None)
+      last[path] = params[path][...]
     return last[path][layer]
 
   return read

@@ -10,6 +10,7 @@ from flax import struct, traverse_util
 from jax.sharding import Mesh
 
 from more4d_jax import partitioning
+from more4d_jax.checkpoints import placing
 from more4d_jax.training import outliers
 
 # Initial values run once: compiling them without optimisation takes a fifth
@@ -83,7 +84,8 @@ def create_params(
   Args:
     init: returns boxed parameters; traced, never run whole.
     mesh: where they live.
-    loaded: a part of the nested dict that replaces the initial values.
+    loaded: a part of the nested dict that replaces the initial values; arrays
+      in memory or on disk, of which each process reads its shards.
 
   Raises:
     ValueError: if a loaded array has no counterpart of its shape.
@@ -105,7 +107,7 @@ def create_params(
         f"loaded parameter {path} has shape {value.shape}, the network has "
         f"{expected}: load a network of the same configuration"
       )
-    flat[path] = jax.device_put(value, flat_place[path])
+    flat[path] = placing.put(value, flat_place[path])
   return traverse_util.unflatten_dict(flat, sep="/")
 
 

@@ -62,7 +62,7 @@ def _outputs(kind, networks):
 def test_networks_of_an_earlier_version_compute_what_they_did(place, kind):
   found = _outputs(
     kind,
-    checkpoint_networks.CheckpointNetworks(store.load_bundle(place / "bundle")),
+    checkpoint_networks.CheckpointNetworks(store.open_bundle(place / "bundle")),
   )
   # The same float32 program; other processors sum in another order.
   np.testing.assert_allclose(
@@ -72,7 +72,7 @@ def test_networks_of_an_earlier_version_compute_what_they_did(place, kind):
 
 def test_settings_of_an_earlier_version_are_read(place):
   networks = checkpoint_networks.CheckpointNetworks(
-    store.load_bundle(place / "bundle")
+    store.open_bundle(place / "bundle")
   )
   sampler = networks.sampler("strag")
   assert (sampler.num_steps, sampler.guidance_scale) == (2, 3.0)

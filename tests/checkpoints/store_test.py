@@ -95,7 +95,7 @@ def test_bundle_holds_every_network_and_refuses_strangers(tmp_path):
   )
   _save(tmp_path / "c" / "model", kind="vism", trained_on={"video_vae": "cccc"})
   store.bundle([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
-  found = store.load_bundle(tmp_path / "out")
+  found = store.open_bundle(tmp_path / "out")
   assert sorted(found) == ["motion_vae", "video_vae"]
   assert isinstance(found["video_vae"].config, video_vae.VideoVAEConfig)
   with pytest.raises(errors.UserError, match="another video_vae"):
@@ -113,4 +113,4 @@ def test_bundle_goes_neither_over_a_folder_nor_from_an_unfinished_run(tmp_path):
   with pytest.raises(errors.UserError, match="train it to its end"):
     store.bundle([tmp_path / "nowhere"], tmp_path / "out")
   with pytest.raises(errors.UserError, match="more4d bundle"):
-    store.load_bundle(tmp_path / "a")
+    store.open_bundle(tmp_path / "a")

@@ -9,7 +9,7 @@ import pytest
 
 from data_pipelines.trajscene import generation, make
 from more4d_jax import checkpoint_networks, errors
-from more4d_jax.checkpoints import store
+from more4d_jax.checkpoints import directories, store
 from more4d_jax.experiment import run
 from more4d_jax.models import latent_stats, variants
 from tests import nano_bundle
@@ -37,7 +37,7 @@ def _write_bundle(root, sentences):
   for field, kind in _PARTS.items():
     name = "dit" if field == "dit" else kind
     parts[name] = kind
-    with store.new_directory(root / kind) as place:
+    with directories.new_directory(root / kind) as place:
       store.save_params(place, params[name])
       files = {}
       if field == "text":
@@ -47,7 +47,7 @@ def _write_bundle(root, sentences):
       store.write_header(place, config, {"identity": kind}, files=files)
   assert set(parts) == set(params)
   metadata = {**nano_bundle.metadata_of(_NANO, "strag"), "identity": "start"}
-  with store.new_directory(root / "strag") as place:
+  with directories.new_directory(root / "strag") as place:
     store.write_header(place, _NANO.strag, metadata, parts=parts)
   store.write_model(root, {"strag": "strag"})
   return words

@@ -11,16 +11,10 @@ from more4d_jax.experiment import pretrained, record_splits
 from tests.experiment import configurations
 
 
-class _Start(pretrained.Start):
-  """A network to go on from whose weights are made up."""
-
-  def params(self):
-    return {"vae": {"encoder": 2}, "trajectory_encoder": 3}
-
-
 def _start(network, identity):
+  params = {"vae": {"encoder": 2}, "trajectory_encoder": 3}
   found = {"trained_on": {"video_vae": identity}}
-  return _Start(pathlib.Path(), network, found, {})
+  return store.Network("motion_vae", network, params, found)
 
 
 def _opened(monkeypatch, start):
@@ -45,7 +39,7 @@ def test_a_new_run_takes_the_video_vae_alone(monkeypatch):
 def test_a_run_that_goes_on_takes_all_parameters(monkeypatch):
   start = _start(_network(), "ours")
   task, opened = _opened(monkeypatch, start)
-  assert task.initial_params(opened) == start.params()
+  assert task.initial_params(opened) == start.params
 
 
 def test_going_on_over_another_video_vae_is_refused(monkeypatch):

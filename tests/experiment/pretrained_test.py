@@ -51,7 +51,7 @@ def test_weights_to_go_on_from_are_read_when_they_are_needed(tmp_path):
   found = pretrained.start(config)
   assert found.config == _NANO.depth
   assert found.metadata["steps"] == 3
-  np.testing.assert_array_equal(found.params()["w"], np.arange(3.0))
+  np.testing.assert_array_equal(found.params["w"], np.arange(3.0))
 
 
 def test_a_network_of_another_size_is_refused(tmp_path):

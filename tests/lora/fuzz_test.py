@@ -9,6 +9,7 @@ import pytest
 from hypothesis import strategies
 from safetensors import numpy as safetensors_numpy
 
+from more4d_jax.checkpoints import store
 from more4d_jax.lora import dialects, requests
 from tests import fuzzing
 from tests.lora import manifest
@@ -138,7 +139,7 @@ def _ends(key, name):
 def test_reading_and_merging(count, file, nano_checkpoint):
   def use():
     asked = requests.parse([f"{file}:0.5"])
-    requests.check(nano_checkpoint, asked)
+    requests.apply(store.open_bundle(nano_checkpoint), asked)
     return asked[0].found.lora
 
   ends = fuzzing.fuzz(

@@ -14,7 +14,7 @@ from more4d_jax import errors
 from more4d_jax.checkpoints import safetensors_files
 from more4d_jax.checkpoints.array_trees import LazyArray
 from more4d_jax.lora import dialects
-from more4d_jax.models import lora, lora_beside
+from more4d_jax.models import lora, lora_beside, lora_merging
 from more4d_jax.name_maps import dit, matching
 from tests.lora import manifest
 from tests.published import released
@@ -109,7 +109,7 @@ def _products(pairs, scale):
 
 
 def _assert_merged(weights, found, expected, weight=1.0):
-  merged = lora.merge(
+  merged = lora_merging.merge(
     _params(weights), [lora.Weighted(found.lora, weight)], _HEAD_DIM
   )
   ours = matching.flatten(merged)
@@ -271,7 +271,7 @@ def test_what_does_not_fit_in_the_type_is_refused(weights):
   pairs = {name: (down * np.float32(1e30), up * np.float32(1e30))}
   found = dialects.read(_file("bare", pairs), name="huge.safetensors")
   with pytest.raises(errors.UserError) as caught:
-    lora.merge(_params(weights), [lora.Weighted(found.lora)], _HEAD_DIM)
+    lora_merging.merge(_params(weights), [lora.Weighted(found.lora)], _HEAD_DIM)
   assert "huge.safetensors: blocks/ffn/fc1/kernel of layer 0" in str(
     caught.value
   )

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from more4d_jax import errors, pipeline
-from more4d_jax.checkpoints import store
 from more4d_jax.lora import dialects, requests
 
 _Q = "diffusion_model.blocks.0.self_attn.q"
@@ -107,7 +106,7 @@ def test_misfits_are_found_before_a_weight_is_read(
   def read(*_, **__):
     raise AssertionError("weights are read")
 
-  monkeypatch.setattr(store, "load_bundle", read)
+  monkeypatch.setattr(stored_arrays.StoredArray, "__getitem__", read)
   with pytest.raises(errors.UserError) as caught:
     pipeline.load(nano_checkpoint, loras=asked)
   assert words in str(caught.value)

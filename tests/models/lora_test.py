@@ -11,7 +11,7 @@ import pytest
 from flax import traverse_util
 
 from more4d_jax import errors, partitioning
-from more4d_jax.models import backbone, lora, lora_beside
+from more4d_jax.models import backbone, lora, lora_beside, lora_merging
 
 _CONFIG = backbone.DiTConfig(
   width=16,
@@ -120,7 +120,7 @@ def test_every_linear_map_is_a_target(params):
 def test_merge_is_the_plain_sum_and_reports_its_modules(params):
   chosen = _two(params)
   before = jax.tree.map(np.copy, params)
-  merged = lora.merge(params, chosen, _HEAD_DIM)
+  merged = lora_merging.merge(params, chosen, _HEAD_DIM)
   counts = [item.lora.size for item in chosen]
   assert counts == [_MODULES_OUTSIDE + 36, _MODULES_PER_LAYER + 1]
   jax.tree.map(np.testing.assert_array_equal, params, before)
@@ -147,7 +147,7 @@ def test_merge_is_the_plain_sum_and_reports_its_modules(params):
 def test_unmerged_equals_merged(params, remat):
   chosen = _two(params)
   config = dataclasses.replace(_CONFIG, remat=remat)
-  merged = lora.merge(params, chosen, _HEAD_DIM)
+  merged = lora_merging.merge(params, chosen, _HEAD_DIM)
   beside = _apply(
     params, config, lora=lora_beside.variables(params, chosen, _HEAD_DIM)
   )
@@ -161,8 +161,8 @@ def test_unmerged_equals_merged(params, remat):
 def test_each_kernel_is_rounded_once(params):
   low = jax.tree.map(lambda x: x.astype(ml_dtypes.bfloat16), params)
   chosen = _two(params)
-  merged = lora.merge(low, chosen, _HEAD_DIM)
-  exact = lora.merge(
+  merged = lora_merging.merge(low, chosen, _HEAD_DIM)
+  exact = lora_merging.merge(
     jax.tree.map(lambda x: x.astype(np.float32), low), chosen, _HEAD_DIM
   )
   for ours, theirs in zip(jax.tree.leaves(merged), jax.tree.leaves(exact)):
@@ -242,7 +242,7 @@ def test_a_lora_for_another_base_lists_everything(params):
       ("blocks/moe/gate", 0): right,
     },
   )
-  for function in (lora.merge, lora_beside.variables):
+  for function in (lora_merging.merge, lora_beside.variables):
     with pytest.raises(errors.UserError) as caught:
       function(params, [lora.Weighted(wrong)], _HEAD_DIM)
     text = str(caught.value)

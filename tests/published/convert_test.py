@@ -48,7 +48,7 @@ def _params(names, weights):
 
 
 def test_networks_hold_the_published_values(bundle):
-  networks = store.load_bundle(bundle)
+  networks = store.open_bundle(bundle)
   expected = {
     "strag": _params(dit.STRAG, released.strag()),
     "vism": {
@@ -75,7 +75,7 @@ def test_networks_hold_the_published_values(bundle):
 
 
 def test_metadata_is_that_of_the_released_weights(bundle):
-  networks = store.load_bundle(bundle)
+  networks = store.open_bundle(bundle)
   strag, motion = networks["strag"], networks["motion_vae"]
   assert strag.config.dit.motion_alignment == "compat"
   assert strag.config.use_depth_latents
@@ -101,7 +101,7 @@ def test_metadata_is_that_of_the_released_weights(bundle):
 
 
 def test_sizes_are_read_from_the_tensors(bundle):
-  networks = store.load_bundle(bundle)
+  networks = store.open_bundle(bundle)
   config = networks["strag"].config
   assert (config.dit.width, config.dit.num_layers) == (32, 2)
   assert (config.dit.in_channels, config.dit.num_heads) == (64, 2)
@@ -128,7 +128,7 @@ def test_a_scene_and_a_video_from_published_weights(bundle):
 
 
 def test_captions_become_the_tokens_of_the_files(bundle):
-  networks = checkpoint_networks.CheckpointNetworks(store.load_bundle(bundle))
+  networks = checkpoint_networks.CheckpointNetworks(store.open_bundle(bundle))
   tokens = networks.tokens("strag", ["a red ball moves", "red unheard", ""])
   # From the list in released.write_tokenizer: "▁a" is 7, and so on.
   assert tokens[0, :6].tolist() == [7, 8, 9, 10, 1, 0]
@@ -139,13 +139,13 @@ def test_captions_become_the_tokens_of_the_files(bundle):
 def test_converting_again_replaces_and_keeps_the_rest(bundle, tmp_path):
   out = tmp_path / "bundle"
   shutil.copytree(bundle, out)
-  before = store.load_bundle(out)
+  before = store.open_bundle(out)
   changed = released.inpaint()
   changed["head.head.bias"] = changed["head.head.bias"] + 1
   released.write_safetensors(tmp_path / "new.safetensors", changed)
   (tmp_path / "config.json").write_text(json.dumps(released.CONFIG))
   convert.convert(tmp_path / "new.safetensors", out, _QUIET)
-  after = store.load_bundle(out)
+  after = store.open_bundle(out)
   for kind in ("strag", "vism"):
     same = before[kind].metadata["identity"] == after[kind].metadata["identity"]
     assert same == (kind == "strag")
@@ -185,7 +185,7 @@ def _lora(width=32):
 def test_a_lora_joins_the_bundle_and_comes_back(bundle, tmp_path):
   out, weights = tmp_path / "bundle", _lora()
   shutil.copytree(bundle, out)
-  before = store.load_bundle(out)["vism"].params["dit"]["blocks"]
+  before = store.open_bundle(out)["vism"].params["dit"]["blocks"]
   path = tmp_path / "lora_diffusion_pytorch_model.safetensors"
   released.write_safetensors(path, weights)
   report = convert.convert(path, out, _QUIET)
@@ -250,7 +250,7 @@ def test_converted_and_trained_networks_in_one_bundle(bundle, tmp_path):
   out = tmp_path / "all"
   kinds = store.bundle([bundle, tmp_path / "depth"], out)
   assert set(kinds) == {"video_vae", "motion_vae", "strag", "vism", "depth"}
-  found, before = store.load_bundle(out), store.load_bundle(bundle)
+  found, before = store.open_bundle(out), store.open_bundle(bundle)
   for kind, network in before.items():
     assert found[kind].metadata == network.metadata
     ours, theirs = (matching.flatten(n.params) for n in (found[kind], network))

@@ -13,7 +13,7 @@ import torch
 from diffusers.loaders import lora_conversion_utils as conversion
 
 from more4d_jax.lora import dialects
-from more4d_jax.models import lora
+from more4d_jax.models import lora, lora_merging
 from more4d_jax.name_maps import dit, matching
 from tests.reference import agreement
 
@@ -79,7 +79,7 @@ def _params(weights):
 
 
 def _assert_merged(found, merged_weights):
-  ours = lora.merge(
+  ours = lora_merging.merge(
     _params(agreement.weights(_base())),
     [lora.Weighted(found.lora)],
     _HEAD_DIM,

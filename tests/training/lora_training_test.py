@@ -11,7 +11,7 @@ from data_pipelines.trajscene import generation, make
 from more4d_jax.checkpoints import store
 from more4d_jax.experiment import config_reader, run
 from more4d_jax.lora import dialects
-from more4d_jax.models import lora, variants
+from more4d_jax.models import lora, lora_merging, variants
 from more4d_jax.training import paths
 from more4d_jax.training import step as steps
 from tests import nano_bundle
@@ -62,7 +62,7 @@ def test_only_the_lora_is_trained_and_it_acts_as_if_merged(tmp_path):
   found = dialects.load(tmp_path / "lora.safetensors")
   assert found.style == "original"
   weighted = [lora.Weighted(found.lora)]
-  ours = lora.merge(jax.device_get(frozen["dit"]), weighted, _HEAD_DIM)
+  ours = lora_merging.merge(jax.device_get(frozen["dit"]), weighted, _HEAD_DIM)
   jax.tree.map(np.testing.assert_array_equal, ours, merged["dit"])
   assert {pair.scale for pair in found.lora.modules.values()} == {
     _ALPHA / _RANK
@@ -117,7 +117,7 @@ def test_a_run_leaves_a_merged_network_and_its_lora(config, tmp_path):
   assert made.config == _task().network
   found = dialects.load(tmp_path / "run" / "lora.safetensors").lora
   assert max(np.abs(pair.up).max() for pair in found.modules.values()) > 1e-4
-  merged = lora.merge(base["dit"], [lora.Weighted(found)], _HEAD_DIM)
+  merged = lora_merging.merge(base["dit"], [lora.Weighted(found)], _HEAD_DIM)
   jax.tree.map(np.testing.assert_array_equal, made.params["dit"], merged)
   for name in set(base) - {"dit"}:
     jax.tree.map(np.testing.assert_array_equal, made.params[name], base[name])

@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 
 from more4d_jax.lora import dialects
-from more4d_jax.models import backbone, lora, lora_beside
+from more4d_jax.models import backbone, lora, lora_beside, lora_merging
 from tests.parity.adapters import wan_weights
 
 _PREFIX = "lora/"
@@ -39,7 +39,7 @@ def run(folder: pathlib.Path) -> dict[str, np.ndarray]:
     return out(params, lora=lora_beside.variables(params, chosen, head_dim))
 
   part = lora.Weighted(found.lora, info["multiplier"])
-  merged = lora.merge(params, [part], head_dim)
+  merged = lora_merging.merge(params, [part], head_dim)
   prefix = "merged.transformer."
   return {
     "out.transformer_before": out(params),
