@@ -1,16 +1,20 @@
 """Parts of networks come to devices and go."""
 
 import dataclasses
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
-from more4d_jax import checkpoint_networks, partitioning, registry
-from more4d_jax.checkpoints import residency, store
-from more4d_jax.models import variants
+from more4d_jax import checkpoint_networks, errors, partitioning, registry
+from more4d_jax.checkpoints import residency, store, stored_arrays
+from more4d_jax.lora import dialects
+from more4d_jax.lora import requests as lora_requests
+from more4d_jax.models import lora, variants
 from more4d_jax.name_maps import matching
 from tests import nano_bundle
 
@@ -118,3 +122,110 @@ def test_parameters_lie_where_they_are_placed(found):
 def test_an_unknown_part_is_named(found):
   with pytest.raises(ValueError, match="has the parts text_encoder, image"):
     residency.Residency(found).params("vism", ["decoder"])
+
+
+@pytest.fixture(name="reads")
+def _reads(monkeypatch):
+  """Shapes of what is read of stored arrays."""
+  read, shapes = stored_arrays.StoredArray.__getitem__, []
+
+  def spy(array, index):
+    found = read(array, index)
+    shapes.append(found.shape)
+    return found
+
+  monkeypatch.setattr(stored_arrays.StoredArray, "__getitem__", spy)
+  return shapes
+
+
+def test_opening_reads_nothing_and_placing_a_part_only_that(
+  nano_checkpoint, reads
+):
+  asked = [lora_requests.Request("vism", "x", _random_lora(), 0.5)]
+  networks = checkpoint_networks.CheckpointNetworks(
+    lora_requests.open_networks(nano_checkpoint, asked, "bfloat16")
+  )
+  assert networks.size and networks.sampler("vism") and networks.normalisation
+  assert not reads
+  text = networks.bound("strag", ["text_encoder"]).params
+  placed = [tuple(leaf.shape) for leaf in jax.tree.leaves(text)]
+  # A cast array reads the stored one.
+  assert sorted(reads) == sorted(2 * placed)
+  del text, reads[:]
+  networks.bound("strag", ["text_encoder"])
+  assert not reads
+  networks.release("strag")
+  networks.bound("strag", ["text_encoder"])
+  assert sorted(reads) == sorted(2 * placed)
+
+
+def _random_lora():
+  params = nano_bundle.params_of(variants.get("nano"), "vism")["dit"]
+  rng = np.random.default_rng(0)
+  modules = {
+    (path, layer): lora.LowRank(
+      rng.normal(size=(kernel.shape[-2], 2)).astype(np.float32),
+      rng.normal(size=(2, kernel.shape[-1])).astype(np.float32),
+      1.0,
+    )
+    for path, kernel in lora.linear_maps(params).items()
+    for layer in (range(kernel.shape[0]) if kernel.ndim == 3 else (None,))
+  }
+  return dialects.Found(lora.LoRA("random", modules), "kohya", 0)
+
+
+def _as_orbax_reads(directory):
+  """The stored tree, by Orbax alone."""
+  with ocp.PyTreeCheckpointer() as checkpointer:
+    return checkpointer.restore(directory)
+
+
+@pytest.mark.parametrize("kind", list(registry.NETWORKS))
+def test_what_is_placed_is_what_is_stored(nano_checkpoint, kind):
+  networks = store.open_bundle(nano_checkpoint)
+  placed = residency.Residency(networks).params(kind)
+  stored = _as_orbax_reads(nano_checkpoint / kind / "params")
+  jax.tree.map(np.testing.assert_array_equal, placed, stored)
+  loaded = store.load_network(nano_checkpoint / kind).params
+  jax.tree.map(np.testing.assert_array_equal, loaded, stored)
+
+
+def test_networks_that_name_the_same_part_share_its_arrays(
+  nano_checkpoint, tmp_path, reads
+):
+  stored = store.open_bundle(nano_checkpoint)
+  config = stored["vism"].config
+  for name, part, own in (
+    ("text", stored["vism"].params["text_encoder"], config.text),
+    ("dit", stored["vism"].params["dit"], config.dit),
+  ):
+    store.save_network(tmp_path / name, part, own, {"identity": name})
+  metadata = stored["vism"].metadata
+  for name in ("one", "two"):
+    (tmp_path / name).mkdir()
+    parts = {"text_encoder": "text", "dit": "dit"}
+    store.write_header(tmp_path / name, config, metadata, parts=parts)
+  shared = {}
+  one, two = (store.open_network(tmp_path / n, shared) for n in ("one", "two"))
+  held = residency.Residency({"vism": one, "strag": two})
+  del reads[:]
+  first = held.params("vism", ["text_encoder"])
+  count = len(reads)
+  second = held.params("strag", ["text_encoder"])
+  assert count and len(reads) == count
+  for ours, theirs in zip(jax.tree.leaves(first), jax.tree.leaves(second)):
+    assert ours is theirs
+
+
+def test_lost_weights_are_one_clear_line_where_they_are_read(
+  nano_checkpoint, tmp_path
+):
+  bundle = tmp_path / "bundle"
+  shutil.copytree(nano_checkpoint, bundle)
+  held = residency.Residency(store.open_bundle(bundle))
+  for path in (bundle / "vism" / "params").rglob("d/*"):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+  held.params("strag", ["text_encoder"])
+  with pytest.raises(errors.UserError, match=r"weights in .*vism") as caught:
+    held.params("vism", ["transformer"])
+  assert "\n" not in str(caught.value)

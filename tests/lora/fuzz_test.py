@@ -137,9 +137,11 @@ def _ends(key, name):
 
 @pytest.mark.parametrize("count", fuzzing.COUNTS)
 def test_reading_and_merging(count, file, nano_checkpoint):
+  networks = store.open_bundle(nano_checkpoint)
+
   def use():
     asked = requests.parse([f"{file}:0.5"])
-    requests.apply(store.open_bundle(nano_checkpoint), asked)
+    requests.apply(networks, asked)
     return asked[0].found.lora
 
   ends = fuzzing.fuzz(

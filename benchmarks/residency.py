@@ -1,0 +1,156 @@
+"""Host memory of opening a bundle and of placing a transformer.
+
+  python benchmarks/residency.py --layers 40 --zeros --open-only
+  python benchmarks/residency.py --size 1p3b
+
+Networks have the published names and shapes in bfloat16, with fewer layers
+than published if told so. Every measurement is a process of its own; the peak
+is its largest resident memory. On a CPU what is placed is in host memory too,
+so that its law is
+
+  peak <= baseline + 1.1 x placed + largest stored array
+
+where the baseline is the peak of opening alone. One line of JSON each.
+"""
+
+import argparse
+import json
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+import jax
+import ml_dtypes
+import numpy as np
+
+from more4d_jax import partitioning, registry
+from more4d_jax.checkpoints import array_trees, residency, store
+from more4d_jax.models import variants
+from more4d_jax.name_maps import matching
+
+_BLOCK = 1 << 26
+_STACKS = ("blocks",)
+
+
+def shapes(size: str, layers: int | None) -> dict[str, tuple[int, ...]]:
+  """Path -> shape of the parameters of a 4D-ViSM of a size."""
+  variant = variants.get(size)
+  module = registry.NETWORKS["vism"].module_class(variant.vism)
+  small = (1, 1, 4, 4)
+  found = jax.eval_shape(
+    lambda key: module.init(
+      key,
+      np.zeros((*small, 16), np.float32),
+      np.zeros((1, variant.vism.text.length), np.int32),
+      np.zeros((1, 32, 32, 3), np.float32),
+      method="initialise",
+    )["params"],
+    jax.random.key(0),
+  )
+  flat = matching.flatten(partitioning.unbox(found))
+  return {
+    path: (layers, *leaf.shape[1:])
+    if layers and path.startswith("dit/blocks/")
+    else tuple(leaf.shape)
+    for path, leaf in flat.items()
+  }
+
+
+def make(
+  directory: pathlib.Path, size: str, layers: int | None, *, zeros: bool
+) -> int:
+  """Writes a bundle as conversion does, layers apart; returns its bytes."""
+  block = np.frombuffer(np.random.default_rng(0).bytes(_BLOCK), np.uint8)
+  block = block & 0x3F  # Finite numbers of any fraction.
+  total, tree = 0, {}
+
+  def array(shape: tuple[int, ...]) -> array_trees.LazyArray:
+    def read() -> np.ndarray:
+      count = 2 * int(np.prod(shape))
+      values = np.zeros(count, np.uint8) if zeros else np.resize(block, count)
+      return values.view(ml_dtypes.bfloat16).reshape(shape)
+
+    return array_trees.LazyArray(shape, np.dtype(ml_dtypes.bfloat16), read)
+
+  for path, shape in shapes(size, layers).items():
+    total += 2 * int(np.prod(shape))
+    if path.split("/")[1] in _STACKS:
+      for layer in range(shape[0]):
+        tree[path, layer] = array(shape[1:])
+    else:
+      tree[path, None] = array(shape)
+  with_layers = array_trees.layers_apart(tree)
+  (directory / "vism").mkdir(parents=True)
+  store.save_params(directory / "vism", with_layers)
+  store.write_header(directory / "vism", variants.get(size).vism, {})
+  store.write_model(directory, {"vism": "vism"})
+  return total
+
+
+def run(job: str, directory: str) -> None:
+  """What a process of its own does; prints its figures."""
+  start = time.monotonic()
+  networks = store.open_bundle(directory)
+  line: dict[str, float] = {}
+  if job != "open":
+    held = residency.Residency(networks)
+    jax.block_until_ready(held.params("vism", [job]))
+    line["placed_gib"] = held.resident["vism", job] / 2**30
+    row = registry.NETWORKS["vism"]
+    line["largest_stored_gib"] = (
+      max(
+        array.nbytes // array.shape[0]
+        if path.split("/")[1] in _STACKS
+        else array.nbytes
+        for path, array in matching.flatten(networks["vism"].params).items()
+        if row.part_of(path) == job
+      )
+      / 2**30
+    )
+  line["seconds"] = time.monotonic() - start
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+  print(json.dumps({"peak_gib": peak / 2**30, **line}))
+
+
+def measure(job: str, directory: pathlib.Path) -> dict[str, float]:
+  """Runs a job in a process of its own."""
+  command = [sys.executable, __file__, "--job", job, str(directory)]
+  done = subprocess.run(command, check=True, capture_output=True, text=True)
+  return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+  """Makes a bundle, measures, and removes it."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument("--size", default="14b")
+  parser.add_argument("--layers", type=int)
+  parser.add_argument("--zeros", action="store_true")
+  parser.add_argument("--open-only", action="store_true")
+  parser.add_argument("--job", nargs=2, help=argparse.SUPPRESS)
+  arguments = parser.parse_args()
+  if arguments.job:
+    run(*arguments.job)
+    return
+  with tempfile.TemporaryDirectory() as folder:
+    root = pathlib.Path(folder) / "bundle"
+    size = make(root, arguments.size, arguments.layers, zeros=arguments.zeros)
+    line = {"size": arguments.size, "bundle_gib": size / 2**30}
+    opened = measure("open", root)
+    print(json.dumps({**line, "open": opened}), flush=True)
+    if not arguments.open_only:
+      placed = measure("transformer", root)
+      bound = (
+        opened["peak_gib"]
+        + 1.1 * placed["placed_gib"]
+        + placed["largest_stored_gib"]
+      )
+      placed["bound_gib"] = bound
+      placed["holds"] = placed["peak_gib"] <= bound
+      print(json.dumps({**line, "place": placed}), flush=True)
+
+
+if __name__ == "__main__":
+  main()
