@@ -131,7 +131,7 @@ def test_depth_may_come_from_a_network_or_a_function(loaded_pipeline, picture):
 
 
 def test_relative_depth_is_no_depth_in_metres(nano_checkpoint):
-  stored = store.load_bundle(nano_checkpoint)
+  stored = store.open_bundle(nano_checkpoint)
   network = stored["depth"]
   config = dataclasses.replace(network.config, output="relu")
   stored["depth"] = dataclasses.replace(network, config=config)
