@@ -119,7 +119,7 @@ def test_int8_is_for_the_kernels_of_layers(tmp_path):
   for path, value in exact.items():
     if path in kernels:
       # Those of what the file holds, which bfloat16 did not round.
-      numbers, scale = quantised.quantise(value)
+      numbers, scale = quantised.quantise(value[...])
       np.testing.assert_array_equal(found[path], numbers, err_msg=path)
       np.testing.assert_array_equal(found[f"{path}_scale"], scale)
     else:
@@ -252,7 +252,7 @@ def test_int8_at_load(nano_checkpoint, tmp_path):
     flat = matching.flatten(eight[kind].params)
     for path, value in matching.flatten(plain[kind].params).items():
       if "/blocks/" in path and path.endswith("/kernel"):
-        numbers, scale = quantised.quantise(value)
+        numbers, scale = quantised.quantise(value[...])
         np.testing.assert_array_equal(flat.pop(path), numbers)
         np.testing.assert_array_equal(flat.pop(f"{path}_scale"), scale)
       else:
