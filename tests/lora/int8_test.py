@@ -55,9 +55,14 @@ def _velocity(network, params=None):
   dit = network.config.dit
   draw = lambda *shape: jnp.asarray(rng.normal(size=(1, *shape)), jnp.float32)  # noqa: E731
   module = backbone.WanDiT(dit)
-  model = networks.BoundModule(params or network.params["dit"], module)
+  params = _read(params or network.params["dit"])
+  model = networks.BoundModule(params, module)
   inputs = draw(1, 4, 4, 36), jnp.array([300.0]), draw(5, dit.text_width)
   return jax.jit(lambda model: model(*inputs))(model)
+
+
+def _read(params):
+  return jax.tree.map(np.asarray, params)
 
 
 def _relative(found, expected):
@@ -67,7 +72,7 @@ def _relative(found, expected):
 def test_loras_are_added_exactly_to_int8(network, asked):
   beside = requests_lib.apply({"vism": network}, asked, beside=True)["vism"]
   assert [row["weight"] for row in beside.metadata["loras"]] == [0.55, -1.5]
-  params = quantised.params(beside.params["dit"])
+  params = quantised.params(_read(beside.params["dit"]))
   # The kernels are those without any LoRA.
   plain = matching.flatten(quantised.params(network.params["dit"]))
   flat = matching.flatten(params)
@@ -113,8 +118,8 @@ def test_what_is_int8_on_disk_takes_loras_without_being_told(network, asked):
     np.testing.assert_array_equal(ours[path], theirs[path], err_msg=path)
   # Two roundings to eight bits instead of one.
   np.testing.assert_allclose(
-    ours[changed].astype(np.float32),
-    theirs[changed].astype(np.float32),
+    ours[changed][...].astype(np.float32),
+    theirs[changed][...].astype(np.float32),
     atol=0.02,
   )
 
