@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from more4d_jax import errors, pipeline
+from more4d_jax.checkpoints import stored_arrays
 from more4d_jax.lora import dialects, requests
 
 _Q = "diffusion_model.blocks.0.self_attn.q"
