@@ -19,7 +19,7 @@ import sys
 import time
 from typing import Any
 
-from benchmarks import absent_devices
+from more4d_jax.planning import absent_devices
 
 _TARGETS = {"h200": None, "v5e": "v5e:2x2", "v6e": "v6e:2x2"}
 _GB = 1e9
