@@ -48,6 +48,7 @@ _VIEW = [
   "trimesh>=4.5",
   "viser>=1.0",
 ]
+_SERVE = ["gradio>=6"]
 _EXR = ["openexr>=3.3"]
 _TRACK = ["opencv-python-headless>=4.10"]
 _CONVERT = ["sentencepiece>=0.2", "tokenizers>=0.20"]
@@ -90,12 +91,13 @@ setuptools.setup(
   extras_require={
     "view": _VIEW,
     "exr": _EXR,
+    "serve": [*_VIEW, *_SERVE],
     "track": _TRACK,
     "sim": ["mujoco>=3.2"],
     "demo": [*_VIEW, "scikit-image>=0.25"],
     "beam": ["apache-beam>=2.60"],
     "convert": _CONVERT,
-    "test": _TEST + _VIEW + _CONVERT + _EXR + _TRACK,
+    "test": _TEST + _VIEW + _SERVE + _CONVERT + _EXR + _TRACK,
     "reference": _REFERENCE,
     "docs": ["mkdocs-material>=9.5"],
     "gpu": ["jax[cuda13]>=0.10.2,<0.13"],

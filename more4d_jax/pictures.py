@@ -95,15 +95,19 @@ def find(picture: PictureLike) -> Picture:
   return from_file(picture)
 
 
-def from_file(path: PathLike) -> Picture:
+def from_file(path: PathLike, max_pixels: int | None = None) -> Picture:
   """Reads a picture file, turned upright by its EXIF orientation.
 
   Grey pictures repeat their channel; more than 8 bits a channel are stretched
   by the bits that are used; floating-point values lie in [0, 1]; transparent
   pixels are blended over white.
 
+  Args:
+    path: the file.
+    max_pixels: the largest picture that is decoded.
+
   Raises:
-    UserError: if the file is missing, no picture, or too small.
+    UserError: if the file is missing, no picture, too small or too large.
   """
   path = pathlib.Path(path)
   if not path.is_file():
@@ -112,6 +116,7 @@ def from_file(path: PathLike) -> Picture:
     )
   try:
     with _warnings_said(str(path)), PIL.Image.open(path) as opened:
+      _check_pixels(opened, path, max_pixels)
       deep = ";16" in str([tile[3] for tile in getattr(opened, "tile", [])])
       deep = deep and opened.mode in ("RGB", "RGBA")
       picture = from_pillow(opened, str(path))
@@ -127,6 +132,18 @@ def from_file(path: PathLike) -> Picture:
       f"expected a picture in {path}, found a file that Pillow cannot read: "
       "give a JPEG, PNG or WebP file"
     ) from error
+
+
+def _check_pixels(
+  opened: PIL.Image.Image, path: pathlib.Path, most: int | None
+) -> None:
+  width, height = opened.size
+  if most is not None and width * height > most:
+    raise errors.UserError(
+      f"expected a picture of at most {most / 1e6:g} megapixels, found "
+      f"{width * height / 1e6:.1f} ({width} x {height}) in {path.name}: scale "
+      "it down first"
+    )
 
 
 @contextlib.contextmanager

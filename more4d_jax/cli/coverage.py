@@ -61,7 +61,7 @@ def check_before(
   Raises:
     UserError: if it sees none of them in any frame.
   """
-  check_scene(_standing(prepared, num_frames), name, resample=resample)
+  check_scene(standing(prepared, num_frames), name, resample=resample)
 
 
 def check_scene(
@@ -91,7 +91,7 @@ def _empty(label: str, reason: str) -> errors.UserError:
   )
 
 
-def _standing(prepared: inputs.Prepared, num_frames: int) -> scene_lib.Scene:
+def standing(prepared: inputs.Prepared, num_frames: int) -> scene_lib.Scene:
   """The first points of a picture, which stay where they are."""
   height, width = prepared.depth.shape
   fx, fy, cx, cy = prepared.intrinsics

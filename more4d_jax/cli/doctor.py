@@ -21,6 +21,7 @@ _LIBRARIES = (
     "pip install more4d_jax",
   ),
   ("viser", "viser", "view", "pip install 'more4d_jax[view]'"),
+  ("gradio", "gradio", "serve", "pip install 'more4d_jax[serve]'"),
   (
     "tokenizers",
     "tokenizers",

@@ -196,7 +196,7 @@ def _fitted(
   """
   holes = settings.holes
   if holes == "auto":
-    holes = _filler(loaded)
+    holes = filler(loaded)
   _check_networks(loaded, jobs, holes)
   _say_unused(loaded, jobs)
   _say_length(loaded)
@@ -248,7 +248,7 @@ def _check_networks(
     loaded.networks.sampler(kind)
 
 
-def _filler(loaded: pipeline.Pipeline) -> str:
+def filler(loaded: pipeline.Pipeline) -> str:
   """What fills holes best.
 
   Networks that keep what the renderer shows are small: they blur what they

@@ -71,6 +71,9 @@ COMMANDS: Mapping[str, Command] = {
     "camera", "camera", _SCENES, "a camera path to a file of any program"
   ),
   "view": Command("view", "view", _SCENES, "a scene in the browser"),
+  "serve": Command(
+    "serve", "serve", _SCENES, "a page in the browser that does all of this"
+  ),
   "export": Command(
     "export", "export", _SCENES, "a scene to files of other programs"
   ),
