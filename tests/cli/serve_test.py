@@ -204,7 +204,7 @@ def test_what_is_no_picture_is_said(driver, address, tmp_path, kind):
     noise = np.random.default_rng(0).integers(0, 256, (500, 500, 3), np.uint8)
     PIL.Image.fromarray(noise).save(path)
     assert path.stat().st_size > _MAX_BYTES
-    words = "exceeds"
+    words = "exceed the maximum allowed size"
   _open(driver, address)
   _upload(driver, path)
   _says(driver, words)
