@@ -5,7 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, no_type_check
 
 import gradio
 
@@ -175,6 +175,8 @@ def _connect(
     with _said():
       return workshop.path_preview(found, camera)
 
+  # gradio asks whether it is a generator, which a wrapper would hide.
+  @no_type_check
   def make(found, prompt, cameras, seed, progress=gradio.Progress()):  # noqa: B008
     if found is None:
       raise _problem("Choose a picture first.")
