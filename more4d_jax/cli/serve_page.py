@@ -9,7 +9,7 @@ from typing import Any, no_type_check
 
 import gradio
 
-from more4d_jax.cli import films, generate, serve_jobs
+from more4d_jax.cli import films, serve_jobs
 from more4d_jax.geometry import camera_paths
 
 _KEPT = 3600  # Seconds that pictures and results stay.
@@ -107,7 +107,7 @@ def _questions() -> dict[str, Any]:
       list(camera_paths.NAMES),
       value=["circular"],
       multiselect=True,
-      max_choices=len(generate.CAMERAS),
+      max_choices=len(camera_paths.DEFAULTS),
       label="Films",
       elem_id="cameras",
     ),
