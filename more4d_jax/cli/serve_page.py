@@ -39,7 +39,8 @@ def build(workshop: serve_jobs.Workshop) -> gradio.Blocks:
         asked = _questions()
       with gradio.Column(scale=2, min_width=480):
         shown = _answers()
-    _connect(workshop, prepared, asked, shown)
+    _connect_previews(workshop, prepared, asked, shown)
+    _connect_making(workshop, prepared, asked, shown)
   return blocks
 
 
@@ -153,13 +154,13 @@ def _answers() -> dict[str, Any]:
   }
 
 
-def _connect(
+def _connect_previews(
   workshop: serve_jobs.Workshop,
   prepared: gradio.State,
   asked: dict[str, Any],
   shown: dict[str, Any],
 ) -> None:
-  """What happens when a person does something."""
+  """What happens when a person chooses a picture or a path."""
 
   def look(image):
     if image is None:
@@ -174,22 +175,6 @@ def _connect(
       return None
     with _said():
       return workshop.path_preview(found, camera)
-
-  # gradio asks whether it is a generator, which a wrapper would hide.
-  @no_type_check
-  def make(found, prompt, cameras, seed, progress=gradio.Progress()):  # noqa: B008
-    if found is None:
-      raise _problem("Choose a picture first.")
-
-    def report(what, done, total):
-      progress((done, total), what)
-
-    with _said():
-      for now in workshop.make(
-        found, prompt, cameras or [], int(seed or 0), report
-      ):
-        progress(now.done, now.words)
-        yield _progress(now)
 
   looked = asked["image"].change(
     look,
@@ -213,6 +198,32 @@ def _connect(
     api_visibility="private",
     **_ONE,
   )
+
+
+def _connect_making(
+  workshop: serve_jobs.Workshop,
+  prepared: gradio.State,
+  asked: dict[str, Any],
+  shown: dict[str, Any],
+) -> None:
+  """What happens when a person asks for the scene."""
+
+  # gradio asks whether it is a generator, which a wrapper would hide.
+  @no_type_check
+  def make(found, prompt, cameras, seed, progress=gradio.Progress()):  # noqa: B008
+    if found is None:
+      raise _problem("Choose a picture first.")
+
+    def report(what, done, total):
+      progress((done, total), what)
+
+    with _said():
+      for now in workshop.make(
+        found, prompt, cameras or [], int(seed or 0), report
+      ):
+        progress(now.done, now.words)
+        yield _progress(now)
+
   asked["make"].click(
     make,
     [prepared, asked["prompt"], asked["cameras"], asked["seed"]],
