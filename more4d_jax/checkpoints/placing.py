@@ -20,7 +20,7 @@ from more4d_jax.name_maps import matching
 # A parameter's path, shape and type -> where it lies.
 Place = Callable[[str, tuple[int, ...], np.dtype], jax.sharding.Sharding]
 
-_PIECE_BYTES = 64 << 20
+_PIECE_BYTES = 16 << 20
 
 # First and last position, the latter excluded, along each axis.
 _Bounds = tuple[tuple[int, int], ...]
