@@ -6,7 +6,6 @@ others would run them: what is planned is what is later compiled.
 
 import contextlib
 import dataclasses
-import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,10 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from more4d_jax import errors, partitioning, registry, rng
-from more4d_jax.experiment import config_reader, run
+from more4d_jax import errors, partitioning, registry
+from more4d_jax.experiment import model_config
 from more4d_jax.geometry import motion
-from more4d_jax.models import latent_stats, variants
+from more4d_jax.models import abstract, latent_stats, variants
 from more4d_jax.planning import devices, programs, report
 from more4d_jax.sampling import (
   caching,
@@ -78,8 +77,7 @@ class _Tracing(stages.Stages):
 
   def draw(
     self,
-    what: str,
-    kind: str,
+    stage: stages.Stage,
     jobs: Sequence[stages.Job],
     sampler: sampler_options.SamplerConfig,
   ) -> list[denoising.Drawn]:
@@ -88,7 +86,7 @@ class _Tracing(stages.Stages):
     guided = caching.guided_steps(sampler)
     form = self.halves if guided else None
     join = guidance.stack if form == "sequence" else guidance.pair
-    with self.lend(kind, ["transformer"]) as model:
+    with self.borrow(stage) as model:
       for job in jobs:
         given = job.conditions
         if guided:
@@ -110,7 +108,7 @@ class _Tracing(stages.Stages):
     return found
 
   @contextlib.contextmanager
-  def borrow(
+  def lend_shapes(
     self, kind: str, parts: Sequence[str] | None = None
   ) -> Iterator[networks.BoundModule]:
     """A network with the shapes of some of its parts."""
@@ -145,27 +143,18 @@ def _array(shape: Sequence[int], dtype: str = "float32") -> np.ndarray:
   return np.broadcast_to(np.zeros((), dtype), tuple(shape))
 
 
-def _kinds(size: str, dtype: str) -> dict[str, tuple[Any, Any]]:
-  """Kind -> module and shapes of its parameters, those of training.
+def _kinds(variant: variants.Variant, dtype: str) -> dict[str, tuple[Any, Any]]:
+  """Kind -> module and shapes of its parameters.
 
   Autoencoders stay in float32, as when a checkpoint is loaded.
   """
   found = {}
-  for kind in ("video_vae", "motion_vae", "strag", "vism"):
-    values = importlib.import_module(f"configs.{kind}").get_config(
-      f"size={size}"
-    )
-    values.dtype = dtype if kind in registry.SAMPLED else "float32"
-    if "lora_rank" in values.get("model", {}):
-      values.model.lora_rank = 0
-    task = run.make_task(config_reader.read(values))
-    objective = task.objective()
-    shapes = jax.eval_shape(
-      lambda objective=objective: partitioning.unbox(
-        objective.init(rng.key(0, "init"))
-      )
-    )
-    module = registry.NETWORKS[kind].module_class(task.network)
+  for kind in ("video_vae", "motion_vae", *registry.SAMPLED):
+    config = getattr(variant, kind)
+    if kind in registry.SAMPLED:
+      config = model_config.replace_fields(config, dtype=dtype)
+    module = registry.NETWORKS[kind].module_class(config)
+    shapes = partitioning.unbox(abstract.boxed_shapes(kind, module))
     found[kind] = module, shapes
   return found
 
@@ -185,17 +174,17 @@ def traced(
     partitioning.MeshConfig(), list(devices_found)[:1]
   )
   tracing = _Tracing(
-    lend=lambda *_: None, mesh=mesh, kinds=_kinds(size, dtype), dtype=dtype
+    lend=lambda *_: None, mesh=mesh, kinds=_kinds(variant, dtype), dtype=dtype
   )
-  tracing = dataclasses.replace(tracing, lend=tracing.borrow)
+  tracing = dataclasses.replace(tracing, lend=tracing.lend_shapes)
   frames, rows, columns = variant.frames, variant.height, variant.width
   picture = _array((1, rows, columns, 3), "uint8")
   sampler = sampler_options.SamplerConfig()
   contexts = {}
-  for kind in ("strag", "vism"):
-    length = getattr(variant, kind).text.length
-    (context,) = tracing.text_contexts(kind, [_array((length,), "int32")])
-    contexts[kind] = context[None]
+  for stage in (sample_strag.TEXT, sample_vism.TEXT):
+    length = getattr(variant, stage.kind).text.length
+    (context,) = tracing.text_contexts(stage, [_array((length,), "int32")])
+    contexts[stage.kind] = context[None]
   shape = sample_strag.latent_shape(1, frames, rows, columns)
   pictures = sample_strag.Pictures(
     picture,

@@ -16,6 +16,7 @@ from flax.core import meta
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Shaped
 
+AnyMesh = Mesh | jax.sharding.AbstractMesh  # The latter without devices.
 MESH_AXES = ("data", "fsdp", "context", "tensor")
 
 # Logical axis -> mesh axes. A name that is missing here is an error.
@@ -96,7 +97,7 @@ def one_device() -> Mesh:
 def partition_spec(
   axes: Sequence[str | None],
   shape: Sequence[int],
-  mesh: Mesh | jax.sharding.AbstractMesh,
+  mesh: AnyMesh,
 ) -> PartitionSpec:
   """Maps named axes of an array to mesh axes.
 
@@ -209,7 +210,7 @@ def unbox(tree: Any) -> Any:
   )
 
 
-def shardings(mesh: Mesh, abstract_tree: Any) -> Any:
+def shardings(mesh: AnyMesh, abstract_tree: Any) -> Any:
   """Returns a NamedSharding for each leaf; unnamed leaves are replicated.
 
   Args:
@@ -239,7 +240,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
-def bytes_per_device(mesh: Mesh, abstract_tree: Any) -> int:
+def bytes_per_device(mesh: AnyMesh, abstract_tree: Any) -> int:
   """Bytes one device holds of a tree, from shapes alone."""
   shapes = unbox(abstract_tree)
   total = 0

@@ -1,29 +1,65 @@
-"""Stages of generation as they are planned."""
+"""Stages of generation as they are planned.
+
+In processes of their own: where tests check annotations, shapes must not
+stand for arrays.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
+import numpy as np
 import pytest
 
-from more4d_jax import generation_plan
+from more4d_jax import partitioning
+from more4d_jax.models import abstract, variants, vism
+from tests import quick_compilation
 
+ROOT = pathlib.Path(__file__).parents[1]
 pytestmark = pytest.mark.slow  # Traces every stage.
 
 
-@pytest.fixture(scope="module")
-def stages():
-  found = generation_plan.traced("nano", jax.devices(), "float32")
-  return [(program.name, program) for program in found]
+def _plan(*arguments):
+  command = [sys.executable, "-m", "more4d_jax.cli.main", "plan"]
+  return subprocess.run(
+    [*command, "--size", "nano", "--devices", "cpu-1", *arguments],
+    capture_output=True,
+    text=True,
+    check=False,
+    cwd=ROOT,
+    env={
+      **os.environ,
+      "PYTHONPATH": str(ROOT),
+      "XLA_FLAGS": quick_compilation.flags(),
+    },
+  )
 
 
-def test_stages_are_those_of_the_samplers(stages):
-  assert [name for name, _ in stages] == [
-    "STraG text context",
-    "ViSM text context",
-    "STraG features",
-    "VideoVAE latents",
-    "STraG step",
-    "MotionVAE decoded",
-    "ViSM image context",
-    "VideoVAE latents",
-    "ViSM step",
-    "VideoVAE decoded",
-  ]
+def test_stages_are_those_of_the_samplers():
+  done = _plan("--stage", "none such")
+  assert done.returncode == 2
+  assert done.stderr.strip() == (
+    "error: no stage is called 'none such': there are STraG text context, "
+    "ViSM text context, STraG features, VideoVAE latents, STraG step, "
+    "MotionVAE decoded, ViSM image context, VideoVAE latents, ViSM step, "
+    "VideoVAE decoded"
+  )
+
+
+def test_a_step_takes_the_memory_of_its_state_over(tmp_path):
+  out = tmp_path / "plan.json"
+  done = _plan("--stage", "ViSM step", "--dtype", "float32", "--out", str(out))
+  assert done.returncode == 0, done.stderr
+  (found,) = json.loads(out.read_text())["plans"]
+  variant = variants.get("nano")
+  shapes = abstract.boxed_shapes("vism", vism.ViSM(variant.vism))
+  leaves = jax.tree.leaves(partitioning.unbox(shapes["dit"]))
+  held = 4 * sum(np.prod(leaf.shape) for leaf in leaves)
+  assert found["held"]["parameters"] == held
+  latents = 4 * 16 * np.prod(variant.latent_grid)
+  # Of the results only whether the layers ran is new.
+  assert found["results"] < latents
+  assert found["operations"] > 0 and not found["traffic"]
