@@ -19,8 +19,8 @@ from more4d_jax.planning import collectives, operations
 
 # What XLA says where a layout changes and every device gets all of a tensor.
 _COPIED = "[SPMD] Involuntary full rematerialization"
-# "Used 27.54G of 15.75G hbm" and "27.54G exceeds available HBM".
-_TOO_LARGE = re.compile(r"Used ([\d.]+)([KMG]) of|([\d.]+)([KMG]) exceeds")
+# "Used 27.54G of 15.75G hbm", "temporaries (16.00G) exceeds available HBM".
+_TOO_LARGE = re.compile(r"Used ([\d.]+)([KMG]) of|\(([\d.]+)([KMG])\) exceeds")
 _UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 

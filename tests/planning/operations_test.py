@@ -7,7 +7,10 @@ import pytest
 from jax.sharding import Mesh, PartitionSpec
 
 from benchmarks.device import networks
+from more4d_jax import partitioning
+from more4d_jax.experiment import building
 from more4d_jax.kernels.attention import dispatch
+from more4d_jax.models import abstract, strag, variants
 from more4d_jax.planning import operations
 from tests.experiment import configurations
 
@@ -73,11 +76,23 @@ def test_attention(implementation):
   assert found == pytest.approx(3.5 * forward)
 
 
+@pytest.mark.parametrize("size", ["1p3b", "14b"])
+def test_a_forward_pass_is_the_closed_form(size):
+  variant = variants.get(size)
+  module = strag.STraG(variant.strag)
+
+  def forward(params):
+    latents, given = networks.conditions(variant, 1)
+    return module.apply({"params": params}, latents, jnp.ones(1), given)
+
+  shapes = partitioning.unbox(abstract.boxed_shapes("strag", module))
+  traced = jax.jit(forward).trace({"dit": shapes["dit"]})
+  expected = networks.forward_flops(variant.strag.dit, variant.latent_grid)
+  assert operations.count(traced.jaxpr) == pytest.approx(expected, rel=0.05)
+
+
 @pytest.mark.slow  # Traces a gradient.
 def test_a_train_step_is_the_closed_form():
-  from more4d_jax import partitioning
-  from more4d_jax.experiment import building
-
   task = configurations.task(
     "vism", size="small", batch_size=8, **{"model.train_text_encoder": False}
   )

@@ -7,7 +7,7 @@ import pytest
 
 from more4d_jax import partitioning
 from more4d_jax.experiment import plan
-from more4d_jax.planning import absent_devices, devices, report
+from more4d_jax.planning import absent_devices, devices, programs, report
 from tests.experiment import configurations
 
 
@@ -53,9 +53,7 @@ def test_memory_that_is_too_small_is_reported():
   group = devices.parse("v5e-1")
   if absent_devices.missing_compiler("tpu"):
     pytest.skip("no compiler for TPUs; run make test-aot")
-  # 32 GiB of results on a chip of 16.
-  from more4d_jax.planning import programs
-
+  # 8 GiB, and their doubles, on a chip of 15.75.
   opened, _ = devices.open_devices(group)
   mesh = partitioning.make_mesh(partitioning.MeshConfig(), opened)
   whole = partitioning.replicated(mesh)
@@ -67,4 +65,4 @@ def test_memory_that_is_too_small_is_reported():
     {"x": shape},
   )
   figures = programs.compile_program(program)
-  assert figures.refused > group.memory
+  assert figures.refused >= 16 * 2**30 > group.memory
