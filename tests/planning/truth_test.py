@@ -13,7 +13,7 @@ from tests import quick_compilation
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.mark.slow  # Compiles and runs a step at size small.
+@pytest.mark.long  # Compiles and runs steps at size small; reads memory.
 @pytest.mark.parametrize("config", ["depth", "vism"])
 def test_planned_bytes_are_those_of_the_run(config):
   if not pathlib.Path("/proc/self/clear_refs").exists():
