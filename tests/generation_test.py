@@ -1,5 +1,6 @@
 """Both samplers with the networks of a nano bundle, stage by stage."""
 
+import gc
 import pathlib
 
 import jax
@@ -117,6 +118,7 @@ def test_each_stage_holds_what_it_needs_and_nothing_else(nano_checkpoint):
 
   generator = _generator(nano_checkpoint, report=report)
   pictures, renderings = _batches()
+  gc.collect()  # Else rubbish of other tests leaves meanwhile.
   before = sum(array.nbytes for array in jax.live_arrays())
   list(generator.tracks([pictures] * 2))
   stored = generator.networks.network

@@ -1,6 +1,7 @@
 """Parts of networks come to devices and go."""
 
 import dataclasses
+import gc
 import shutil
 
 import jax
@@ -90,6 +91,7 @@ def test_what_networks_share_is_placed_once_and_stays_while_one_needs_it(found):
 
 def test_released_arrays_leave_the_device(found):
   held = residency.Residency(found)
+  gc.collect()  # Else rubbish of other tests leaves meanwhile.
   before = {id(a) for a in jax.live_arrays()}
   params = held.params("strag", ["transformer"])
   placed = [a for a in jax.live_arrays() if id(a) not in before]
