@@ -246,7 +246,7 @@ class Generator:
     self,
     stage: stages.Stage,
     given: Sequence[batches.PictureBatch] | Sequence[batches.RenderingBatch],
-  ) -> list[tuple[Float[np.ndarray, "B L E"], ...]]:
+  ) -> list[tuple[Float[np.ndarray, "B L E"] | None, ...]]:
     """Text features of each batch's prompts and negative prompts.
 
     The latter are None where guidance takes no part.
