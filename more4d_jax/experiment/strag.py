@@ -167,7 +167,7 @@ class STraGTask(latent_task.LatentTask):
     if "depth" in opened.below:
       found = opened.below["depth"]
       network = networks.BoundModule(
-        jax.device_put(found.params), depth.DepthNetwork(found.config)
+        placing.put_tree(found.params), depth.DepthNetwork(found.config)
       )
     return lambda batch: encode(batch=batch, depth_network=network)
 
