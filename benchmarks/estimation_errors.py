@@ -33,24 +33,23 @@ def main() -> None:
   true = np.stack([e["depth"] for e in examples])
   images = np.stack([e["image"] for e in examples])
   estimated = np.concatenate(
-    [pipe.estimate_depth(images[i : i + 1]) for i in range(len(images))]
+    [pipe.generator.depth(images[i : i + 1]) for i in range(len(images))]
   )
   fitted = estimation_noise.fit_depth(estimated, true)
   print(f"{len(true)} pictures: {dataclasses.asdict(fitted)}")
   if flags.depth_only:
     return
-  sampled = [
-    pipe.tracks(
-      batches.PictureBatch(
-        e["image"][None],
-        e["depth"][None],
-        e["intrinsics"][None],
-        [e["caption"]],
-      ),
-      first=number,
-    )[0]
+  pictures = [
+    batches.PictureBatch(
+      e["image"][None],
+      e["depth"][None],
+      e["intrinsics"][None],
+      [e["caption"]],
+      noise_keys=[(0, number)],
+    )
     for number, e in enumerate(examples)
   ]
+  sampled = [drawn.tracks[0] for drawn in pipe.generator.tracks(pictures)]
   tracks = np.stack([e["tracks"] for e in examples])
   motion = estimation_noise.fit_motion(np.stack(sampled), tracks)
   print(f"{len(true)} scenes: {dataclasses.asdict(motion)}")

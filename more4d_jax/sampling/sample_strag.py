@@ -257,16 +257,8 @@ def sample_tracks(
   Yields: the trajectories of each batch, when they are decoded.
   """
   sampler = settings.sampler
-  jobs = [
-    stages.Job(
-      conditions,
-      stages.negative_of(conditions, batch.negative_context, sampler),
-      batch.noise,
-    )
-    for batch, conditions in zip(
-      batches, encode_conditions(run, batches, settings.choices)
-    )
-  ]
+  conditions = encode_conditions(run, batches, settings.choices)
+  jobs = stages.jobs_of(batches, conditions, sampler)
   latents = run.draw(STEPS, jobs, sampler)
   pairs = list(zip(batches, latents))
   for batch, drawn in run.counted(DECODING, pairs):

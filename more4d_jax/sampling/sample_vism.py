@@ -148,16 +148,8 @@ def complete_videos(
   Yields: the videos of each batch, decoded by the base autoencoder (holes
     only with `keep_rendered`).
   """
-  jobs = [
-    stages.Job(
-      conditions,
-      stages.negative_of(conditions, batch.negative_context, sampler),
-      batch.noise,
-    )
-    for batch, conditions in zip(
-      batches, encode_conditions(run, batches, choices)
-    )
-  ]
+  conditions = encode_conditions(run, batches, choices)
+  jobs = stages.jobs_of(batches, conditions, sampler)
   latents = run.draw(STEPS, jobs, sampler)
   pairs = list(zip(batches, latents))
   for batch, drawn in run.counted(DECODING, pairs):

@@ -179,15 +179,26 @@ def _text_context(model: networks.BoundModule, tokens: Any) -> Any:
   return model(tokens, method="text_context")
 
 
-def negative_of(
-  conditions: Any,
-  context: Float[np.ndarray, "B L E"] | None,
+def jobs_of(
+  batches: Sequence[Any],
+  conditions: Iterable[Any],
   sampler: sampler_options.SamplerConfig,
-) -> Any | None:
-  """The conditions that guidance leads away from, None without guidance.
+) -> list[Job]:
+  """What is to be drawn for each batch.
 
-  All but the text is alike in both halves.
+  Args:
+    batches: with `noise`, and `negative_context` [B L E] where guidance takes
+      part.
+    conditions: of each; all but the text is alike in what guidance leads away
+      from.
+    sampler: whose guidance decides.
   """
-  if not caching.guided_steps(sampler):
-    return None
-  return conditions.replace(text_context=context)
+  guided = caching.guided_steps(sampler)
+  return [
+    Job(
+      given,
+      given.replace(text_context=batch.negative_context) if guided else None,
+      batch.noise,
+    )
+    for batch, given in zip(batches, conditions)
+  ]

@@ -62,7 +62,7 @@ def test_depth_network(size, tmp_path):
     tmp_path / "ours",
     convert.Options(progress=False),
   )
-  found = store.open_bundle(tmp_path / "ours")["depth"]
+  found = store.load_network(tmp_path / "ours" / "depth")
   config = dataclasses.replace(found.config, input_size=None)
   model = depth.DepthNetwork(config)
   rng = np.random.default_rng(0)
