@@ -162,6 +162,10 @@ def transformer(size: str) -> ml_collections.ConfigDict:
   section.train_text_encoder = by_size(size, True, False)
   # Whether the image encoder is trained too, or frozen.
   section.train_image_encoder = by_size(size, True, False)
+  # Above 0 a LoRA of this rank is trained instead of the network, which
+  # init_from names.
+  section.lora_rank = 0
+  section.lora_alpha = 64.0  # The LoRA's factor is alpha over rank.
   return section
 
 

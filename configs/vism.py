@@ -28,7 +28,6 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.model = common.transformer(size)
   # Above 0 a LoRA of this rank is trained instead of the network.
   config.model.lora_rank = common.by_size(size, 0, 128)
-  config.model.lora_alpha = 64.0  # The LoRA's factor is alpha over rank.
   # Shares of samples that lose a condition.
   config.dropout = common.section(objective.ViSMDropout)
   # Which films of a record are shown, and how.

@@ -16,9 +16,12 @@ from more4d_jax.conditions import cache
 from more4d_jax.data import loader
 from more4d_jax.experiment import model_config, record_splits, run_config
 from more4d_jax.experiment import task as tasks
-from more4d_jax.models import latent_stats
+from more4d_jax.lora import dialects
+from more4d_jax.models import latent_stats, lora, lora_merging
 from more4d_jax.models.encoders import tokenizer
 from more4d_jax.sampling import denoising, sampler_options
+
+_LORA_FILE = "lora.safetensors"
 
 
 class LatentTask(tasks.Task):
@@ -70,6 +73,7 @@ class LatentTask(tasks.Task):
       grid=variant.latent_grid,
       image_size=(variant.height, variant.width),
       empty_text=empty_text,
+      lora=self.config.model.lora,
     )
 
   def stats(self, opened: tasks.Opened) -> latent_stats.LatentStats:
@@ -79,8 +83,10 @@ class LatentTask(tasks.Task):
 
   @property
   def trainable(self) -> Sequence[str]:
-    """The transformer, and encoders as the configuration says."""
+    """The LoRA, or else the transformer and encoders as configured."""
     network, switches = self.network, self.config.model
+    if switches.lora is not None:
+      return [f"{lora.COLLECTION}/.*"]
     return [
       "dit/.*",
       *(["text_encoder/.*"] if switches.train_text_encoder else []),
@@ -111,8 +117,15 @@ class LatentTask(tasks.Task):
     """Opens records, networks, and the tokenizer of the one to go on from.
 
     Raises:
-      UserError: also if the text encoder reads tokens that nothing makes.
+      UserError: also if a LoRA has no network to change, or the text encoder
+        reads tokens that nothing makes.
     """
+    rank = self.config.model.lora_rank
+    if rank and not getattr(self.config.init_from, self.kind):
+      raise errors.UserError(
+        f"model.lora_rank is {rank}, but there is no network for the LoRA to "
+        f"change: set init_from.{self.kind}, or model.lora_rank to 0"
+      )
     opened = super().open(workdir)
     text = self.network.text
     files = {} if opened.start is None else opened.start.files
@@ -125,6 +138,31 @@ class LatentTask(tasks.Task):
       files.get("tokenizer"), text.length, text.vocabulary, name
     )
     return dataclasses.replace(opened, tokenizer=found)
+
+  def _trained_lora(self, params: Any) -> lora.LoRA:
+    return lora.from_trained(
+      _LORA_FILE,
+      params[lora.COLLECTION],
+      self.config.model.lora_alpha,
+      self.network.dit.layer.head_dim,
+    )
+
+  def assembled(self, params: Any) -> Any:
+    """The network with the LoRA merged into it, if there is one."""
+    if self.config.model.lora is None:
+      return params
+    network = {k: v for k, v in params.items() if k != lora.COLLECTION}
+    weighted = lora.Weighted(self._trained_lora(params))
+    network["dit"] = lora_merging.merge(
+      network["dit"], [weighted], self.network.dit.layer.head_dim
+    )
+    return network
+
+  def write_beside(self, params: Any, workdir: pathlib.Path) -> None:
+    """Writes the LoRA with the original's names."""
+    if self.config.model.lora is not None and jax.process_index() == 0:
+      found = self._trained_lora(params)
+      dialects.save(workdir / _LORA_FILE, found, "original")
 
   @abc.abstractmethod
   def films(self, records: loader.Source) -> loader.Source:

@@ -13,6 +13,7 @@ from more4d_jax.geometry import motion
 from more4d_jax.kernels.attention import context_parallel, dispatch
 from more4d_jax.kernels.norm_rotary import dispatch as norm_rotary
 from more4d_jax.models import flow_matching, variants
+from more4d_jax.models import lora as lora_model
 from more4d_jax.sampling import sampler_options
 from more4d_jax.training import loop, optimizer
 
@@ -135,7 +136,7 @@ class MotionConfig:
     return motion.MotionNormalisation(self.normalisation, (ax, ay))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TransformerConfig:
   """Switches of a transformer and its encoders.
 
@@ -146,6 +147,8 @@ class TransformerConfig:
     remat: recompute layers in the backward pass.
     train_text_encoder: beside the transformer.
     train_image_encoder: beside the transformer, where there is one.
+    lora_rank: above 0 a LoRA of this rank is trained instead of the network.
+    lora_alpha: the LoRA's product is scaled by alpha / rank.
   """
 
   attention: str = setting(choices=dispatch.IMPLEMENTATIONS, may_change=True)
@@ -158,6 +161,23 @@ class TransformerConfig:
   remat: bool
   train_text_encoder: bool
   train_image_encoder: bool
+  lora_rank: int = 0
+  lora_alpha: float = 64.0
+
+  def __post_init__(self) -> None:
+    rank, alpha = self.lora_rank, self.lora_alpha
+    if rank < 0 or not (math.isfinite(alpha) and alpha > 0):
+      raise ValueError(
+        f"lora_rank is {rank} and model.lora_alpha {alpha}: expected a rank "
+        "of 0 (no LoRA) or more, and a positive alpha"
+      )
+
+  @property
+  def lora(self) -> lora_model.LoRAConfig | None:
+    """What is trained instead of the network, if anything."""
+    if not self.lora_rank:
+      return None
+    return lora_model.LoRAConfig(self.lora_rank, self.lora_alpha)
 
 
 @dataclasses.dataclass(frozen=True)

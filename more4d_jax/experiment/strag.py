@@ -89,9 +89,11 @@ class STraGTask(latent_task.LatentTask):
 
   @property
   def trainable(self) -> Sequence[str]:
-    """The motion encoder too, where there is one."""
-    trained = self.config.model.train_motion_encoder and self.network.motion
-    return [*super().trainable, *(["motion_encoder/.*"] if trained else [])]
+    """The motion encoder too, where there is one and no LoRA."""
+    model = self.config.model
+    trained = model.train_motion_encoder and self.network.motion
+    also = ["motion_encoder/.*"] if trained and model.lora is None else []
+    return [*super().trainable, *also]
 
   @property
   def example(self) -> Mapping[str, jax.ShapeDtypeStruct]:

@@ -2,61 +2,34 @@
 
 import dataclasses
 import functools
-import math
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from more4d_jax import batches, errors, pipeline
+from more4d_jax import batches, pipeline
 from more4d_jax.checkpoints import placing
 from more4d_jax.conditions import rendered_views
 from more4d_jax.data import loader
 from more4d_jax.evaluation import video_metrics
 from more4d_jax.experiment import latent_task, run_config
 from more4d_jax.experiment import task as tasks
-from more4d_jax.lora import dialects
-from more4d_jax.models import lora as lora_model
-from more4d_jax.models import lora_merging, video_vae, vism
+from more4d_jax.models import video_vae, vism
 from more4d_jax.sampling import networks
 from more4d_jax.training.objectives import vism as objective
 from more4d_jax.viewing import panels
-
-_LORA_FILE = "lora.safetensors"
-
 
 SamplingConfig = run_config.sampling_config("vism")
 
 
 @dataclasses.dataclass(frozen=True)
 class InitFrom:
-  """The video VAE is needed; a LoRA needs a network to change too."""
+  """The video VAE is needed; a network to go on from is optional."""
 
   video_vae: str
   vism: str
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelConfig(run_config.TransformerConfig):
-  """Switches of the network.
-
-  Attributes:
-    lora_rank: above 0 a LoRA of this rank is trained instead of the network.
-    lora_alpha: the LoRA's product is scaled by alpha / rank.
-  """
-
-  lora_rank: int
-  lora_alpha: float
-
-  def __post_init__(self) -> None:
-    rank, alpha = self.lora_rank, self.lora_alpha
-    if rank < 0 or not (math.isfinite(alpha) and alpha > 0):
-      raise ValueError(
-        f"lora_rank is {rank} and model.lora_alpha {alpha}: expected a rank "
-        "of 0 (no LoRA) or more, and a positive alpha"
-      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +37,7 @@ class ViSMRunConfig(run_config.FlowRunConfig):
   """Besides what flow matching has: switches, dropout, sampling."""
 
   init_from: InitFrom
-  model: ModelConfig
+  model: run_config.TransformerConfig
   dropout: objective.ViSMDropout
   conditions: rendered_views.FilmOptions
   sampling: SamplingConfig = run_config.setting(may_change=True)
@@ -79,40 +52,6 @@ class ViSMTask(latent_task.LatentTask):
   needs = ("video_vae",)
   config: ViSMRunConfig
 
-  def open(self, workdir: pathlib.Path) -> tasks.Opened:
-    """Opens what flow matching needs, and the network that a LoRA changes.
-
-    Raises:
-      UserError: also if there is a LoRA and no such network.
-    """
-    if self.lora is not None and not self.config.init_from.vism:
-      raise errors.UserError(
-        f"model.lora_rank is {self.lora.rank}, but there is no network for the "
-        "LoRA to change: set init_from.vism, or model.lora_rank to 0"
-      )
-    return super().open(workdir)
-
-  def objective(
-    self, opened: tasks.Opened | None = None
-  ) -> objective.ViSMObjective:
-    """The loss, of the LoRA if there is one."""
-    return dataclasses.replace(super().objective(opened), lora=self.lora)
-
-  @property
-  def lora(self) -> lora_model.LoRAConfig | None:
-    """What is trained instead of the network, if anything."""
-    model = self.config.model
-    if not model.lora_rank:
-      return None
-    return lora_model.LoRAConfig(model.lora_rank, model.lora_alpha)
-
-  @property
-  def trainable(self) -> Sequence[str]:
-    """The LoRA, or else the transformer and encoders."""
-    if self.lora is not None:
-      return [f"{lora_model.COLLECTION}/.*"]
-    return super().trainable
-
   @property
   def example(self) -> Mapping[str, jax.ShapeDtypeStruct]:
     """What `conditions.rendered_views.encode_films` keeps of a film."""
@@ -121,31 +60,6 @@ class ViSMTask(latent_task.LatentTask):
       **self.latents("target_mean", "target_logvar", "masked"),
       **self.latents("mask", channels=vism.PACKED_FRAMES),
     }
-
-  def _trained_lora(self, params: Any) -> lora_model.LoRA:
-    return lora_model.from_trained(
-      _LORA_FILE,
-      params[lora_model.COLLECTION],
-      self.lora.alpha,
-      self.network.dit.layer.head_dim,
-    )
-
-  def assembled(self, params: Any) -> Any:
-    """The network with the LoRA merged into it, if there is one."""
-    if self.lora is None:
-      return params
-    network = {k: v for k, v in params.items() if k != lora_model.COLLECTION}
-    weighted = lora_model.Weighted(self._trained_lora(params))
-    network["dit"] = lora_merging.merge(
-      network["dit"], [weighted], self.network.dit.layer.head_dim
-    )
-    return network
-
-  def write_beside(self, params: Any, workdir: pathlib.Path) -> None:
-    """Writes the LoRA with the original's names."""
-    if self.lora is not None and jax.process_index() == 0:
-      found = self._trained_lora(params)
-      dialects.save(workdir / _LORA_FILE, found, "original")
 
   def films(self, records: loader.Source) -> rendered_views.Films:
     """The films of each record, see `rendered_views`."""

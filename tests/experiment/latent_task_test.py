@@ -136,3 +136,13 @@ def test_a_large_vocabulary_without_tokenizer_is_refused(tmp_path):
     task.open(tmp_path)
   assert "without init_from.strag" in str(caught.value)
   assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["strag", "vism"])
+def test_a_lora_is_built_without_the_network_it_changes_but_not_run(
+  tmp_path, kind
+):
+  task = configurations.task(kind, **{"model.lora_rank": 2})
+  assert task.trainable == ["lora/.*"]
+  with pytest.raises(errors.UserError, match=rf"set init_from\.{kind}"):
+    task.open(tmp_path)

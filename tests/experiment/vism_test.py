@@ -1,11 +1,9 @@
-"""What a LoRA needs, and figures that evaluation during training shows."""
+"""Figures that evaluation during training shows."""
 
 import numpy as np
 import pytest
 
-from more4d_jax import errors
 from more4d_jax.experiment import vism
-from tests.experiment import configurations
 
 
 def test_signal_to_noise_in_holes_is_in_decibels_of_bytes():
@@ -18,10 +16,3 @@ def test_signal_to_noise_in_holes_is_in_decibels_of_bytes():
   # Ten grey levels beside the truth; the nearest colours are five beside it.
   assert figures["hole_psnr"] == pytest.approx(20 * np.log10(255 / 10))
   assert figures["nearest_hole_psnr"] == pytest.approx(20 * np.log10(255 / 5))
-
-
-def test_a_lora_is_built_without_the_network_it_changes_but_not_run(tmp_path):
-  task = configurations.task("vism", **{"model.lora_rank": 2})
-  assert task.trainable == ["lora/.*"]
-  with pytest.raises(errors.UserError, match=r"set init_from\.vism"):
-    task.open(tmp_path)

@@ -1,4 +1,4 @@
-"""ViSM with a LoRA: what is trained, what it computes, what it leaves."""
+"""A LoRA: what is trained, what it computes, what a run leaves."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 
-from configs import vism
+from configs import strag, vism
 from data_pipelines.trajscene import generation, make
 from more4d_jax.checkpoints import store
 from more4d_jax.experiment import config_reader, run
@@ -19,24 +19,30 @@ from tests.training import nano_batches
 
 _RANK, _ALPHA = 3, 1.5
 _HEAD_DIM = variants.get("nano").vism.dit.layer.head_dim
+_CONFIGS = {"strag": strag, "vism": vism}
+_MADE = {
+  "strag": (nano_batches.strag_objective, nano_batches.strag_batch),
+  "vism": (nano_batches.vism_objective, nano_batches.vism_batch),
+}
 
 
-def _task(rank=_RANK):
-  config = vism.get_config("size=nano")
+def _task(rank=_RANK, kind="vism"):
+  config = _CONFIGS[kind].get_config("size=nano")
   config.model.lora_rank, config.model.lora_alpha = rank, _ALPHA
-  config.init_from.vism = "somewhere" if rank else ""
+  config.init_from[kind] = "somewhere" if rank else ""
   return run.make_task(config_reader.read(config))
 
 
 @pytest.mark.slow
-def test_only_the_lora_is_trained_and_it_acts_as_if_merged(tmp_path):
-  task = _task()
-  objective = nano_batches.vism_objective(lora=task.lora)
+@pytest.mark.parametrize("kind", ["strag", "vism"])
+def test_only_the_lora_is_trained_and_it_acts_as_if_merged(tmp_path, kind):
+  task, (make_objective, make_batch) = _task(kind=kind), _MADE[kind]
+  objective = make_objective(lora=task.config.model.lora)
   params = nano_batches.random_params(objective)
   trained, frozen = paths.split(params, task.trainable)
   assert set(trained) == {"lora"}
-  assert set(frozen) == {"dit", "text_encoder", "image_encoder"} & set(params)
-  batch = jax.tree.map(jnp.asarray, nano_batches.vism_batch(2))
+  assert set(frozen) == set(params) - {"lora"}
+  batch = jax.tree.map(jnp.asarray, make_batch(2))
   keys = steps.Keys(0, 0)
 
   @jax.jit
@@ -49,7 +55,7 @@ def test_only_the_lora_is_trained_and_it_acts_as_if_merged(tmp_path):
   # The text's and the image's paths end in both kinds of attention.
   assert all(np.abs(g).max() > 0 for g in flat.values())
 
-  plain = nano_batches.vism_objective()
+  plain = make_objective()
   merged = task.assembled(jax.device_get(params))
   assert "lora" not in merged
   again = jax.jit(lambda p: plain.loss(p, batch, keys)[0])(merged)
@@ -71,7 +77,7 @@ def test_only_the_lora_is_trained_and_it_acts_as_if_merged(tmp_path):
 
 def test_without_a_rank_the_network_itself_is_trained():
   task = _task(0)
-  assert task.lora is None
+  assert task.config.model.lora is None
   assert "dit/.*" in task.trainable
   params = {"dit": {"x": np.ones(2)}}
   assert task.assembled(params) is params

@@ -29,7 +29,7 @@ def _tokens(captions, length):
   return tokenizer.ByteTokenizer(length)(captions)
 
 
-def strag_objective(dropout=None, config=None):
+def strag_objective(dropout=None, config=None, lora=None):
   """With its usual dropout unless told."""
   config = config or VARIANT.strag
   return strag.STraGObjective(
@@ -40,6 +40,7 @@ def strag_objective(dropout=None, config=None):
     grid=VARIANT.latent_grid,
     image_size=SIZE[1:],
     empty_text=_tokens([""], config.text.length)[0],
+    lora=lora,
   )
 
 

@@ -15,8 +15,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from more4d_jax.models import flow_matching, latent_stats, video_vae
+from more4d_jax.models import lora as lora_model
 from more4d_jax.training import step as steps
 from more4d_jax.training.objectives import base
+
+_LORA_KEY = 1  # Folded into the key of all other initial values.
 
 Velocity = Callable[
   [Float[Array, "B t h w C"], Float[Array, "B"]], Float[Array, "B t h w C"]
@@ -71,6 +74,8 @@ class LatentObjective(abc.ABC):
     grid: (t, h, w) of the latents.
     image_size: (H, W) of the picture.
     empty_text: tokens [L] of the caption "".
+    lora: trained beside the transformer, as the parameters "lora"; None
+      trains the network itself.
     target: of the cache's fields TARGET_mean and TARGET_logvar.
   """
 
@@ -81,6 +86,7 @@ class LatentObjective(abc.ABC):
   grid: tuple[int, int, int]
   image_size: tuple[int, int]
   empty_text: Int[np.ndarray, "L"]
+  lora: lora_model.LoRAConfig | None = None
   target: ClassVar[str]
 
   @property
@@ -95,18 +101,28 @@ class LatentObjective(abc.ABC):
     """Conditions of a batch after dropout; latents are normalised already."""
 
   def init(self, key: Key[Array, ""]) -> Any:
-    """Returns boxed parameters of transformer and encoders."""
-    return self.network.init(
+    """Returns boxed parameters of transformer, encoders and LoRA if any."""
+    params = self.network.init(
       key,
       jnp.zeros((1, *self.grid, self.config.dit.out_channels)),
       jnp.zeros((1, len(self.empty_text)), jnp.int32),
       jnp.zeros((1, *self.image_size, 3)),
       method="initialise",
     )["params"]
+    if self.lora is None:
+      return params
+    mine = jax.random.fold_in(key, _LORA_KEY)
+    tree = lora_model.init(mine, params["dit"], self.lora.rank)
+    return {**params, lora_model.COLLECTION: tree}
 
   def variables(self, params: Any) -> dict[str, Any]:
     """What the network is applied with, of parameters as `init` makes them."""
-    return {"params": params}
+    if self.lora is None:
+      return {"params": params}
+    network = dict(params)
+    tree = network.pop(lora_model.COLLECTION)
+    dit = lora_model.scaled(tree, self.lora)
+    return {"params": network, lora_model.COLLECTION: {"dit": dit}}
 
   def keep(
     self, name: str, batch: Mapping[str, Array], keys: steps.Keys
