@@ -18,6 +18,7 @@ from jaxtyping import Array, Shaped
 
 AnyMesh = Mesh | jax.sharding.AbstractMesh  # The latter without devices.
 MESH_AXES = ("data", "fsdp", "context", "tensor")
+HOST_MEMORY = "pinned_host"  # The host's, as jax names it.
 
 # Logical axis -> mesh axes. A name that is missing here is an error.
 RULES: dict[str, tuple[str, ...]] = {
@@ -38,6 +39,8 @@ RULES: dict[str, tuple[str, ...]] = {
   "frames": (),
   "height": (),
   "width": (),
+  # One of the two, over devices that share no samples.
+  "side": ("tensor", "context", "fsdp", "data"),
   "channels": (),
   "act_embed": (),
   "act_heads": ("tensor",),

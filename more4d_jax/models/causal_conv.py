@@ -16,6 +16,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
+from more4d_jax.kernels.attention import dispatch
 
 FORMS = ("auto", "frames", "volume")
 
@@ -178,7 +179,8 @@ def causal_conv(
   Args:
     x: video; with kt = 1 every frame is on its own.
     kernel: of odd height and width, in x's dtype.
-    form: "frames", "volume", or "auto": frames on CPU, else volume.
+    form: "frames", "volume", or "auto": frames on CPU, else volume. What runs
+      it are the devices of the mesh in force, else the default ones.
 
   Raises:
     ValueError: for another form.
@@ -187,7 +189,9 @@ def causal_conv(
   if form not in FORMS:
     raise ValueError(f"convolution form {form!r}: expected one of {FORMS}")
   if form == "auto":
-    form = "frames" if jax.default_backend() == "cpu" else "volume"
+    # A plan is made on another machine than the one that runs.
+    kind = dispatch.device_kind() or jax.default_backend()
+    form = "frames" if kind == "cpu" else "volume"
   if form == "frames":
     # Taps beyond the clip's first frame would meet zeros only.
     return _conv_frames(x, kernel[max(kernel.shape[0] - x.shape[1], 0) :])

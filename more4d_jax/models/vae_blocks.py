@@ -20,10 +20,15 @@ STREAM = "stream"
 
 
 def constrain(x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
-  """Names the axes of a video activation."""
-  return partitioning.constrain(
-    x, "batch", "frames", "height", "width", "channels"
-  )
+  """Names the axes of a video activation.
+
+  The side with more factors of two is that which a mesh divides, so that it is
+  the same one at every level.
+  """
+  height, width = x.shape[2:4]
+  wide = width & -width >= height & -height
+  sides = ("height", "side") if wide else ("side", "width")
+  return partitioning.constrain(x, "batch", "frames", *sides, "channels")
 
 
 def _exchange(
@@ -116,7 +121,11 @@ class FrameAttention(nn.Module):
   def __call__(self, x: Float[Array, "B T H W C"]) -> Float[Array, "B T H W C"]:
     """Applies the block."""
     batch, frames, height, width, channels = x.shape
-    h = ChannelNorm(name="norm")(x)
+    # Every position sees all others of its frame, on a small grid.
+    whole = partitioning.constrain(
+      x, "batch", "frames", "height", "width", None
+    )
+    h = ChannelNorm(name="norm")(whole)
     conv = causal_conv.FrameConv
     h = conv(3 * channels, (1, 1), dtype=self.dtype, name="qkv")(h)
     h = h.reshape(batch * frames, height * width, 3, channels)  # [F N 3 C]
