@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
+import jax
 import numpy as np
 from jax.sharding import Mesh, SingleDeviceSharding
 from jaxtyping import Int
@@ -47,6 +48,7 @@ class CheckpointNetworks:
     conditions: str = "trained",
     frames: int | None = None,
     mesh: Mesh | None = None,
+    offload: bool = False,
   ):
     """Keeps the networks.
 
@@ -59,6 +61,8 @@ class CheckpointNetworks:
         `original_conditions.PRESET`.
       frames: of the scenes, other than those of training; see `longer_clips`.
       mesh: devices for the networks; the default device when left out.
+      offload: whether layers lie in the host's memory, from where programs
+        bring them to devices one after the other.
 
     Raises:
       UserError: if there are no clips of so many frames.
@@ -71,6 +75,7 @@ class CheckpointNetworks:
     self._frames = None if frames is None else longer_clips.check(frames)
     self.residency = residency.Residency(self._found)
     self.mesh = mesh or partitioning.one_device()
+    self._offload = offload
     self._boxed: dict[str, Mapping[str, Any]] = {}
 
   def has(self, kind: str) -> bool:
@@ -116,7 +121,7 @@ class CheckpointNetworks:
       parts: those whose weights are needed, see `registry`; all when left out.
         Methods that need others fail.
       place: where each parameter lies; on the mesh, divided by the names of
-        its axes, when left out.
+        its axes, or in the memory of its host, when left out.
     """
     network = self.network(kind)
     module = registry.NETWORKS[kind].module_class(network.config)
@@ -130,6 +135,22 @@ class CheckpointNetworks:
     )
 
   def _place_of(self, kind: str, module: nn.Module) -> placing.Place:
+    """Where each parameter of a network lies."""
+    place = self._place_on_devices(kind, module)
+    if not self._offload:
+      return place
+
+    def waiting(
+      path: str, shape: tuple[int, ...], dtype: np.dtype
+    ) -> jax.sharding.Sharding:
+      sharding = place(path, shape, dtype)
+      if not abstract.is_layers(path):
+        return sharding
+      return sharding.with_memory_kind(partitioning.HOST_MEMORY)
+
+    return waiting
+
+  def _place_on_devices(self, kind: str, module: nn.Module) -> placing.Place:
     """Where the mesh has each parameter of a network."""
     if self.mesh.size == 1:
       only = SingleDeviceSharding(self.mesh.devices.item())

@@ -90,12 +90,15 @@ class Options:
     report: told how far each stage is, see `stages.Report`.
     mesh: sizes of the axes over which the devices of this process are laid
       out, "auto" for all of them, None for one device.
+    offload: whether layers lie in the host's memory and are brought to the
+      device one after the other, at every step.
   """
 
   batch: int | None = None
   halves: str = "batch"
   report: stages.Report = stages.silent
   mesh: partitioning.MeshConfig | str | None = None
+  offload: bool = False
 
   def __post_init__(self) -> None:
     networks.check_choice("halves", self.halves, guidance.HALVES)
@@ -112,24 +115,39 @@ def mesh_of(found: Mapping[str, store.Network], options: Options) -> Mesh:
   """The mesh that networks run on.
 
   Args:
-    found: networks by kind. "auto" divides the heads of their transformers,
-      and weights with them, over as many devices as it can, and tokens over
-      the rest.
+    found: networks by kind.
     options: with the mesh.
 
   Raises:
     UserError: if this process has fewer devices.
   """
-  wanted = options.mesh
+  heads = [
+    found[kind].config.dit.num_heads
+    for kind in registry.SAMPLED
+    if kind in found
+  ]
+  return lay_out(heads, options.mesh, jax.local_devices())
+
+
+def lay_out(
+  heads: Sequence[int],
+  wanted: partitioning.MeshConfig | str | None,
+  devices: Sequence[jax.Device],
+) -> Mesh:
+  """Lays devices out for sampling.
+
+  Args:
+    heads: of each transformer. "auto" divides them, and weights with them,
+      over as many devices as it can, and tokens over the rest.
+    wanted: see `Options`.
+    devices: that may be used.
+
+  Raises:
+    UserError: if there are fewer devices.
+  """
   if wanted is None:
-    return partitioning.one_device()
-  devices = jax.local_devices()
-  if wanted == "auto":
-    heads = [
-      found[kind].config.dit.num_heads
-      for kind in registry.SAMPLED
-      if kind in found
-    ]
+    wanted = partitioning.MeshConfig()
+  elif wanted == "auto":
     tensor = math.gcd(len(devices), *heads)
     wanted = partitioning.MeshConfig(
       context=len(devices) // tensor, tensor=tensor
@@ -139,8 +157,8 @@ def mesh_of(found: Mapping[str, store.Network], options: Options) -> Mesh:
   if min(sizes.values()) < 1 or count > len(devices):
     shape = ",".join(f"{axis}={size}" for axis, size in sizes.items())
     raise errors.UserError(
-      f"expected a mesh of at most {len(devices)} devices, as many as this "
-      f"process has, found {shape}: use smaller sizes, or auto"
+      f"expected a mesh of at most {len(devices)} devices, as many as there "
+      f"are, found {shape}: use smaller sizes, or auto"
     )
   return partitioning.make_mesh(wanted, devices[:count])
 

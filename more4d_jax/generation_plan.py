@@ -13,11 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from more4d_jax import errors, partitioning, registry
-from more4d_jax.experiment import model_config
+from more4d_jax import errors, generation, partitioning, registry
+from more4d_jax.checkpoints import dtypes
 from more4d_jax.geometry import motion
-from more4d_jax.models import abstract, latent_stats, variants
-from more4d_jax.planning import devices, programs, report
+from more4d_jax.models import abstract, latent_stats, quantised, variants
+from more4d_jax.name_maps import matching
+from more4d_jax.planning import absent_devices, devices, programs, report
 from more4d_jax.sampling import (
   caching,
   denoising,
@@ -30,32 +31,41 @@ from more4d_jax.sampling import (
   stages,
 )
 
-DTYPES = ("bfloat16", "float32")
-
 
 @dataclasses.dataclass(frozen=True)
 class _Tracing(stages.Stages):
   """Stages that keep programs instead of running them.
 
   Attributes:
-    kinds: kind of network -> its module and the shapes of its parameters.
-    dtype: of the parameters of all but autoencoders.
+    kinds: kind of network -> its module and the boxed shapes of its parameters.
+    offload: whether layers lie in the host's memory.
     found: programs in the order in which they would run.
   """
 
   kinds: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
-  dtype: str = "bfloat16"
+  offload: bool = False
   found: list[programs.Program] = dataclasses.field(default_factory=list)
 
   def shapes_of(self, tree: Any) -> Any:
-    """Shapes that lie whole on every device."""
-    whole = partitioning.replicated(self.mesh)
-    return jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(
-        np.shape(x), jnp.result_type(x), sharding=whole
-      ),
-      tree,
-    )
+    """Shapes where arrays lie: samples divided, all else whole."""
+
+    def one(x: Any) -> jax.ShapeDtypeStruct:
+      if getattr(x, "sharding", None) is not None:
+        return x
+      shape = np.shape(x)
+      names = ("batch", *(None,) * (len(shape) - 1))[: len(shape)]
+      spec = partitioning.partition_spec(names, shape, self.mesh)
+      return jax.ShapeDtypeStruct(
+        shape, jnp.result_type(x), sharding=self.placed(spec)
+      )
+
+    return jax.tree.map(one, tree)
+
+  def placed(
+    self, spec: jax.sharding.PartitionSpec, memory: str = "device"
+  ) -> jax.sharding.Sharding:
+    """Where the mesh has an array."""
+    return absent_devices.placed(self.mesh, spec, memory)
 
   def call(
     self, program: Callable[..., Any], *args: Any, **options: Any
@@ -119,11 +129,22 @@ class _Tracing(stages.Stages):
       for name in (parts or row.parts)
       for path in row.parts[name]
     }
-    kept = {name: tree for name, tree in shapes.items() if name in tops}
-    dtype = self.dtype if kind in registry.SAMPLED else "float32"
-    kept = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), kept)
+    kept = matching.flatten(
+      {name: tree for name, tree in shapes.items() if name in tops}
+    )
+    params = {path: self._parameter(path, kept) for path in kept}
     stats = latent_stats.identity(16) if kind.endswith("vae") else None
-    yield networks.BoundModule(self.shapes_of(kept), module, stats)
+    yield networks.BoundModule(matching.unflatten(params), module, stats)
+
+  def _parameter(
+    self, path: str, boxed: Mapping[str, Any]
+  ) -> jax.ShapeDtypeStruct:
+    leaf = partitioning.unbox(boxed[path])
+    spec = abstract.sharding(path, leaf.shape, boxed, self.mesh).spec
+    waits = self.offload and abstract.is_layers(path)
+    memory = partitioning.HOST_MEMORY if waits else "device"
+    sharding = self.placed(spec, memory)
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
 def _name(model: networks.BoundModule, program: Callable[..., Any]) -> str:
@@ -144,37 +165,49 @@ def _array(shape: Sequence[int], dtype: str = "float32") -> np.ndarray:
 
 
 def _kinds(variant: variants.Variant, dtype: str) -> dict[str, tuple[Any, Any]]:
-  """Kind -> module and shapes of its parameters.
+  """Kind -> module and boxed shapes of its parameters.
 
   Autoencoders stay in float32, as when a checkpoint is loaded.
   """
   found = {}
   for kind in ("video_vae", "motion_vae", *registry.SAMPLED):
-    config = getattr(variant, kind)
-    if kind in registry.SAMPLED:
-      config = model_config.replace_fields(config, dtype=dtype)
+    config = dtypes.computing_in(getattr(variant, kind), dtypes.products(dtype))
     module = registry.NETWORKS[kind].module_class(config)
-    shapes = partitioning.unbox(abstract.boxed_shapes(kind, module))
+    shapes = abstract.boxed_shapes(kind, module)
+    if kind in registry.SAMPLED:
+      stored = dtypes.STORED[dtypes.products(dtype)]
+      shapes = jax.tree.map(
+        lambda leaf, stored=stored: jax.ShapeDtypeStruct(leaf.shape, stored),
+        shapes,
+      )
+      if dtype == dtypes.INT8:
+        shapes = quantised.shapes(shapes)
     found[kind] = module, shapes
   return found
 
 
 def traced(
-  size: str, devices_found: Sequence[jax.Device], dtype: str
+  size: str,
+  devices_found: Sequence[jax.Device],
+  dtype: str,
+  options: generation.Options = generation.DEFAULT,
 ) -> list[programs.Program]:
   """The programs of one scene and one film, in the order in which they run.
 
   Args:
     size: of the networks, a name of `models.variants`.
-    devices_found: the first one runs everything.
-    dtype: of parameters and products of all but autoencoders.
+    devices_found: where they run.
+    dtype: how transformers and encoders are held, one of `dtypes.Held`.
+    options: how they are run.
   """
   variant = variants.get(size)
-  mesh = partitioning.make_mesh(
-    partitioning.MeshConfig(), list(devices_found)[:1]
-  )
+  heads = [getattr(variant, kind).dit.num_heads for kind in registry.SAMPLED]
   tracing = _Tracing(
-    lend=lambda *_: None, mesh=mesh, kinds=_kinds(variant, dtype), dtype=dtype
+    lend=lambda *_: None,
+    mesh=generation.lay_out(heads, options.mesh, devices_found),
+    halves=options.halves,
+    kinds=_kinds(variant, dtype),
+    offload=options.offload,
   )
   tracing = dataclasses.replace(tracing, lend=tracing.lend_shapes)
   frames, rows, columns = variant.frames, variant.height, variant.width
@@ -209,29 +242,32 @@ def traced(
 
 
 def plans(
-  size: str, group: devices.Group, dtype: str, only: str = ""
+  size: str,
+  group: devices.Group,
+  dtype: str,
+  only: str = "",
+  options: generation.Options = generation.DEFAULT,
 ) -> list[report.Plan]:
-  """Compiles every stage of generation for one device of a group.
+  """Compiles every stage of generation for devices of a group.
 
   Args:
     size: of the networks.
-    group: of devices; one of them runs everything.
-    dtype: one of `DTYPES`.
+    group: of devices.
+    dtype: one of `dtypes.Held`.
     only: words of the names of stages that are compiled; all when left out.
+    options: how they are run; without a mesh on one of the devices.
 
   Raises:
-    UserError: if no stage has such a name, or the size or dtype is unknown.
+    UserError: if no stage has such a name, the size or dtype is unknown, or
+      there are fewer devices than the mesh has.
   """
   if size not in variants.VARIANTS:
     raise errors.UserError(
       f"--size is {size!r}: choose one of {', '.join(variants.VARIANTS)}"
     )
-  if dtype not in DTYPES:
-    raise errors.UserError(
-      f"--dtype is {dtype!r}: choose one of {', '.join(DTYPES)}"
-    )
+  dtypes.check(dtype)
   opened, remark = devices.open_devices(group)
-  found = traced(size, opened, dtype)
+  found = traced(size, opened, dtype, options)
   chosen = [program for program in found if only in program.name]
   if not chosen:
     raise errors.UserError(
@@ -241,11 +277,27 @@ def plans(
   remarks = [remark] if remark else []
   return [
     report.Plan(
-      title=f"{size} {dtype}: {program.name}",
-      group=dataclasses.replace(group, chips=1),
+      title=_title(program, size, dtype, options),
+      group=dataclasses.replace(
+        group, chips=max(program.mesh.size // group.kind.devices, 1)
+      ),
       figures=programs.compile_program(program),
       remarks=remarks,
       advice="take a larger device or a smaller network",
     )
     for program in chosen
   ]
+
+
+def _title(
+  program: programs.Program, size: str, dtype: str, options: generation.Options
+) -> str:
+  """A stage, and what was chosen for it."""
+  parts = [f"{size} {dtype}: {program.name}"]
+  if program.mesh.size > 1:
+    parts.append(f"mesh {report.sizes(program.mesh)}")
+  if options.halves != generation.DEFAULT.halves:
+    parts.append("halves of guidance in sequence")
+  if options.offload:
+    parts.append("layers in the host's memory")
+  return ", ".join(parts)

@@ -53,6 +53,7 @@ class Pipeline:
       conditions,
       frames,
       generation.mesh_of(found, options),
+      options.offload,
     )
     self.generator = generation.Generator(self.networks, options)
 

@@ -15,17 +15,17 @@ import numpy as np
 import pytest
 
 from more4d_jax import partitioning
-from more4d_jax.models import abstract, variants, vism
+from more4d_jax.models import abstract, quantised, variants, vism
 from tests import quick_compilation
 
 ROOT = pathlib.Path(__file__).parents[1]
 pytestmark = pytest.mark.slow  # Traces every stage.
 
 
-def _plan(*arguments):
+def _plan(*arguments, devices="cpu-1"):
   command = [sys.executable, "-m", "more4d_jax.cli.main", "plan"]
   return subprocess.run(
-    [*command, "--size", "nano", "--devices", "cpu-1", *arguments],
+    [*command, "--size", "nano", "--devices", devices, *arguments],
     capture_output=True,
     text=True,
     check=False,
@@ -63,3 +63,34 @@ def test_a_step_takes_the_memory_of_its_state_over(tmp_path):
   # Of the results only whether the layers ran is new.
   assert found["results"] < latents
   assert found["operations"] > 0 and not found["traffic"]
+
+
+def test_layers_in_the_hosts_memory_are_counted_apart(tmp_path):
+  out = tmp_path / "plan.json"
+  done = _plan(
+    *("--stage", "ViSM step", "--dtype", "int8", "--mesh", "tensor=2"),
+    *("--offload", "--out", str(out)),
+    devices="cpu-2",
+  )
+  assert done.returncode == 0, done.stderr
+  (found,) = json.loads(out.read_text())["plans"]
+  assert found["program"] == (
+    "nano int8: ViSM step, mesh data 1 x fsdp 1 x context 1 x tensor 2, "
+    "layers in the host's memory"
+  )
+  mesh = jax.sharding.AbstractMesh((1, 1, 1, 2), partitioning.MESH_AXES)
+  module = vism.ViSM(variants.get("nano").vism)
+  dit = abstract.boxed_shapes("vism", module)["dit"]
+  dit = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, "bfloat16"), dit)
+  blocks = quantised.shapes({"blocks": dit["blocks"]})
+  rest = {name: tree for name, tree in dit.items() if name != "blocks"}
+  size = partitioning.bytes_per_device
+  assert found["waiting"] == size(mesh, blocks)
+  assert found["held"]["parameters"] == size(mesh, rest)
+  assert found["traffic"]
+
+
+def test_a_mesh_that_the_devices_do_not_have():
+  done = _plan("--stage", "ViSM step", "--mesh", "fsdp=2")
+  assert done.returncode == 2
+  assert "expected a mesh of at most 1 devices" in done.stderr

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from more4d_jax import batches, errors, generation, partitioning, pipeline
+from more4d_jax.name_maps import matching
 
 _GOLDEN = np.load(pathlib.Path(__file__).parent / "golden" / "sampling.npz")
 _CASES = {
@@ -93,6 +94,28 @@ def test_numbers_on_eight_devices_are_those_of_one(name, nano_checkpoint):
   np.testing.assert_allclose(found, known, rtol=0, atol=atol)
   (video,) = generator.videos([renderings])
   gap = video[:, :, 3::8, 3::8].astype(int) - _GOLDEN["euler_video"]
+  assert np.abs(gap).max() <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mesh", [None, {"fsdp": 2, "tensor": 4}])
+def test_layers_from_the_hosts_memory_change_nothing(mesh, nano_checkpoint):
+  case = "euler" if mesh else "dpm_cache"
+  sizes = partitioning.MeshConfig(**mesh) if mesh else None
+  generator = _generator(nano_checkpoint, case, mesh=sizes, offload=True)
+  with generator.run.lend("strag", ["transformer"]) as model:
+    for path, leaf in matching.flatten(model.params).items():
+      waits = path.startswith("dit/blocks/")
+      kind = partitioning.HOST_MEMORY if waits else "device"
+      assert leaf.sharding.memory_kind == kind, path
+  pictures, renderings = _batches()
+  known = _GOLDEN[f"{case}_tracks"]
+  atol = 1e-5 * np.abs(known).max()
+  (drawn,) = generator.tracks([pictures])
+  found = drawn.tracks[:, :, 3::8, 3::8]
+  np.testing.assert_allclose(found, known, rtol=0, atol=atol)
+  (video,) = generator.videos([renderings])
+  gap = video[:, :, 3::8, 3::8].astype(int) - _GOLDEN[f"{case}_video"]
   assert np.abs(gap).max() <= 1
 
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Shaped
 
+from more4d_jax import partitioning
 from more4d_jax.name_maps import matching
 
 # A parameter's path, shape and type -> where it lies.
@@ -49,8 +50,11 @@ def put(array: Any, sharding: jax.sharding.Sharding) -> jax.Array:
     bounds = tuple(part.indices(size)[:2] for part, size in zip(index, shape))
     shards.setdefault(bounds, []).append(device)
   found = []
+  put_shard = _put_shard
+  if sharding.memory_kind == partitioning.HOST_MEMORY:
+    put_shard = _put_shard_on_host
   for bounds, devices in shards.items():
-    found += _put_shard(array, bounds, devices)
+    found += put_shard(array, bounds, devices)
   dtype = jax.dtypes.canonicalize_dtype(array.dtype)
   return jax.make_array_from_single_device_arrays(
     shape, sharding, found, dtype=dtype
@@ -95,6 +99,23 @@ def _put_shard(
       shards[i] = _with_rows(shards[i], moved, start - first)
       shards[i].block_until_ready()
   return shards
+
+
+def _put_shard_on_host(
+  array: Any, bounds: _Bounds, devices: Sequence[jax.Device]
+) -> list[jax.Array]:
+  """One shard in the host's memory, for all devices that read it there.
+
+  Programs do not work there, so that it is brought there in one piece.
+  """
+  whole = np.asarray(array[tuple(slice(*part) for part in bounds)])
+  memory = partitioning.HOST_MEMORY
+  return [
+    jax.device_put(
+      whole, jax.sharding.SingleDeviceSharding(device, memory_kind=memory)
+    )
+    for device in devices
+  ]
 
 
 @functools.partial(jax.jit, donate_argnums=0)

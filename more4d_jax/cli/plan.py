@@ -3,12 +3,13 @@
 import dataclasses
 import pathlib
 from collections.abc import Sequence
+from typing import Literal
 
 from absl import flags
 from ml_collections import config_flags
 
-from more4d_jax import errors, generation_plan, partitioning
-from more4d_jax.cli import flag_errors, lists, outputs
+from more4d_jax import errors, generation, generation_plan, partitioning
+from more4d_jax.cli import flag_errors, lists, outputs, run_flags
 from more4d_jax.experiment import config_reader, run, run_config
 from more4d_jax.experiment import plan as training_plan
 from more4d_jax.planning import devices as device_kinds
@@ -24,6 +25,8 @@ def plan(
   stage: str = "",
   set: lists.Words = (),
   mesh: str | None = None,
+  guidance_halves: Literal["batch", "sequence"] = "batch",
+  offload: bool = False,
   search: bool = False,
   tries: int = 8,
   out: pathlib.Path | None = None,
@@ -38,14 +41,17 @@ def plan(
     devices: kind and number of chips: v5e, v5p, v6e, tpu7x, h100, h200 or cpu,
       as in v5p-64.
     config: a training, as in configs/strag.py:size=14b.
-    size: generation with networks of this size instead, a stage at a time and
-      on one of the devices; autoencoders are in float32.
-    dtype: of generation: bfloat16 or float32.
+    size: generation with networks of this size instead, a stage at a time;
+      autoencoders are in float32.
+    dtype: of generation: bfloat16, float32 or int8.
     stage: words of the names of stages to plan, as in "ViSM step"; all when
       left out.
     set: fields of the configuration, as in model.remat=False batch_size=64.
-    mesh: how devices are laid out, as in fsdp=16,tensor=4; fsdp takes what
-      the others leave. As in the configuration when left out.
+    mesh: how devices are laid out, as in fsdp=16,tensor=4. Of a training fsdp
+      takes what the others leave, and it is as in the configuration when left
+      out; generation takes auto, too, and is on one device when left out.
+    guidance_halves: of generation: both halves as one batch, or in sequence.
+    offload: of generation: layers lie in the host's memory.
     search: try the meshes of so many devices, with and without recomputation,
       and print the best three.
     tries: programs that the search compiles, at most.
@@ -60,7 +66,12 @@ def plan(
       f"{'neither' if size is None else 'both'}"
     )
   if size is not None:
-    _print(generation_plan.plans(size, group, dtype, stage), out)
+    options = generation.Options(
+      halves=guidance_halves,
+      mesh=run_flags.read_mesh(mesh),
+      offload=offload,
+    )
+    _print(generation_plan.plans(size, group, dtype, stage, options), out)
     return
   found = read_config(config, lists.items(set, _is_field, "--set"))
   if mesh is not None:

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Literal
 
+import jax
+
 from more4d_jax import errors, generation, partitioning
 from more4d_jax.cli import progress
 
@@ -18,10 +20,14 @@ class RunFlags:
       auto for all of this process. data divides samples and the halves of
       guidance, fsdp weights, context tokens, tensor heads; one device when
       left out.
+    offload: keep the layers of transformers and encoders in the host's memory
+      and bring them to the device one after the other, at every step: for a
+      network that the device's memory does not hold.
   """
 
   guidance_halves: Literal["batch", "sequence"] = "batch"
   mesh: str | None = None
+  offload: bool = False
 
 
 DEFAULT = RunFlags()
@@ -35,10 +41,34 @@ def options(flags: RunFlags, batch: int | None = None) -> generation.Options:
     batch: see `generation.Options`.
 
   Raises:
-    UserError: if the mesh makes no sense.
+    UserError: if the mesh makes no sense, or there is nowhere to offload to.
   """
+  if flags.offload:
+    check_offload(jax.local_devices()[0])
   return generation.Options(
-    batch, flags.guidance_halves, progress.Progress(), read_mesh(flags.mesh)
+    batch,
+    flags.guidance_halves,
+    progress.Progress(),
+    read_mesh(flags.mesh),
+    flags.offload,
+  )
+
+
+def check_offload(device: jax.Device) -> None:
+  """Checks that a device has a host whose memory is not its own.
+
+  Raises:
+    UserError: if it has none.
+  """
+  memories = [memory.kind for memory in device.addressable_memories()]
+  if device.platform == "cpu":
+    reason = "a CPU's memory is the host's"
+  elif partitioning.HOST_MEMORY not in memories:
+    reason = f"jax knows only {', '.join(memories)} of {device.device_kind}"
+  else:
+    return
+  raise errors.UserError(
+    f"--offload has nowhere to keep layers: {reason}; leave it out"
   )
 
 

@@ -78,10 +78,9 @@ def _compiled(
 
 
 def _title(config: run_config.RunConfig, mesh: Mesh | AbstractMesh) -> str:
-  sizes = " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
   text = (
     f"{config.task} {config.size}: one step on a batch of {config.batch_size}, "
-    f"mesh {sizes}"
+    f"mesh {report.sizes(mesh)}"
   )
   return text if _remat(config) is not False else f"{text}, remat off"
 

@@ -1,5 +1,6 @@
 """Shapes of a network's parameters and the names of their axes."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from jax.sharding import Mesh, NamedSharding
 from more4d_jax import partitioning
 from more4d_jax.models import lora_beside, quantised
 
+_LAYERS = re.compile(r"(?:[^/]+/)*blocks/.+")
 _CLIP = (1, 5, 32, 48, 3)  # What every network takes, whatever its size.
 _LATENTS = (1, 2, 4, 6, 16)
 
@@ -61,3 +63,8 @@ def sharding(
       lora_beside.UP: (*above, None, outer),
     }[leaf]
   return NamedSharding(mesh, partitioning.partition_spec(names, shape, mesh))
+
+
+def is_layers(path: str) -> bool:
+  """Whether a parameter is that of layers that run one after the other."""
+  return _LAYERS.fullmatch(path) is not None

@@ -6,6 +6,7 @@ the `dtype` a module is given.
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -85,7 +86,8 @@ def stacked(
   """Returns a module that runs `length` blocks one after the other.
 
   They are scanned: compiled once, their parameters stacked along a first axis
-  named "layers".
+  named "layers". Parameters that lie in the host's memory are brought to the
+  device a layer at a time.
 
   Args:
     block: its call takes what the one before gave, then what all are given
@@ -94,6 +96,8 @@ def stacked(
     remat: whether the backward pass computes the insides of a block again
       instead of keeping them.
   """
+  collections = ["params", lora.COLLECTION]
+  block = nn.map_variables(block, collections, _on_device, init=True)
   return nn.scan(
     nn.remat(block, prevent_cse=False) if remat else block,
     variable_axes={"params": 0, lora.COLLECTION: 0},
@@ -102,6 +106,18 @@ def stacked(
     length=length,
     metadata_params={nn.PARTITION_NAME: "layers"},
   )
+
+
+def _on_device(variables: Any) -> Any:
+  """Variables of one layer in the device's memory, wherever they were."""
+  host = jax.memory.Space.Host
+
+  def one(x: Array) -> Array:
+    if jax.typeof(x).memory_space != host:
+      return x
+    return jax.device_put(x, jax.memory.Space.Device)
+
+  return jax.tree.map(one, variables)
 
 
 class LayerNorm(nn.Module):

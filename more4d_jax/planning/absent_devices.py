@@ -99,3 +99,30 @@ def hopper_devices(
     target_config=config,
     topology=f"1x{hosts}x{count // hosts}",
   ).devices
+
+
+def placed(
+  mesh: "jax.sharding.Mesh",
+  spec: "jax.sharding.PartitionSpec",
+  memory: str = "device",
+) -> "jax.sharding.NamedSharding":
+  """Where a mesh has an array, in a kind of memory.
+
+  The client of GPUs that are not there knows no kinds of memory, so that jax
+  forgets the one of a sharding; its compiler knows them.
+  """
+  import jax
+
+  sharding = jax.sharding.NamedSharding(mesh, spec, memory_kind=memory)
+  if sharding.memory_kind == memory:
+    return sharding
+
+  class Placed(jax.sharding.NamedSharding):
+    """A sharding whose kind of memory stays."""
+
+    @property
+    def memory_kind(self) -> str:
+      """The kind."""
+      return memory
+
+  return Placed(mesh, spec)

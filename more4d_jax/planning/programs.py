@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
+from more4d_jax import partitioning
 from more4d_jax.planning import collectives, operations
 
 # What XLA says where a layout changes and every device gets all of a tensor.
@@ -47,6 +48,7 @@ class Figures:
 
   Attributes:
     held: what arguments are -> bytes.
+    waiting: bytes of arguments in the host's memory, not among those.
     operations: of all devices together, see `operations.count`.
     seconds: that compiling took.
     host_bytes: largest resident memory of this process so far.
@@ -65,6 +67,7 @@ class Figures:
   operations: float
   seconds: float
   host_bytes: int
+  waiting: int = 0
   padding: int = 0
   temporaries: int = 0
   results: int = 0
@@ -83,11 +86,17 @@ class Figures:
     return self.refused or sum(self.held.values()) + sum(parts)
 
 
-def held_bytes(tree: Any) -> int:
-  """Bytes that one device holds of shapes with shardings."""
+def held_bytes(tree: Any, *, on_host: bool = False) -> int:
+  """Bytes that one device holds of shapes with shardings.
+
+  Args:
+    tree: the shapes.
+    on_host: count what lies in the host's memory instead.
+  """
   return sum(
     math.prod(leaf.sharding.shard_shape(tuple(leaf.shape))) * _width(leaf)
     for leaf in jax.tree.leaves(tree)
+    if (leaf.sharding.memory_kind == partitioning.HOST_MEMORY) == on_host
   )
 
 
@@ -108,6 +117,7 @@ def compile_program(
   """
   traced = program.trace()
   held = {name: held_bytes(tree) for name, tree in program.held.items()}
+  waiting = sum(held_bytes(x, on_host=True) for x in program.held.values())
   products = operations.count(traced.jaxpr)
   begin = time.perf_counter()
   try:
@@ -117,22 +127,34 @@ def compile_program(
     refused = _refused_bytes(str(error))
     if not refused:
       raise
-    return Figures(held, products, refused=refused, **_costs(begin))
+    return Figures(
+      held, products, waiting=waiting, refused=refused, **_costs(begin)
+    )
   stats = compiled.memory_analysis()
   on_cpu = program.mesh.devices.flat[0].platform == "cpu"
   return Figures(
     held=held,
     operations=products,
-    padding=stats.argument_size_in_bytes - sum(held.values()),
+    waiting=waiting,
+    padding=_padding(stats, waiting + sum(held.values())),
     temporaries=stats.temp_size_in_bytes,
     results=stats.output_size_in_bytes - stats.alias_size_in_bytes,
     code=stats.generated_code_size_in_bytes,
-    # A CPU's says nothing of temporaries.
-    peak=0 if on_cpu else getattr(stats, "peak_memory_in_bytes", 0),
+    # A CPU's says nothing of temporaries, and the host's memory is counted too.
+    peak=0 if on_cpu or waiting else getattr(stats, "peak_memory_in_bytes", 0),
     traffic=collectives.read(compiled.as_text()),
     copied=said().count(_COPIED),
     **_costs(begin),
   )
+
+
+def _padding(stats: Any, held: int) -> int:
+  """Bytes that layouts add to arguments; those that are not used are none.
+
+  A CPU counts arguments in the host's memory as its own.
+  """
+  found = stats.argument_size_in_bytes + stats.host_argument_size_in_bytes
+  return max(found - held, 0)
 
 
 def _costs(begin: float) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+from jax.sharding import AbstractMesh, Mesh
+
 from more4d_jax.planning import collectives, devices, programs
 
 # Share of the peak that good trainers of video transformers reach.
@@ -54,6 +56,11 @@ class Plan:
     return self.compute_seconds + self.traffic_seconds
 
 
+def sizes(mesh: Mesh | AbstractMesh) -> str:
+  """Axes of a mesh and their sizes."""
+  return " x ".join(f"{name} {size}" for name, size in mesh.shape.items())
+
+
 def gib(size: int) -> str:
   """Bytes in GiB, small ones with more digits."""
   return f"{size / GIB:.2f}" if size >= GIB / 100 else f"{size / GIB:.5f}"
@@ -75,6 +82,8 @@ def table(plan: Plan) -> str:
       "program": figures.code,
       "all together": figures.together,
     }
+  if figures.waiting:
+    rows["in the host's memory"] = figures.waiting
   if figures.peak:
     rows["in use at once"] = figures.peak
   lines += [f"  {name:22s}{gib(size):>12s}" for name, size in rows.items()]

@@ -58,3 +58,17 @@ def test_scalars_and_arrays_of_jax():
     found = placing.put(value, sharding)
     assert found.sharding == sharding
     np.testing.assert_array_equal(np.asarray(found), np.asarray(value))
+
+
+@pytest.mark.parametrize("spec", [(), ("fsdp", "tensor")])
+def test_arrays_in_the_hosts_memory(spec):
+  values = np.arange(96, dtype=np.float32).reshape(8, 12)
+  array = _Counting(values)
+  sharding = NamedSharding(
+    _MESH, PartitionSpec(*spec), memory_kind=partitioning.HOST_MEMORY
+  )
+  found = placing.put(array, sharding)
+  assert found.sharding == sharding
+  assert found.sharding.memory_kind == partitioning.HOST_MEMORY
+  np.testing.assert_array_equal(np.asarray(found), values)
+  assert sum(map(np.prod, array.read)) == values.size

@@ -21,6 +21,11 @@ def test_other_meshes_are_one_clear_line(text):
     run_flags.read_mesh(text)
 
 
+def test_offload_needs_a_host_with_memory_of_its_own():
+  with pytest.raises(errors.UserError, match="a CPU's memory is the host's"):
+    run_flags.options(run_flags.RunFlags(offload=True))
+
+
 def test_flags_become_options():
   flags = run_flags.RunFlags("sequence", "data=2")
   found = run_flags.options(flags, batch=3)
