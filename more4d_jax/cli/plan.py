@@ -73,6 +73,11 @@ def plan(
     )
     _print(generation_plan.plans(size, group, dtype, stage, options), out)
     return
+  if offload or guidance_halves != "batch":
+    raise errors.UserError(
+      "--offload and --guidance-halves are of generation: give --size instead "
+      "of --config, or leave them out"
+    )
   found = read_config(config, lists.items(set, _is_field, "--set"))
   if mesh is not None:
     found = dataclasses.replace(found, mesh=parse_mesh(mesh))

@@ -38,10 +38,14 @@ _NANO = ("--config", "configs/depth.py:size=nano")
     ),
     (("--devices", "cpu-8"), "--size for generation, found neither"),
     ((*_NANO, "--size", "nano", "--devices", "cpu-8"), "found both"),
+    (
+      (*_NANO, "--devices", "cpu-8", "--offload"),
+      "--offload and --guidance-halves are of generation",
+    ),
     (("--size", "huge", "--devices", "cpu-8"), "choose one of nano, tiny"),
     (
       ("--size", "nano", "--devices", "cpu-8", "--dtype", "int4"),
-      "choose one of bfloat16, float32",
+      "expected --dtype bfloat16, float32, int8, found 'int4'",
     ),
     (
       ("--config", "configs/nowhere.py", "--devices", "cpu-8"),
