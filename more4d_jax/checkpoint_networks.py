@@ -260,6 +260,27 @@ class CheckpointNetworks:
         found[kind] += [repr(self.choices(kind)), repr(self.sampler(kind))]
     return found
 
+  def text_encoder_of(self, kind: str) -> str:
+    """The first kind of network whose text encoder this kind has too.
+
+    It is the same one if the stored arrays, the configuration and the
+    tokenizer are.
+    """
+    wanted = self._text_encoder(kind)
+    others = (k for k in registry.SAMPLED if self.has(k))
+    return next(k for k in others if self._text_encoder(k) == wanted)
+
+  def _text_encoder(self, kind: str) -> tuple[Any, ...]:
+    """What tells a text encoder from others."""
+    network = self.network(kind)
+    row, stored = registry.NETWORKS[kind], matching.flatten(network.params)
+    arrays = {
+      path: id(leaf)
+      for path, leaf in stored.items()
+      if row.part_of(path) == "text_encoder"
+    }
+    return arrays, network.config.text, network.files.get("tokenizer")
+
   def tokens(self, kind: str, texts: Sequence[str]) -> Int[np.ndarray, "B L"]:
     """Token numbers of texts.
 

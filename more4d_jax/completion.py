@@ -9,7 +9,6 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from more4d_jax import errors, inputs
-from more4d_jax import scene as scene_lib
 from more4d_jax.rendering import fill, resizing
 
 Film = tuple[UInt8[np.ndarray, "T H W 3"], Bool[np.ndarray, "T H W"]]
@@ -17,7 +16,7 @@ Film = tuple[UInt8[np.ndarray, "T H W 3"], Bool[np.ndarray, "T H W"]]
 
 
 def to_frame(
-  scene: scene_lib.Scene,
+  picture: UInt8[np.ndarray, "H W 3"],
   rendering: UInt8[np.ndarray, "T H W 3"],
   coverage: Bool[np.ndarray, "T H W"],
   size: tuple[int, int, int],
@@ -28,34 +27,34 @@ def to_frame(
   Bool[np.ndarray, "t h w"],
   UInt8[np.ndarray, "h w 3"],
 ]:
-  """A rendering, its coverage and the scene's picture for a network.
+  """A rendering, its coverage and its scene's picture for a network.
 
   One of another aspect, as of a letterboxed picture, lies in the middle of the
   frame; what is beside it is a hole.
 
   Args:
-    scene: what was rendered.
+    picture: of the scene that was rendered.
     rendering: colours.
     coverage: False in holes.
     size: frames, rows and columns of the network.
     filled: the holes' colours are kept.
 
   Raises:
-    UserError: if the rendering has another size than the scene.
+    UserError: if the rendering has another size than the picture.
   """
-  if coverage.shape[1:] != scene.size:
+  whole = picture.shape[:2]
+  if coverage.shape[1:] != whole:
     raise errors.UserError(
-      f"expected a rendering of the scene's {scene.size} rows and columns, "
+      f"expected a rendering of the scene's {whole} rows and columns, "
       f"found {coverage.shape[1:]}: render at the scene's size"
     )
-  window = inputs.Window.fitted(scene.size, size[1:])
+  window = inputs.Window.fitted(whole, size[1:])
   beside = window.beside(size[1:])
   shape = (size[0], *window.size)
   small, covered = resizing.shrink(rendering, coverage, shape)
   if filled:
     small, _ = resizing.shrink(rendering, np.ones_like(coverage), shape)
-  picture = scene.colours
-  if scene.size != window.size:
+  if whole != window.size:
     picture = inputs.resize(picture, window.size)
   return (
     np.pad(small, ((0, 0), *beside, (0, 0)), mode="edge"),

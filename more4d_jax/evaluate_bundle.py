@@ -253,7 +253,7 @@ def evaluate_vism(
   ]
   completed = []
   for (_, kept), done in zip(plan, pipe.generator.videos(given)):
-    completed.extend(done[:kept])
+    completed.extend(done.videos[:kept])
   holes = np.stack([~film.coverage for film in films])
   true = np.stack([film.true for film in films])
   nearest = np.stack(

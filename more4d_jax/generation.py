@@ -4,7 +4,6 @@ Joins `checkpoint_networks`, which knows a checkpoint, and `sampling`, which
 knows the stages.
 """
 
-import contextlib
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,17 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Float, UInt8
 
 from more4d_jax import (
   batches,
   checkpoint_networks,
   errors,
-  inputs,
   partitioning,
   registry,
 )
-from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import store
 from more4d_jax.sampling import (
   caching,
@@ -42,41 +39,6 @@ _KEPT_TEXTS = 256  # Captions whose features are kept for the next call.
 @jax.jit
 def _depth(model: networks.BoundModule, images: Array) -> Array:
   return model(networks.unit(images))
-
-
-@dataclasses.dataclass(frozen=True)
-class SceneRequest:
-  """A scene to make.
-
-  Attributes:
-    prepared: picture of the model's size, with depth; the scene has the size
-      of its finer grid, if any.
-    prompt: what moves and how.
-    seed: of the noise.
-    negative_prompt: what guidance leads away from.
-  """
-
-  prepared: inputs.Prepared
-  prompt: str
-  seed: int = 0
-  negative_prompt: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class FilmRequest:
-  """A rendering of a scene whose holes are to be filled.
-
-  Attributes:
-    scene: of any size.
-    rendering: of the scene, in its size.
-    coverage: True where a point was drawn.
-    seed: of the noise.
-  """
-
-  scene: scene_lib.Scene
-  rendering: UInt8[np.ndarray, "T H W 3"]
-  coverage: Bool[np.ndarray, "T H W"]
-  seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,16 +141,6 @@ class Generator:
     self._batch = options.batch
     self._texts: dict[tuple[str, str], Float[np.ndarray, "n E"]] = {}
 
-  @contextlib.contextmanager
-  def keeping(self, keep: stages.Keep) -> Iterator[None]:
-    """Gives whatever latents are drawn meanwhile to a function."""
-    before = self.run
-    self.run = dataclasses.replace(before, keep=keep)
-    try:
-      yield
-    finally:
-      self.run = before
-
   @property
   def batch(self) -> int:
     """Samples that go through a network at once."""
@@ -200,7 +152,17 @@ class Generator:
   def depth(
     self, images: UInt8[np.ndarray, "B H W 3"]
   ) -> Float[np.ndarray, "B H W"]:
+    """Depth of pictures of one size; see `depths`."""
+    (found,) = self.depths([images])
+    return found
+
+  def depths(
+    self, pictures: Sequence[UInt8[np.ndarray, "B H W 3"]]
+  ) -> list[Float[np.ndarray, "B H W"]]:
     """Depth in metres from the checkpoint's depth network.
+
+    Args:
+      pictures: batches of any sizes; the network is read once for all.
 
     Raises:
       UserError: if that network gives relative depth.
@@ -211,15 +173,21 @@ class Generator:
         f"depth in {self.networks.name}: bundle a metric one, or give --depth"
       )
     with self.run.borrow(DEPTH) as model:
-      return self.run.call(_depth, model, images)
+      return [
+        self.run.call(_depth, model, images)
+        for images in self.run.counted(DEPTH, pictures)
+      ]
 
   def tracks(
-    self, pictures: Sequence[batches.PictureBatch]
+    self,
+    pictures: Sequence[batches.PictureBatch],
+    keep: stages.Keep = stages.forget,
   ) -> Iterator[sample_strag.Tracks]:
     """Trajectories of each batch; all go through a stage together.
 
     Args:
       pictures: of the model's size.
+      keep: given what is drawn.
     """
     sampler = self.networks.sampler("strag")
     settings = sample_strag.Settings(
@@ -236,12 +204,20 @@ class Generator:
       )
       for batch, context in zip(pictures, contexts)
     ]
-    return sample_strag.sample_tracks(self.run, given, settings)
+    run = dataclasses.replace(self.run, keep=keep)
+    return sample_strag.sample_tracks(run, given, settings)
 
   def videos(
-    self, renderings: Sequence[batches.RenderingBatch]
-  ) -> Iterator[UInt8[np.ndarray, "B T H W 3"]]:
-    """Videos without holes of each batch; all go through a stage together."""
+    self,
+    renderings: Sequence[batches.RenderingBatch],
+    keep: stages.Keep = stages.forget,
+  ) -> Iterator[sample_vism.Videos]:
+    """Videos without holes of each batch; all go through a stage together.
+
+    Args:
+      renderings: of the model's size.
+      keep: given what is drawn.
+    """
     contexts = self._contexts(sample_vism.TEXT, renderings)
     given = [
       sample_vism.Renderings(
@@ -254,7 +230,7 @@ class Generator:
       for batch, context in zip(renderings, contexts)
     ]
     return sample_vism.complete_videos(
-      self.run,
+      dataclasses.replace(self.run, keep=keep),
       given,
       self.networks.sampler("vism"),
       self.networks.choices("vism"),
@@ -292,8 +268,12 @@ class Generator:
   def _features(
     self, stage: stages.Stage, texts: Sequence[str]
   ) -> dict[str, Float[np.ndarray, "L E"]]:
-    """Features of texts; those of the last calls are not computed again."""
-    known, kind = self._texts, stage.kind
+    """Features of texts; those of the last calls are not computed again.
+
+    Networks that share a text encoder share what it says.
+    """
+    known, kind = self._texts, self.networks.text_encoder_of(stage.kind)
+    stage = stage._replace(kind=kind)
     missing = [text for text in texts if (kind, text) not in known]
     tokens = self.networks.tokens(kind, missing) if missing else ()
     contexts = self.run.text_contexts(stage, tokens)
@@ -309,32 +289,3 @@ class Generator:
     for key in list(known)[: max(0, len(known) - _KEPT_TEXTS)]:
       del known[key]
     return found
-
-
-def picture_batch(requests: Sequence[SceneRequest]) -> batches.PictureBatch:
-  """The pictures of several scenes."""
-  prepared = [request.prepared for request in requests]
-  return batches.PictureBatch(
-    images=np.stack([p.image for p in prepared]),
-    depths=np.stack([p.depth for p in prepared]),
-    intrinsics=np.stack([p.intrinsics for p in prepared]),
-    prompts=[request.prompt for request in requests],
-    noise_keys=[(request.seed, 0) for request in requests],
-    negative_prompts=[request.negative_prompt for request in requests],
-  )
-
-
-def rendering_batch(
-  frames: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]],
-  requests: Sequence[FilmRequest],
-) -> batches.RenderingBatch:
-  """A batch of what `completion.to_frame` gave for each request."""
-  videos, coverage, images = map(np.stack, zip(*frames))
-  prompts, negative = (
-    [str(request.scene.metadata.get(name, "")) for request in requests]
-    for name in ("prompt", "negative_prompt")
-  )
-  keys = [(request.seed, 0) for request in requests]
-  return batches.RenderingBatch(
-    videos, coverage, images, prompts, keys, negative
-  )

@@ -14,9 +14,12 @@ from more4d_jax import (
   checkpoint_networks,
   completion,
   depth_sources,
+  errors,
   generation,
+  generation_requests,
   inputs,
   pictures,
+  preparation,
   scene_size,
 )
 from more4d_jax import scene as scene_lib
@@ -126,25 +129,19 @@ class Pipeline:
     size: scene_size.SceneSize = "model",
   ) -> inputs.Prepared:
     """`prepare` for a picture and a depth that were read."""
-    model, shape = self.size[1:], picture.pixels.shape[:2]
-    frame = scene_size.frame_size(size, shape, model, fit)
-    if depth is None:
-      whole = inputs.whole_size(shape, self._depth_size(frame))
-      depth = self.depth_map(inputs.resize(picture.pixels, whole))
-    prepared = inputs.prepare(picture, depth, model, fov, fit)
-    if frame == model:
-      return prepared
-    finer = scene_size.prepare(picture, depth, (model, frame), fov, fit)
-    return dataclasses.replace(prepared, finer=finer)
+    view = preparation.View(fov, fit, size)
+    (prepared,) = self.prepare_pictures([(picture, depth)], view)
+    if isinstance(prepared, errors.UserError):
+      raise prepared
+    return prepared
 
-  def _depth_size(self, frame: tuple[int, int]) -> tuple[int, int]:
-    """(H, W) at which depth of a scene of size `frame` is estimated.
-
-    A network that resizes pictures to a size of its own answers at any size.
-    Another was trained at the model's; what it says at a larger one is worse.
-    """
-    resizes = self.networks.network("depth").config.input_size is not None
-    return frame if resizes else self.size[1:]
+  def prepare_pictures(
+    self,
+    given: Sequence[preparation.Given],
+    view: preparation.View = preparation.DEFAULT,
+  ) -> Iterator[inputs.Prepared | errors.UserError]:
+    """`prepare_picture` for several; see `preparation.prepare`."""
+    return preparation.prepare(self.generator, given, view)
 
   def scene(
     self,
@@ -159,14 +156,19 @@ class Pipeline:
     Raises:
       FloatingPointError: if the networks produce a number that is not finite.
     """
-    request = generation.SceneRequest(prepared, prompt, seed, negative_prompt)
+    request = generation_requests.SceneRequest(
+      prepared, prompt, seed, negative_prompt
+    )
     (made,) = self.scenes([request], fps)
     if isinstance(made, FloatingPointError):
       raise made
     return made
 
   def scenes(
-    self, requests: Sequence[generation.SceneRequest], fps: float | None = None
+    self,
+    requests: Sequence[generation_requests.SceneRequest],
+    fps: float | None = None,
+    keep: generation_requests.KeepOne = generation_requests.keep_nothing,
   ) -> Iterator[scene_lib.Scene | FloatingPointError]:
     """Makes 4D scenes, all of which go through each stage together.
 
@@ -175,10 +177,11 @@ class Pipeline:
     Args:
       requests: what is made.
       fps: frames per second of the scenes; the model's when left out.
+      keep: given what the networks draw for each.
 
-    Yields: the scene of each request in turn, when it is finished: of what
-      the picture shows, without a letterbox. If the networks produce a number
-      that is not finite, the error in its place.
+    Yields: the scene of each request in turn: of what the picture shows,
+      without a letterbox. If the networks produce a number that is not finite,
+      the error in its place.
     """
     if self.networks.choices("strag").camera == "original":
       camera = original_conditions.camera(self.size[1:])
@@ -188,10 +191,13 @@ class Pipeline:
       ]
     plan = list(batches.chunks(len(requests), self._batch(len(requests))))
     given = [
-      generation.picture_batch([requests[i] for i in chosen])
+      generation_requests.picture_batch([requests[i] for i in chosen])
       for chosen, _ in plan
     ]
-    for (chosen, kept), drawn in zip(plan, self.generator.tracks(given)):
+    found = self.generator.tracks(
+      given, generation_requests.keeping(plan, keep)
+    )
+    for (chosen, kept), drawn in zip(plan, found):
       for number, tracks in zip(chosen[:kept], drawn.tracks):
         yield self._scene(requests[number], tracks, drawn.computed, fps)
 
@@ -201,7 +207,7 @@ class Pipeline:
 
   def _scene(
     self,
-    request: generation.SceneRequest,
+    request: generation_requests.SceneRequest,
     drawn: Float[np.ndarray, "T H W 3"],
     computed: Bool[np.ndarray, "n"],
     fps: float | None,
@@ -250,15 +256,8 @@ class Pipeline:
   def depth_map(
     self, pixels: UInt8[np.ndarray, "H W 3"]
   ) -> depth_sources.DepthMap:
-    """Depth of one picture of any size from the checkpoint's depth network.
-
-    Raises:
-      UserError: if that network gives relative depth, or no usable one.
-    """
-    depth = self.generator.depth(pixels[None])[0]
-    name = f"what the depth network of {self.networks.name} gave"
-    found = depth_sources.from_array(depth, name=name)
-    return dataclasses.replace(found, estimated=True)
+    """Depth of one picture of any size; see `preparation.depth_map`."""
+    return preparation.depth_map(self.generator, pixels)
 
   def complete(
     self,
@@ -272,9 +271,15 @@ class Pipeline:
       scene: of any size.
       path: a named path, a camera file, or poses.
       seed: of the noise.
+
+    Raises:
+      FloatingPointError: if the networks produce a number that is not finite.
     """
     film = self.render(scene, path)
-    (completed,) = self.complete_films(scene, [film], seed)
+    request = generation_requests.FilmRequest.of(scene, film, seed)
+    (completed,) = self.films([request])
+    if isinstance(completed, FloatingPointError):
+      raise completed
     return completed
 
   def render(
@@ -284,37 +289,22 @@ class Pipeline:
     fill = self.networks.choices("vism").holes == "filled"
     return scene.render(path, render_video.RenderOptions(fill=fill))
 
-  def complete_films(
-    self,
-    scene: scene_lib.Scene,
-    films: Sequence[completion.Film],
-    seed: int = 0,
-    batch: int | None = None,
-  ) -> Iterator[UInt8[np.ndarray, "T H W 3"]]:
-    """Fills the holes of renderings of one scene, as `render` gives them.
-
-    See `films`.
-
-    Args:
-      scene: of any size.
-      films: renderings and their coverage.
-      seed: of the noise, which all have in common.
-      batch: how many go through a network at once.
-    """
-    wanted = [generation.FilmRequest(scene, *film, seed) for film in films]
-    return self.films(wanted, batch)
-
   def films(
-    self, requests: Sequence[generation.FilmRequest], batch: int | None = None
-  ) -> Iterator[UInt8[np.ndarray, "T H W 3"]]:
+    self,
+    requests: Sequence[generation_requests.FilmRequest],
+    batch: int | None = None,
+    keep: generation_requests.KeepOne = generation_requests.keep_nothing,
+  ) -> Iterator[UInt8[np.ndarray, "T H W 3"] | FloatingPointError]:
     """Fills the holes of renderings, which go through each stage together.
 
     Args:
       requests: of scenes of any size.
       batch: how many go through a network at once; as the pipeline's options
         have it when left out.
+      keep: given what the networks draw for each.
 
-    Yields: the film of each request in turn, when it is finished.
+    Yields: the film of each request in turn. If the networks produce a number
+      that is not finite, the error in its place.
 
     Raises:
       UserError: if a rendering has another size than its scene.
@@ -322,22 +312,27 @@ class Pipeline:
     size = batch or self._batch(len(requests))
     plan = list(batches.chunks(len(requests), size))
     filled = self.networks.choices("vism").holes == "filled"
-    frames = [
-      completion.to_frame(
-        r.scene, r.rendering, r.coverage, self.size, filled=filled
-      )
-      for r in requests
-    ]
     given = [
-      generation.rendering_batch(
-        [frames[i] for i in chosen], [requests[i] for i in chosen]
+      generation_requests.rendering_batch(
+        [requests[i] for i in chosen], self.size, filled=filled
       )
       for chosen, _ in plan
     ]
-    for (chosen, kept), videos in zip(plan, self.generator.videos(given)):
-      for number, video in zip(chosen[:kept], videos):
+    found = self.generator.videos(
+      given, generation_requests.keeping(plan, keep)
+    )
+    for (chosen, kept), drawn in zip(plan, found):
+      for row, number in enumerate(chosen[:kept]):
         request = requests[number]
-        yield completion.from_frame(video, request.rendering, request.coverage)
+        if drawn.finite[row]:
+          yield completion.from_frame(
+            drawn.videos[row], request.rendering, request.coverage
+          )
+        else:
+          yield FloatingPointError(
+            f"{self.networks.name} produced a film that is not finite: its "
+            "training diverged"
+          )
 
 
 def load(

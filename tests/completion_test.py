@@ -22,7 +22,7 @@ def test_a_scene_of_the_networks_size_is_the_networks():
   scene = _scene((8, 12))
   video = np.repeat(scene.colours[None], 3, 0)
   coverage = np.ones((3, 8, 12), bool)
-  found = completion.to_frame(scene, video, coverage, (3, 8, 12))
+  found = completion.to_frame(scene.colours, video, coverage, (3, 8, 12))
   np.testing.assert_array_equal(found[0], video)
   np.testing.assert_array_equal(found[2], scene.colours)
   drawn = 255 - video
@@ -38,7 +38,7 @@ def test_holes_of_other_sizes_are_filled(size):
   coverage = np.ones((5, *size), bool)
   coverage[:, :, : size[1] // 2] = False
   small, covered, picture = completion.to_frame(
-    scene, video, coverage, (3, 8, 12)
+    scene.colours, video, coverage, (3, 8, 12)
   )
   assert small.shape == (3, 8, 12, 3) and picture.shape == (8, 12, 3)
   assert 0 < covered.mean() <= 0.5
@@ -55,7 +55,7 @@ def test_a_rendering_of_another_size():
   scene = _scene((8, 12))
   with pytest.raises(errors.UserError, match=r"scene's \(8, 12\) rows"):
     completion.to_frame(
-      scene,
+      scene.colours,
       np.zeros((3, 4, 6, 3), np.uint8),
       np.zeros((3, 4, 6), bool),
       (3, 8, 12),

@@ -180,9 +180,7 @@ def _check(live, held, before):
     print(f"{what}: {size} bytes of weights, live {live[what]}")
     for now in live[what]:
       assert now - before <= size + _FEW, what
-    # Decoders are there only while they decode, between two reports.
-    if not what.startswith("decoding"):
-      assert max(live[what]) - before >= size, what
+    assert max(live[what]) - before >= size, what
 
 
 @pytest.mark.slow

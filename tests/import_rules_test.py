@@ -53,6 +53,8 @@ RULES = {
 # These join rooms and may import any of them; no room imports them.
 JOINERS = {
   "generation_plan",
+  "generation_requests",
+  "preparation",
   "experiment",
   "generation",
   "pipeline",

@@ -71,7 +71,9 @@ def _described(
     return f"is there already, in {folder}", 0
   picture, _ = scene_files.read(job, settings)
   if job.depth is not None:  # Without a network.
-    scene_files.prepare(loaded, job, settings)
+    (prepared,) = scene_files.prepare(loaded, [job], settings)
+    if isinstance(prepared, Exception):
+      raise prepared
   frames = len(loaded.moments(settings.fps))
   height, width = scene_size.frame_size(
     settings.size, picture.pixels.shape[:2], loaded.size[1:], settings.fit

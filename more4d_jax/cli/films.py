@@ -1,22 +1,25 @@
-"""Films of one scene: rendered, completed several at once, and written."""
+"""Films of scenes: rendered, completed together, and written.
+
+The renderings of one scene after the other are made first; then all of them go
+through the networks together, so that these are read once.
+"""
 
 import dataclasses
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 
-from more4d_jax import completion, errors, pipeline
+from more4d_jax import completion, generation_requests, pipeline
 from more4d_jax import scene as scene_lib
-from more4d_jax.cli import coverage, film_flags, kept_files
+from more4d_jax.cli import coverage, failures, film_flags, kept_files
 from more4d_jax.geometry import camera_paths
 from more4d_jax.rendering import render_video
 from more4d_jax.viewing import video
 
-# What may go wrong with one scene or film while the others go on.
-FAILURES = (errors.UserError, FloatingPointError, OSError, RuntimeError)
 _MIN_SIDE = 256  # Pixels; smaller videos are enlarged.
 
 
@@ -30,6 +33,8 @@ class FilmSettings:
     seed: of the noise.
     together: films that are completed in one batch, at most.
     kept: keeps what stands between a scene and its films; None for nobody.
+    spill: folder for files of the renderings until they are completed; None
+      keeps them in memory.
   """
 
   film: film_flags.FilmFlags
@@ -37,6 +42,7 @@ class FilmSettings:
   seed: int
   together: int = 1
   kept: kept_files.Kept | None = None
+  spill: pathlib.Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,26 +66,50 @@ class Films:
     self.coverage.pop(name, None)
     self.filled.pop(name, None)
     self.reach.pop(name, None)
-    self.failed[name] = one_line(error)
+    self.failed[name] = failures.one_line(error)
     label = camera_paths.label(name)
     print(f"  {label}.mp4 failed: {self.failed[name]}", flush=True)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Rendered:
-  """A rendering on its way to a film."""
+class Shoot:
+  """A scene whose films are being made.
 
-  name: str
-  colours: UInt8[np.ndarray, "T H W 3"]
-  covered: Bool[np.ndarray, "T H W"]
+  Attributes:
+    target: folder of the videos.
+    settings: how.
+    fps: frames per second.
+    found: what became of the films so far.
+    after_film: called with that whenever it changes.
+    title: of the scene, before what is said of its films.
+  """
+
+  target: pathlib.Path
+  settings: FilmSettings
+  fps: float | int
+  found: Films
+  after_film: Callable[[Films], None]
+  title: str
 
 
 @dataclasses.dataclass(frozen=True)
-class _Filled:
-  """A rendering without holes, and the shares of what drew its pixels."""
+class Rendering:
+  """A rendering on its way to a film.
 
-  colours: UInt8[np.ndarray, "T H W 3"]
-  shares: dict[str, float]
+  Attributes:
+    shoot: the scene's.
+    name: of the camera path.
+    request: with the rendering.
+  """
+
+  shoot: Shoot
+  name: str
+  request: generation_requests.FilmRequest
+
+  @property
+  def label(self) -> str:
+    """The name of its files."""
+    return camera_paths.label(self.name)
 
 
 def make(
@@ -88,118 +118,153 @@ def make(
   cameras: Sequence[str],
   settings: FilmSettings,
   target: pathlib.Path,
-  after_film: Callable[[Films], None] | None = None,
+  after_film: Callable[[Films], None] = lambda found: None,
 ) -> Films:
   """Makes both videos of every camera path; one that fails stops no other.
 
   Args:
-    loaded: completes the renderings, which go through each stage together, so
-      that networks are read once for all films.
+    loaded: completes the renderings.
     scene: to film.
     cameras: names of paths, or camera files.
     settings: how.
     target: folder of the videos.
     after_film: called with what became of the films so far.
   """
-  found, started = Films(), time.monotonic()
-  scene = film_flags.timed(scene, settings.film)
+  shoot = Shoot(target, settings, scene.fps, Films(), after_film, "")
+  finish(loaded, render(loaded, scene, cameras, shoot))
+  return shoot.found
+
+
+def render(
+  loaded: pipeline.Pipeline,
+  scene: scene_lib.Scene,
+  cameras: Sequence[str],
+  shoot: Shoot,
+) -> list[Rendering]:
+  """Renders a scene along camera paths; what fails is noted.
+
+  Args:
+    loaded: says how its networks are shown renderings.
+    scene: to film.
+    cameras: names of paths, or camera files.
+    shoot: of the scene.
+  """
+  scene = film_flags.timed(scene, shoot.settings.film)
   rendered = []
   for name in cameras:
     try:
-      rendered.append(_render(loaded, scene, name, settings, found))
-    except FAILURES as error:
-      found.fail(name, error)
-  filled = _fill(loaded, scene, rendered, settings)
-  for number, one in enumerate(rendered):
-    try:
-      result = next(filled)
-    except FAILURES as error:  # Those after it come from the same networks.
-      for lost in rendered[number:]:
-        found.fail(lost.name, error)
-      break
-    _keep(scene, one, result, target, found)
-    say(camera_paths.label(one.name), started)
-    if after_film is not None:
-      after_film(found)
-  if after_film is not None:
-    after_film(found)
-  return found
+      rendered.append(_render(loaded, scene, name, shoot))
+    except failures.FAILURES as error:
+      shoot.found.fail(name, error)
+  shoot.after_film(shoot.found)
+  return rendered
 
 
 def _render(
-  loaded: pipeline.Pipeline,
-  scene: scene_lib.Scene,
-  name: str,
-  settings: FilmSettings,
-  found: Films,
-) -> _Rendered:
+  loaded: pipeline.Pipeline, scene: scene_lib.Scene, name: str, shoot: Shoot
+) -> Rendering:
   """Renders one path; with `background` its holes are filled already."""
+  settings, found = shoot.settings, shoot.found
   path, reach = film_flags.planned(scene, name, settings.film)
   if settings.holes == "background":
     options = render_video.RenderOptions(fill=True)
-    colours, covered = scene.render(path, options)
+    film = scene.render(path, options)
   else:
-    colours, covered = loaded.render(scene, path)
-  label = camera_paths.label(name)
+    film = loaded.render(scene, path)
+  label, covered = camera_paths.label(name), film[1]
   coverage.check(covered, scene, path, label, allow_empty=True)
-  found.reach[name], found.coverage[name] = reach, float(covered.mean())
-  return _Rendered(name, colours, covered)
-
-
-def _fill(
-  loaded: pipeline.Pipeline,
-  scene: scene_lib.Scene,
-  rendered: Sequence[_Rendered],
-  settings: FilmSettings,
-) -> Iterator[_Filled]:
-  """Colours without holes of each rendering in turn, and what drew them."""
-  films = [(one.colours, one.covered) for one in rendered]
   if settings.kept is not None:
-    labels = [camera_paths.label(one.name) for one in rendered]
-    settings.kept.renderings(labels, films)
+    settings.kept.rendering(label, *film)
+  found.reach[name], found.coverage[name] = reach, float(covered.mean())
+  if settings.spill is not None:
+    film = tuple(
+      _spilled(values, settings.spill / f"{label}_{part}.npy")
+      for part, values in zip(("colours", "coverage"), film)
+    )
+  request = generation_requests.FilmRequest.of(scene, film, settings.seed)
+  return Rendering(shoot, name, request)
+
+
+def _spilled(values: np.ndarray, file: pathlib.Path) -> np.ndarray:
+  """The same values, read from a file when they are needed."""
+  np.save(file, values)
+  return np.load(file, mmap_mode="r")
+
+
+def finish(loaded: pipeline.Pipeline, rendered: Sequence[Rendering]) -> None:
+  """Fills the holes of renderings, all together, and writes the videos.
+
+  What becomes of each is noted in its scene's shoot.
+
+  Args:
+    loaded: completes the renderings.
+    rendered: of one scene or several, with the same settings.
+  """
+  started = time.monotonic()
+  for one, filled in zip(rendered, _filled(loaded, rendered)):
+    found = one.shoot.found
+    try:
+      if isinstance(filled, Exception):
+        raise filled
+      _write(one, filled)
+    except failures.FAILURES as error:
+      found.fail(one.name, error)
+    else:
+      found.filled[one.name] = _shares(loaded, one)
+      say(f"{one.shoot.title}{one.label}", started)
+    one.shoot.after_film(found)
+
+
+def _filled(
+  loaded: pipeline.Pipeline, rendered: Sequence[Rendering]
+) -> Iterator[UInt8[np.ndarray, "T H W 3"] | Exception]:
+  """Colours without holes of each rendering in turn, or why there are none."""
+  if not rendered:
+    return
+  settings = rendered[0].shoot.settings
   if settings.holes == "background":
     for one in rendered:
-      share = float(one.covered.mean())
-      yield _Filled(one.colours, _shares(settings, share))
+      yield one.request.rendering
     return
-  # As many in each batch, so that the networks are compiled once.
-  count = max(1, -(-len(films) // settings.together))
-  batch = max(1, -(-len(films) // count))
-  keeps = loaded.networks.sampler("vism").keep_rendered
-  completed = loaded.complete_films(scene, films, settings.seed, batch)
-  for one, colours in zip(rendered, completed):
-    share = completion.kept_share(one.covered, loaded.size, keep_rendered=keeps)
-    yield _Filled(colours, _shares(settings, share))
+
+  def complete(
+    chosen: Sequence[Rendering],
+  ) -> Iterator[UInt8[np.ndarray, "T H W 3"] | FloatingPointError]:
+    # As many in each batch, so that the networks are compiled once.
+    count = -(-len(chosen) // settings.together)
+    return loaded.films(
+      [one.request for one in chosen],
+      -(-len(chosen) // count),
+      lambda number, *drawn: _keep(chosen[number], *drawn),
+    )
+
+  yield from failures.each(complete, rendered)
 
 
-def _shares(settings: FilmSettings, rendered: float) -> dict[str, float]:
-  return {"rendered": rendered, settings.holes: 1 - rendered}
+def _keep(one: Rendering, *drawn: Any) -> None:
+  """Keeps what was drawn of a rendering, if that is wanted."""
+  if one.shoot.settings.kept is not None:
+    one.shoot.settings.kept.drawn(*drawn, label=one.label)
 
 
-def _keep(
-  scene: scene_lib.Scene,
-  one: _Rendered,
-  filled: _Filled,
-  target: pathlib.Path,
-  found: Films,
-) -> None:
-  """Writes the bare rendering and the film, and notes what became of it."""
-  points = np.where(one.covered[..., None], one.colours, 0)
-  label = camera_paths.label(one.name)
-  try:
-    for frames, suffix in ((points, "_points"), (filled.colours, "")):
-      video.write_video(
-        target / f"{label}{suffix}.mp4", frames, scene.fps, min_side=_MIN_SIDE
-      )
-  except FAILURES as error:
-    found.fail(one.name, error)
+def _shares(loaded: pipeline.Pipeline, one: Rendering) -> dict[str, float]:
+  """Shares of a film's pixels by what drew them."""
+  covered, holes = one.request.coverage, one.shoot.settings.holes
+  if holes == "background":
+    share = float(covered.mean())
   else:
-    found.filled[one.name] = filled.shares
+    keeps = loaded.networks.sampler("vism").keep_rendered
+    share = completion.kept_share(covered, loaded.size, keep_rendered=keeps)
+  return {"rendered": share, holes: 1 - share}
 
 
-def one_line(error: Exception) -> str:
-  """An error's message without line breaks."""
-  return " ".join(str(error).split()) or type(error).__name__
+def _write(one: Rendering, filled: UInt8[np.ndarray, "T H W 3"]) -> None:
+  """Writes the bare rendering and the film."""
+  shoot, request = one.shoot, one.request
+  points = np.where(request.coverage[..., None], request.rendering, 0)
+  for frames, suffix in ((points, "_points"), (filled, "")):
+    file = shoot.target / f"{one.label}{suffix}.mp4"
+    video.write_video(file, frames, shoot.fps, min_side=_MIN_SIDE)
 
 
 def say(what: str, started: float) -> None:

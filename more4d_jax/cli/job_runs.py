@@ -1,15 +1,15 @@
-"""Scenes made one after the other: what is finished stays."""
+"""The scenes of a command, some together: what is finished stays."""
 
-import contextlib
 import dataclasses
 import os
 import pathlib
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from more4d_jax import errors, pipeline
-from more4d_jax.cli import films, outputs, scene_files
+from more4d_jax.cli import failures, outputs, scene_batches, scene_files
 from more4d_jax.cli import jobs as jobs_lib
+
+BATCH = 4  # Scenes together, whose trajectories a sudden end may cost.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +67,7 @@ def make(
   settings: scene_files.Settings,
   place: Place,
   unreadable: Mapping[str, str],
+  batch: int = BATCH,
 ) -> None:
   """Makes scenes; those that are there already are not made again.
 
@@ -79,18 +80,28 @@ def make(
     settings: what they share.
     place: where they go.
     unreadable: names of scenes that cannot be made, and why.
+    batch: scenes that go through each stage together.
 
   Raises:
     PartlyDoneError: if one of several scenes failed, or a film.
   """
   if place.several:
-    _make_all(loaded, jobs, settings, place, dict(unreadable))
+    _make_all(loaded, jobs, settings, place, dict(unreadable), batch)
     return
-  failed = _make(loaded, jobs[0], settings, place.out)
+  found = {}
+  order = scene_batches.Order(jobs[0], place.out)
+  made = scene_batches.Batch(
+    loaded, settings, lambda job, failed: found.update({job.name: failed})
+  )
+  made.make([order])
+  (failed,) = found.values()
+  if isinstance(failed, Exception):
+    raise failed
   if failed:
     raise errors.PartlyDoneError(
       f"{len(failed)} of {len(settings.cameras)} films failed: "
-      f"{_first(failed)}; the others are in {place.out}"
+      f"{_first(failed)}; the others are in {place.out}, and the same command "
+      "goes on"
     )
   print(f"results in {place.out}", flush=True)
 
@@ -101,6 +112,7 @@ def _make_all(
   settings: scene_files.Settings,
   place: Place,
   failed: dict[str, str],
+  batch: int,
 ) -> None:
   """Makes several scenes; one that fails stops no other.
 
@@ -110,22 +122,26 @@ def _make_all(
     settings: what they share.
     place: where they go.
     failed: names of scenes that cannot be made, and why; grows.
+    batch: scenes that go through each stage together.
   """
   place.out.mkdir(parents=True, exist_ok=True)
-  done: list[jobs_lib.Job] = []
-  for job in jobs:
-    _write_overview(place.out, done, failed)
-    try:
-      lost = _make(loaded, job, settings, place.folder(job))
-      reason = "; ".join(f"{name}: {why}" for name, why in lost.items())
-    except films.FAILURES as error:
-      reason = films.one_line(error)
-    if reason:
-      failed[job.name] = reason
+  done: dict[str, jobs_lib.Job] = {}
+
+  def note(job: jobs_lib.Job, lost: Exception | Mapping[str, str]) -> None:
+    if lost:
+      failed[job.name] = reason = _reason(lost)
       print(f"failed: {job.name}: {reason}", flush=True)
     else:
-      done.append(job)
-  _write_overview(place.out, done, failed)
+      done[job.name] = job
+    _write_overview(place.out, jobs, done, failed)
+
+  _write_overview(place.out, jobs, done, failed)
+  made = scene_batches.Batch(loaded, settings, note)
+  orders = [
+    scene_batches.Order(job, place.folder(job), f"{job.name}: ") for job in jobs
+  ]
+  for first in range(0, len(orders), batch):
+    made.make(orders[first : first + batch])
   if failed:
     raise errors.PartlyDoneError(
       f"{len(failed)} of {len(done) + len(failed)} scenes failed: "
@@ -135,27 +151,24 @@ def _make_all(
   print(f"results in {place.out}", flush=True)
 
 
-def _make(
-  loaded: pipeline.Pipeline,
-  job: jobs_lib.Job,
-  settings: scene_files.Settings,
-  target: pathlib.Path,
-) -> dict[str, str]:
-  """Makes a scene unless it is there; returns which films failed, and why."""
-  if scene_files.is_finished(loaded, job, settings, target):
-    print(f"{job.name}: is there already", flush=True)
-    return {}
-  prepared = scene_files.prepare(loaded, job, settings)
-  with _new_directory(target) as folder:
-    return scene_files.make(loaded, job, prepared, settings, folder)
+def _reason(lost: Exception | Mapping[str, str]) -> str:
+  """Why a scene or some of its films failed, in one line."""
+  if isinstance(lost, Exception):
+    return failures.one_line(lost)
+  return "; ".join(f"{name}: {why}" for name, why in lost.items())
 
 
 def _write_overview(
-  out: pathlib.Path, done: Sequence[jobs_lib.Job], failed: Mapping[str, str]
+  out: pathlib.Path,
+  jobs: Sequence[jobs_lib.Job],
+  done: Mapping[str, jobs_lib.Job],
+  failed: Mapping[str, str],
 ) -> None:
+  """Writes which scenes are finished, in the order of the command."""
+  finished = [job for job in jobs if job.name in done]
   overview = {
-    "scenes": [job.name for job in done],
-    "seeds": {job.name: job.seed for job in done},
+    "scenes": [job.name for job in finished],
+    "seeds": {job.name: job.seed for job in finished},
     "failed": dict(failed),
   }
   outputs.write_json(out / scene_files.SUMMARY, overview)
@@ -164,20 +177,3 @@ def _write_overview(
 def _first(failed: Mapping[str, str]) -> str:
   name, reason = next(iter(failed.items()))
   return f"{name} ({reason})"
-
-
-@contextlib.contextmanager
-def _new_directory(out: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A folder to fill that gets its name when the block ends well."""
-  out = out.resolve()  # Beside a link's target, on its disk.
-  out.parent.mkdir(parents=True, exist_ok=True)
-  partial = out.with_name(f"{out.name}{jobs_lib.PARTIAL}")
-  shutil.rmtree(partial, ignore_errors=True)
-  partial.mkdir()
-  try:
-    yield partial
-    if out.exists():
-      shutil.rmtree(out)
-    os.replace(partial, out)
-  finally:
-    shutil.rmtree(partial, ignore_errors=True)

@@ -7,7 +7,6 @@ generation explains them.
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,16 +25,15 @@ class Kept:
   """Writes the intermediate values of one scene as they are made."""
 
   def __init__(self, folder: pathlib.Path, job: jobs_lib.Job):
-    """Makes the folder.
+    """Makes the folder unless it is there.
 
     Args:
       folder: of the files.
       job: picture and words of the scene.
     """
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     self._folder = folder
     self._words = job.prompt, job.negative_prompt
-    self._labels: Sequence[str] = ()
 
   def picture(self, prepared: inputs.Prepared) -> None:
     """Keeps the picture and its depth, at the model's size and the scene's."""
@@ -51,48 +49,51 @@ class Kept:
           intrinsics=one.intrinsics,
         )
 
-  def renderings(
+  def rendering(
     self,
-    labels: Sequence[str],
-    films: Sequence[
-      tuple[UInt8[np.ndarray, "T H W 3"], Bool[np.ndarray, "T H W"]]
-    ],
+    label: str,
+    colours: UInt8[np.ndarray, "T H W 3"],
+    covered: Bool[np.ndarray, "T H W"],
   ) -> None:
-    """Keeps renderings with holes, of which the next films are made.
+    """Keeps a rendering with holes, of which a film is made.
 
     Args:
-      labels: of the camera paths.
-      films: colours and coverage of each.
+      label: of the camera path.
+      colours: of the rendering.
+      covered: where a point was drawn.
     """
-    self._labels = labels
-    for label, (colours, covered) in zip(labels, films, strict=True):
-      self._save(f"rendering_{label}", colours=colours, coverage=covered)
+    self._save(f"rendering_{label}", colours=colours, coverage=covered)
 
-  def __call__(
-    self, kind: str, job: stages.Job, drawn: denoising.Drawn
+  def drawn(
+    self,
+    kind: str,
+    job: stages.Job,
+    drawn: denoising.Drawn,
+    label: str | None = None,
   ) -> None:
-    """Keeps what was drawn, and of what; see `stages.Keep`."""
+    """Keeps what was drawn, and of what.
+
+    Args:
+      kind: of network.
+      job: what was to be drawn, a batch of one.
+      drawn: the latents.
+      label: of the camera path of a film.
+    """
     guided = () if job.negative is None else (job.negative,)
     for words, conditions in zip(self._words, (job.conditions, *guided)):
       digest = hashlib.sha256(words.encode()).hexdigest()[:16]
       self._save(f"text_{kind}_{digest}", features=conditions.text_context[0])
-    names = [kind]
-    if kind == "vism":
-      count = len(job.noise)  # Films are drawn a batch after the other.
-      names = [f"{kind}_{label}" for label in self._labels[:count]]
-      self._labels = self._labels[count:]
-    for row, name in enumerate(names):
-      self._save(
-        f"latents_{name}",
-        noise=_row(job.noise, row),
-        latents=_row(drawn.latents, row),
-        computed=drawn.computed,
-        **{
-          field.name: _row(getattr(job.conditions, field.name), row)
-          for field in dataclasses.fields(job.conditions)
-          if field.name != _TEXT
-        },
-      )
+    self._save(
+      f"latents_{kind}_{label}" if label else f"latents_{kind}",
+      noise=job.noise[0],
+      latents=drawn.latents[0],
+      computed=drawn.computed,
+      **{
+        field.name: _first(getattr(job.conditions, field.name))
+        for field in dataclasses.fields(job.conditions)
+        if field.name != _TEXT
+      },
+    )
 
   def _save(self, name: str, **arrays: Any) -> None:
     """Writes those arrays that there are."""
@@ -100,9 +101,6 @@ class Kept:
     np.savez_compressed(self._folder / f"{name}.npz", **found)
 
 
-def _row(values: Any, row: int) -> Any:
-  """One sample of a batch; what a batch shares is that of each."""
-  if values is None:
-    return None
-  values = np.asarray(values)
-  return values[min(row, len(values) - 1)]
+def _first(values: Any) -> Any:
+  """The only sample of a batch."""
+  return None if values is None else np.asarray(values)[0]

@@ -1,17 +1,18 @@
-"""All files of one scene: made, filmed and summed up."""
+"""The files of one scene, and whether they are there."""
 
 import dataclasses
 import pathlib
-import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from more4d_jax import depth_sources, inputs, pictures, pipeline
+from more4d_jax import depth_sources, inputs, pictures, pipeline, preparation
+from more4d_jax import scene as scene_lib
 from more4d_jax.cli import (
   coverage,
+  failures,
   film_flags,
-  kept_files,
   outputs,
   request_digests,
 )
@@ -22,6 +23,8 @@ from more4d_jax.geometry import camera_paths
 from more4d_jax.viewing import export
 
 SUMMARY = "summary.json"
+_SCENE = ("scene.npz", "scene.html")
+_BY_CAMERA = ("coverage", "filled", "reach")  # Of a summary.
 _FROM_SCENE = (
   "seed",
   "checkpoint",
@@ -58,16 +61,34 @@ def read(
 
 
 def prepare(
-  loaded: pipeline.Pipeline, job: jobs_lib.Job, settings: Settings
-) -> inputs.Prepared:
-  """Brings a picture and its depth to the sizes of model and scene.
+  loaded: pipeline.Pipeline,
+  jobs: Sequence[jobs_lib.Job],
+  settings: Settings,
+) -> Iterator[inputs.Prepared | Exception]:
+  """Brings pictures and their depth to the sizes of model and scene.
 
-  Raises:
-    UserError: if they cannot be used, or a camera file sees nothing of them.
+  The depth network is read once for all.
+
+  Yields: each picture in turn; the error in place of one that cannot be read
+    or used, or of which a camera file sees nothing.
   """
-  prepared = loaded.prepare_picture(
-    *read(job, settings), settings.fov, settings.fit, settings.size
+  view = preparation.View(settings.fov, settings.fit, settings.size)
+  given = [failures.attempt(read, job, settings) for job in jobs]
+  readable = [one for one in given if not isinstance(one, Exception)]
+  prepared = failures.each(
+    lambda some: loaded.prepare_pictures(some, view), readable
   )
+  for one in given:
+    found = one if isinstance(one, Exception) else next(prepared)
+    if not isinstance(found, Exception):
+      found = failures.attempt(_checked, found, loaded, settings)
+    yield found
+
+
+def _checked(
+  prepared: inputs.Prepared, loaded: pipeline.Pipeline, settings: Settings
+) -> inputs.Prepared:
+  """A picture of which every camera file sees something."""
   film, count = settings.film, len(loaded.moments(settings.fps))
   for name in settings.cameras:
     if name not in camera_paths.NAMES and not film.allow_empty:
@@ -77,12 +98,38 @@ def prepare(
 
 def files(settings: Settings) -> list[str]:
   """Names of the files of each scene, without those of `kept_files`."""
-  films = [
-    f"{camera_paths.label(name)}{suffix}.mp4"
+  films = [file for name in settings.cameras for file in _films(name)]
+  return [*_SCENE, *films, SUMMARY]
+
+
+def _films(name: str) -> list[str]:
+  """Names of the files of one camera path."""
+  label = camera_paths.label(name)
+  return [f"{label}{suffix}.mp4" for suffix in ("", "_points")]
+
+
+def has_scene(
+  loaded: pipeline.Pipeline,
+  job: jobs_lib.Job,
+  settings: Settings,
+  folder: pathlib.Path,
+) -> bool:
+  """Whether a folder holds the scene that these settings make of a picture."""
+  summary = outputs.read_json(folder / SUMMARY)
+  return summary.get("request") == _request(loaded, job, settings) and all(
+    (folder / name).is_file() for name in _SCENE
+  )
+
+
+def missing_films(settings: Settings, folder: pathlib.Path) -> list[str]:
+  """Camera paths whose films are not in the folder of a scene."""
+  failed = outputs.read_json(folder / SUMMARY).get("failed", {})
+  return [
+    name
     for name in settings.cameras
-    for suffix in ("", "_points")
+    if name in failed
+    or not all((folder / file).is_file() for file in _films(name))
   ]
-  return ["scene.npz", "scene.html", *films, SUMMARY]
 
 
 def is_finished(
@@ -91,14 +138,9 @@ def is_finished(
   settings: Settings,
   folder: pathlib.Path,
 ) -> bool:
-  """Whether a folder holds what these settings make of this picture."""
-  summary = outputs.read_json(folder / SUMMARY)
-  wanted = _request(loaded, job, settings)
-  return (
-    summary.get("request") == wanted
-    and not summary.get("failed")
-    and all((folder / name).is_file() for name in files(settings))
-  )
+  """Whether a folder holds all that these settings make of this picture."""
+  there = has_scene(loaded, job, settings, folder)
+  return there and not missing_films(settings, folder)
 
 
 def _request(
@@ -113,64 +155,29 @@ def _request(
   )
 
 
-def make(
+def write_scene(
   loaded: pipeline.Pipeline,
   job: jobs_lib.Job,
   prepared: inputs.Prepared,
   settings: Settings,
+  scene: scene_lib.Scene,
   target: pathlib.Path,
-) -> dict[str, str]:
-  """Makes all files of one scene.
+  times: Mapping[str, Any],
+) -> None:
+  """Writes all files of a scene but its films.
 
   Args:
-    loaded: the networks.
+    loaded: the networks that made it.
     job: picture and prompt.
-    prepared: the picture, see `prepare`.
+    prepared: the picture.
     settings: what scenes share.
+    scene: what was made.
     target: folder that is filled.
-
-  Returns: camera paths whose films failed, and why.
+    times: what its summary says of the batch in which it was made.
   """
-  if not settings.keep:
-    return _make(loaded, job, prepared, settings, target)
-  kept = kept_files.Kept(target / kept_files.FOLDER, job)
-  kept.picture(prepared)
-  with loaded.generator.keeping(kept):
-    return _make(loaded, job, prepared, settings, target, kept)
-
-
-def _make(
-  loaded: pipeline.Pipeline,
-  job: jobs_lib.Job,
-  prepared: inputs.Prepared,
-  settings: Settings,
-  target: pathlib.Path,
-  kept: kept_files.Kept | None = None,
-) -> dict[str, str]:
-  """Makes all files of one scene but those that `kept` writes."""
-  started = time.monotonic()
-  if prepared.invalid_depth:
-    print(
-      f"{job.depth}: {prepared.invalid_depth} invalid depth values became the "
-      "median of the others",
-      flush=True,
-    )
-  print(f"{job.name}: {job.prompt or 'no caption'!r}", flush=True)
-  scene = loaded.scene(
-    prepared, job.prompt, job.seed, settings.fps, job.negative_prompt
-  )
   checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
-  films_lib.say("trajectories", started)
   scene.save(target / "scene.npz", compact=True)
   export.export(scene.on_surfaces(), ["html"], target)
-  films_lib.say("scene.npz and scene.html", started)
-  films = films_lib.make(
-    loaded,
-    scene,
-    settings.cameras,
-    dataclasses.replace(_film_settings(job, settings, loaded), kept=kept),
-    target,
-  )
   summary = {
     **checks,
     "image": str(job.image),
@@ -183,26 +190,31 @@ def _make(
     "frames": scene.num_frames,
     "size": list(scene.size),
     "fps": scene.fps,
-    "coverage": films.coverage,
-    "filled": films.filled,
-    "reach": films.reach,
-    "failed": films.failed,
+    **{part: {} for part in _BY_CAMERA},
+    "failed": dict.fromkeys(settings.cameras, "not filmed yet"),
     "request": _request(loaded, job, settings),
     "loras": loaded.networks.loras,
     **{name: scene.metadata[name] for name in _FROM_SCENE},
-    "seconds": round(time.monotonic() - started, 2),
+    **times,
   }
   outputs.write_json(target / SUMMARY, summary)
   for name, value in checks.items():
     print(f"  {name:<20}{value}", flush=True)
-  return films.failed
 
 
-def _film_settings(
-  job: jobs_lib.Job, settings: Settings, loaded: pipeline.Pipeline
-) -> films_lib.FilmSettings:
-  """How the films of a scene are made."""
-  together = loaded.generator.batch if settings.holes == "vism" else 1
-  return films_lib.FilmSettings(
-    settings.film, settings.holes, job.seed, together
-  )
+def note_films(found: films_lib.Films, target: pathlib.Path) -> None:
+  """Adds to a scene's summary what became of films.
+
+  Args:
+    found: films that were made now, or failed; others are as before.
+    target: folder of the scene.
+  """
+  summary = outputs.read_json(target / SUMMARY)
+  for part in _BY_CAMERA:
+    made = getattr(found, part)
+    summary[part] |= {name: made[name] for name in found.filled}
+  failed = summary["failed"] | found.failed
+  summary["failed"] = {
+    name: why for name, why in failed.items() if name not in found.filled
+  }
+  outputs.write_json(target / SUMMARY, summary)

@@ -9,7 +9,7 @@ from typing import Any, no_type_check
 
 import gradio
 
-from more4d_jax.cli import films, serve_jobs
+from more4d_jax.cli import failures, serve_jobs
 from more4d_jax.geometry import camera_paths
 
 _KEPT = 3600  # Seconds that pictures and results stay.
@@ -249,8 +249,8 @@ def _said() -> Iterator[None]:
   """Shows a person's mistake, or what failed, in one line on the page."""
   try:
     yield
-  except films.FAILURES as error:
-    raise _problem(films.one_line(error)) from error
+  except failures.FAILURES as error:
+    raise _problem(failures.one_line(error)) from error
 
 
 def _problem(line: str) -> gradio.Error:

@@ -127,7 +127,7 @@ class ViSMTask(latent_task.LatentTask):
       records[i].decode(("caption",))["caption"] for i in range(len(records))
     ]
     keys = [(0, number) for number in range(len(films))]
-    (completed,) = found.generator.videos(
+    (drawn,) = found.generator.videos(
       [
         batches.RenderingBatch(
           rendering, coverage, batch["image"], captions, keys
@@ -138,7 +138,7 @@ class ViSMTask(latent_task.LatentTask):
     for number in range(len(films)):
       shown = [
         panels.show_holes(rendering[number], coverage[number]),
-        completed[number],
+        drawn.videos[number],
         true[number],
       ]
       self.save_video(
@@ -147,7 +147,7 @@ class ViSMTask(latent_task.LatentTask):
         number,
         panels.side_by_side(shown, ("rendering", "completed", "true")),
       )
-    return _figures(rendering, coverage, completed, true)
+    return _figures(rendering, coverage, drawn.videos, true)
 
 
 def _figures(

@@ -5,6 +5,7 @@ latent of a motion video under them, and its decoded motion moves the points
 of the first frame.
 """
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
@@ -254,16 +255,17 @@ def sample_tracks(
       before the next one begins.
     settings: how they are drawn.
 
-  Yields: the trajectories of each batch, when they are decoded.
+  Yields: the trajectories of each batch, when all are decoded and nothing is
+    left on the devices: whoever takes them may begin stages of their own.
   """
   sampler = settings.sampler
   conditions = encode_conditions(run, batches, settings.choices)
   jobs = stages.jobs_of(batches, conditions, sampler)
   latents = run.draw(STEPS, jobs, sampler)
   pairs = list(zip(batches, latents))
-  for batch, drawn in run.counted(DECODING, pairs):
-    # Whoever takes the tracks may begin stages of their own.
-    with run.borrow(DECODING) as motion_vae:
+  found = collections.deque()
+  with run.borrow(DECODING) as motion_vae:
+    for batch, drawn in run.counted(DECODING, pairs):
       tracks = run.call(
         _decoded,
         motion_vae,
@@ -273,7 +275,9 @@ def sample_tracks(
         normalisation=settings.normalisation,
         smoothness=sampler.smoothing,
       )
-    yield Tracks(tracks, drawn.computed)
+      found.append(Tracks(tracks, drawn.computed))
+  while found:  # What was given is not kept here.
+    yield found.popleft()
 
 
 @functools.partial(jax.jit, static_argnames="choices")

@@ -1,5 +1,6 @@
 """From a rendering with holes to a completed video (4D-ViSM)."""
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
@@ -70,6 +71,20 @@ class Renderings:
   noise: Float[np.ndarray, "B t h w C"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Videos:
+  """Completed renderings.
+
+  Attributes:
+    videos: colours.
+    finite: whether the networks produced numbers of each; the colours of
+      others mean nothing.
+  """
+
+  videos: UInt8[np.ndarray, "B T H W 3"]
+  finite: Bool[np.ndarray, "B"]
+
+
 def shown_video(
   rendering: Float[Array, "B T H W 3"],
   coverage: Bool[Array, "B T H W"],
@@ -135,7 +150,7 @@ def complete_videos(
   batches: Sequence[Renderings],
   sampler: sampler_options.SamplerConfig,
   choices: ViSMChoices = DEFAULT,
-) -> Iterator[UInt8[np.ndarray, "B T H W 3"]]:
+) -> Iterator[Videos]:
   """Draws a video without holes for each rendering.
 
   Args:
@@ -146,20 +161,22 @@ def complete_videos(
     choices: what the transformer is shown.
 
   Yields: the videos of each batch, decoded by the base autoencoder (holes
-    only with `keep_rendered`).
+    only with `keep_rendered`), when all are decoded; see `sample_tracks`.
   """
   conditions = encode_conditions(run, batches, choices)
   jobs = stages.jobs_of(batches, conditions, sampler)
   latents = run.draw(STEPS, jobs, sampler)
   pairs = list(zip(batches, latents))
-  for batch, drawn in run.counted(DECODING, pairs):
-    # Whoever takes the video may begin stages of their own.
-    with run.borrow(DECODING) as video_vae:
-      video = run.call(_decoded, video_vae, drawn.latents)
-    if sampler.keep_rendered:
-      shown = batch.coverage[..., None]
-      video = np.where(shown, batch.videos, video)
-    yield video
+  found = collections.deque()
+  with run.borrow(DECODING) as video_vae:
+    for batch, drawn in run.counted(DECODING, pairs):
+      video, finite = run.call(_decoded, video_vae, drawn.latents)
+      if sampler.keep_rendered:
+        shown = batch.coverage[..., None]
+        video = np.where(shown, batch.videos, video)
+      found.append(Videos(video, finite))
+  while found:
+    yield found.popleft()
 
 
 @functools.partial(jax.jit, static_argnames="choices")
@@ -184,4 +201,7 @@ def _latents(
 @jax.jit
 def _decoded(video_vae: networks.BoundModule, latents: Any) -> Any:
   video = networks.decode_video(video_vae, latents)
-  return jnp.rint(video * 255).astype(jnp.uint8)
+  finite = jnp.ones(len(latents), bool)
+  for values in (latents, video):
+    finite &= jnp.isfinite(values).all(axis=(1, 2, 3, 4))
+  return jnp.rint(video * 255).astype(jnp.uint8), finite

@@ -69,6 +69,14 @@ class Job:
   negative: Any | None
   noise: Float[np.ndarray, "B t h w C"]
 
+  def sample(self, row: int) -> "Job":
+    """One of the batch, as a batch of one."""
+    one = slice(row, row + 1)
+    conditions, negative = jax.tree.map(
+      lambda x: x[one], (self.conditions, self.negative)
+    )
+    return Job(conditions, negative, self.noise[one])
+
 
 # Kind of network, what was to be drawn, and what was drawn; on the host.
 Keep = Callable[[str, Job, denoising.Drawn], None]

@@ -56,9 +56,9 @@ def test_films_go_together_and_stay(
   sizes = []
   whole = generation.Generator.videos
 
-  def counted(self, renderings):
+  def counted(self, renderings, keep):
     sizes.append([len(batch.videos) for batch in renderings])
-    return whole(self, renderings)
+    return whole(self, renderings, keep)
 
   monkeypatch.setattr(generation.Generator, "videos", counted)
   out = tmp_path / "out"
@@ -102,21 +102,24 @@ def test_a_larger_scene_keeps_what_is_rendered(nano_checkpoint, tmp_path):
 def test_a_film_that_fails_is_made_by_the_next_call(
   nano_checkpoint, scene_file, tmp_path, monkeypatch, capsys
 ):
-  def fake(self, scene, films, seed, batch):
-    del self, scene, seed
-    if batch == 2:
-      raise RuntimeError("RESOURCE_EXHAUSTED:\nout of memory")
-    return (film[0] for film in films)
+  full = True
 
-  monkeypatch.setattr(pipeline.Pipeline, "complete_films", fake)
+  def fake(self, requests, batch, keep):
+    del self, batch, keep
+    for request in requests:
+      if full:
+        raise RuntimeError("RESOURCE_EXHAUSTED:\nout of memory")
+      yield request.rendering
+
+  monkeypatch.setattr(pipeline.Pipeline, "films", fake)
   out, two = tmp_path / "out", ("--camera", "static", "left")
   assert _complete(scene_file, nano_checkpoint, out, *two) == 3
   (line,) = capsys.readouterr().err.strip().splitlines()
   assert "2 of 2 films failed: static (RESOURCE_EXHAUSTED: out of" in line
   assert set(_read(out)["failed"]) == {"static", "left"}
   assert not _read(out)["filled"] and not list(out.glob("*.mp4"))
-  more = (*two, "--together", 1)
-  assert _complete(scene_file, nano_checkpoint, out, *more) == 0
+  full = False
+  assert _complete(scene_file, nano_checkpoint, out, *two) == 0
   assert set(_read(out)["filled"]) == {"static", "left"}
   assert not _read(out)["failed"]
 

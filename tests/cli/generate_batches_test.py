@@ -1,14 +1,16 @@
 """`more4d generate` of several pictures: what is finished stays."""
 
+import collections
 import json
 
 import numpy as np
 import PIL.Image
 import pytest
 
-from more4d_jax import pipeline
+from more4d_jax import generation, pipeline
 from more4d_jax import scene as scene_lib
-from more4d_jax.cli import main
+from more4d_jax.checkpoints import residency
+from more4d_jax.cli import main, scene_files
 
 pytestmark = pytest.mark.slow
 
@@ -79,24 +81,99 @@ def test_a_stopped_command_goes_on_to_the_same_scenes(
   nano_checkpoint, album, tmp_path, monkeypatch, capsys
 ):
   assert _generate(nano_checkpoint, album, tmp_path / "whole") == 0
-  make, calls = pipeline.Pipeline.scene, []
+  write, calls = scene_files.write_scene, []
 
-  def stopped(self, *args, **options):
+  def stopped(*args):
     calls.append(None)
     if len(calls) == 2:
       raise KeyboardInterrupt
-    return make(self, *args, **options)
+    write(*args)
 
   out = tmp_path / "out"
   with monkeypatch.context() as patch:
-    patch.setattr(pipeline.Pipeline, "scene", stopped)
+    patch.setattr(scene_files, "write_scene", stopped)
     assert _generate(nano_checkpoint, album, out) == 130
   assert set(_scenes(out)) == {"a"}
-  assert not list(out.glob("*.partial"))
+  assert not list(out.glob("*.partial")) and not _overview(out)["scenes"]
   capsys.readouterr()
   assert _generate(nano_checkpoint, album, out) == 0
-  assert capsys.readouterr().out.count("is there already") == 1
+  assert "a: the scene is there already" in capsys.readouterr().out
+  assert _overview(out)["scenes"] == ["a", "b", "c"]
+  assert (out / "a" / "static.mp4").is_file()
   assert _scenes(out) == _scenes(tmp_path / "whole")
+
+
+_PARTS = {
+  "depth": {"network"},
+  "video_vae": {"encoder", "decoder"},
+  "motion_vae": {"decoder"},
+  "strag": {"text_encoder", "image_encoder", "motion_encoder", "transformer"},
+  "vism": {"text_encoder", "image_encoder", "transformer"},
+}
+
+
+def test_weights_are_read_once_for_a_stage_and_batch(
+  nano_checkpoint, album, tmp_path, monkeypatch
+):
+  """Also if each picture goes through the networks alone."""
+  reads, params = collections.Counter(), residency.Residency.params
+
+  def counted(self, kind, parts=None, place=None):
+    reads.update((kind, part) for part in parts)
+    return params(self, kind, parts, place)
+
+  monkeypatch.setattr(residency.Residency, "params", counted)
+  monkeypatch.setattr(generation, "_SMALL_BATCH", 1)
+  out, more = tmp_path / "out", ("--holes", "vism", "--batch", "2")
+  assert _generate(nano_checkpoint, album, out, *more) == 0
+  batches = 2  # Of three pictures.
+  # Both samplers of these films read the encoder of the video autoencoder.
+  twice = ("video_vae", "encoder")
+  assert reads == {
+    (kind, part): batches * (2 if (kind, part) == twice else 1)
+    for kind, parts in _PARTS.items()
+    for part in parts
+    # The words of all pictures are the same.
+    if part != "text_encoder"
+  } | {("strag", "text_encoder"): 1, ("vism", "text_encoder"): 1}
+  for name, together in (("a", ["a", "b"]), ("c", ["c"])):
+    summary = json.loads((out / name / "summary.json").read_text())
+    assert summary["together"] == together and not summary["failed"]
+
+
+def test_a_film_that_fails_takes_no_other_with_it(
+  nano_checkpoint, album, tmp_path, monkeypatch, capsys
+):
+  """Not even if all fail together, as where memory is short."""
+  made = []
+
+  def fake(self, requests, batch, keep):
+    del self, batch, keep
+    if len(requests) > 1:
+      raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+    made.append(None)
+    number = len(made)
+    yield FloatingPointError("dark") if number == 1 else requests[0].rendering
+
+  out, more = tmp_path / "out", ("--holes", "vism")
+  with monkeypatch.context() as patch:
+    patch.setattr(pipeline.Pipeline, "films", fake)
+    assert _generate(nano_checkpoint, album, out, *more) == 3
+  printed = capsys.readouterr()
+  assert "6 together failed (RESOURCE_EXHAUSTED: out of" in printed.out
+  assert "1 of 3 scenes failed: a (static: dark)" in printed.err
+  assert _overview(out)["scenes"] == ["b", "c"] and len(made) == 6
+  summary = json.loads((out / "a" / "summary.json").read_text())
+  assert summary["failed"] == {"static": "dark"}
+  assert set(summary["filled"]) == {"forward"}
+  before = _scenes(out)
+  films = {p: p.stat().st_mtime_ns for p in out.glob("*/*.mp4")}
+  assert len(films) == 10
+  # The same command makes that film and nothing else.
+  assert _generate(nano_checkpoint, album, out, *more) == 0
+  assert _scenes(out) == before and not _overview(out)["failed"]
+  now = {p: p.stat().st_mtime_ns for p in out.glob("*/*.mp4")}
+  assert films.items() < now.items() and len(now) == 12
 
 
 def test_a_film_that_fails_leaves_the_scene(
@@ -108,7 +185,7 @@ def test_a_film_that_fails_leaves_the_scene(
   out = tmp_path / "out"
   picture = album / "a.png"
   with monkeypatch.context() as patch:
-    patch.setattr(pipeline.Pipeline, "complete_films", out_of_memory)
+    patch.setattr(pipeline.Pipeline, "films", out_of_memory)
     status = _generate(nano_checkpoint, picture, out, "--holes", "vism")
   assert status == 3
   assert "2 of 2 films failed" in capsys.readouterr().err

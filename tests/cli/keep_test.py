@@ -18,13 +18,20 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def made(nano_checkpoint, tmp_path_factory):
-  """Folder of a scene that was made with all that stands before it."""
+  """Folder of a scene that was made with all that stands before it.
+
+  Others were made with it.
+  """
   folder = tmp_path_factory.mktemp("keep")
-  pixels = np.random.default_rng(0).integers(0, 256, (48, 72, 3), np.uint8)
-  PIL.Image.fromarray(pixels).save(folder / "p.png")
+  album = folder / "album"
+  album.mkdir()
+  for seed, name in enumerate("apz"):
+    generator = np.random.default_rng(seed)
+    pixels = generator.integers(0, 256, (48, 72, 3), np.uint8)
+    PIL.Image.fromarray(pixels).save(album / f"{name}.png")
   status = main.main(
     [
-      "generate", "--image", str(folder / "p.png"), "--keep",
+      "generate", "--image", str(album), "--keep",
       "--checkpoint", str(nano_checkpoint), "--prompt", "left",
       "--negative-prompt", "up", "--out", str(folder / "out"), "--steps", "1",
       "--camera", "static", "left", "--holes", "vism",
@@ -32,7 +39,7 @@ def made(nano_checkpoint, tmp_path_factory):
     ]
   )  # fmt: skip
   assert status == 0
-  return folder / "out"
+  return folder / "out" / "p"
 
 
 def _load(made, name):
