@@ -2,7 +2,8 @@
 
 A network has one size; a scene has any. A rendering is shrunk for the network,
 and what it draws fills the holes of the rendering. They meet in a soft seam.
-Of a scene of the network's own size it draws all pixels.
+Of a scene of the network's own size it draws all pixels, unless its sampler
+keeps what is rendered.
 """
 
 import numpy as np
@@ -98,8 +99,23 @@ def from_frame(
   if completed.shape == rendering.shape:
     return completed
   filling = resizing.enlarge(completed, coverage.shape)
-  composed = [
+  return composed(rendering, filling, coverage)
+
+
+def composed(
+  rendering: UInt8[np.ndarray, "T H W 3"],
+  filling: UInt8[np.ndarray, "T H W 3"],
+  coverage: Bool[np.ndarray, "T H W"],
+) -> UInt8[np.ndarray, "T H W 3"]:
+  """A rendering whose holes are filled, with a soft seam on its side.
+
+  Args:
+    rendering: colours; those outside of `coverage` do not matter.
+    filling: colours everywhere.
+    coverage: True where a point was drawn.
+  """
+  frames = [
     fill.compose(*(v.astype(np.float32) for v in (one, other)), covered)
     for one, other, covered in zip(rendering, filling, coverage, strict=True)
   ]
-  return np.stack([np.rint(frame) for frame in composed]).astype(np.uint8)
+  return np.stack([np.rint(frame) for frame in frames]).astype(np.uint8)

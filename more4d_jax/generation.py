@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, UInt8
 from more4d_jax import (
   batches,
   checkpoint_networks,
+  completion,
   errors,
   partitioning,
   registry,
@@ -39,6 +40,15 @@ _KEPT_TEXTS = 256  # Captions whose features are kept for the next call.
 @jax.jit
 def _depth(model: networks.BoundModule, images: Array) -> Array:
   return model(networks.unit(images))
+
+
+def _kept(
+  given: sample_vism.Renderings, drawn: sample_vism.Videos
+) -> sample_vism.Videos:
+  """Videos that fill the holes of renderings and change nothing else."""
+  rows = zip(given.videos, drawn.videos, given.coverage)
+  videos = np.stack([completion.composed(*row) for row in rows])
+  return dataclasses.replace(drawn, videos=videos)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,6 +224,8 @@ class Generator:
   ) -> Iterator[sample_vism.Videos]:
     """Videos without holes of each batch; all go through a stage together.
 
+    If the sampler keeps what is rendered, they show it, with a soft seam.
+
     Args:
       renderings: of the model's size.
       keep: given what is drawn.
@@ -229,12 +241,14 @@ class Generator:
       )
       for batch, context in zip(renderings, contexts)
     ]
-    return sample_vism.complete_videos(
-      dataclasses.replace(self.run, keep=keep),
-      given,
+    run = dataclasses.replace(self.run, keep=keep)
+    sampler, choices = (
       self.networks.sampler("vism"),
       self.networks.choices("vism"),
     )
+    drawn = sample_vism.complete_videos(run, given, sampler, choices)
+    for batch, found in zip(given, drawn):
+      yield _kept(batch, found) if sampler.keep_rendered else found
 
   def _contexts(
     self,

@@ -1,5 +1,6 @@
 """Both samplers with the networks of a nano bundle, stage by stage."""
 
+import dataclasses
 import gc
 import pathlib
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from more4d_jax import batches, errors, generation, partitioning, pipeline
+from more4d_jax.checkpoints import store
 from more4d_jax.name_maps import matching
 
 _GOLDEN = np.load(pathlib.Path(__file__).parent / "golden" / "sampling.npz")
@@ -61,8 +63,8 @@ def test_numbers_are_those_of_one_program(case, nano_checkpoint):
   found = drawn.tracks[:, :, 3::8, 3::8]
   np.testing.assert_allclose(found, known, rtol=0, atol=atol)
   np.testing.assert_array_equal(drawn.computed, _GOLDEN[f"{case}_computed"])
-  (video,) = generator.videos([renderings])
-  gap = video[:, :, 3::8, 3::8].astype(int) - _GOLDEN[f"{case}_video"]
+  (found,) = generator.videos([renderings])
+  gap = found.videos[:, :, 3::8, 3::8].astype(int) - _GOLDEN[f"{case}_video"]
   assert np.abs(gap).max() <= 1  # Where rounding to 8 bits is close.
 
 
@@ -92,8 +94,8 @@ def test_numbers_on_eight_devices_are_those_of_one(name, nano_checkpoint):
   (drawn,) = generator.tracks([pictures])
   found = drawn.tracks[:, :, 3::8, 3::8]
   np.testing.assert_allclose(found, known, rtol=0, atol=atol)
-  (video,) = generator.videos([renderings])
-  gap = video[:, :, 3::8, 3::8].astype(int) - _GOLDEN["euler_video"]
+  (found,) = generator.videos([renderings])
+  gap = found.videos[:, :, 3::8, 3::8].astype(int) - _GOLDEN["euler_video"]
   assert np.abs(gap).max() <= 1
 
 
@@ -114,9 +116,63 @@ def test_layers_from_the_hosts_memory_change_nothing(mesh, nano_checkpoint):
   (drawn,) = generator.tracks([pictures])
   found = drawn.tracks[:, :, 3::8, 3::8]
   np.testing.assert_allclose(found, known, rtol=0, atol=atol)
-  (video,) = generator.videos([renderings])
-  gap = video[:, :, 3::8, 3::8].astype(int) - _GOLDEN[f"{case}_video"]
+  (completed,) = generator.videos([renderings])
+  gap = (
+    completed.videos[:, :, 3::8, 3::8].astype(int) - _GOLDEN[f"{case}_video"]
+  )
   assert np.abs(gap).max() <= 1
+
+
+@pytest.mark.slow
+def test_what_is_rendered_may_be_kept_with_a_soft_seam(nano_checkpoint):
+  _, renderings = _batches()
+  renderings.coverage[...] = True
+  renderings.coverage[..., 20:] = False
+  alone = {"num_steps": 1, "guidance_scale": 1.0}
+  loaded = pipeline.load(nano_checkpoint, alone)
+  (drawn,) = loaded.generator.videos([renderings])
+  loaded = pipeline.load(nano_checkpoint, {**alone, "keep_rendered": True})
+  (kept,) = loaded.generator.videos([renderings])
+  # Within four pixels beside a hole one passes into the other.
+  np.testing.assert_array_equal(
+    kept.videos[..., :16, :], renderings.videos[..., :16, :]
+  )
+  np.testing.assert_array_equal(
+    kept.videos[..., 20:, :], drawn.videos[..., 20:, :]
+  )
+  seam = kept.videos[..., 19, :].astype(int)
+  low = np.minimum(renderings.videos, drawn.videos)[..., 19, :]
+  high = np.maximum(renderings.videos, drawn.videos)[..., 19, :]
+  assert ((low <= seam) & (seam <= high)).all()
+  assert (seam != renderings.videos[..., 19, :]).any()
+  assert (seam != drawn.videos[..., 19, :]).any()
+
+
+@pytest.mark.slow
+def test_networks_that_share_a_text_encoder_ask_it_once(nano_checkpoint):
+  found = dict(store.open_bundle(nano_checkpoint))
+  shared = found["strag"].params["text_encoder"]
+  params = {**found["vism"].params, "text_encoder": shared}
+  found["vism"] = dataclasses.replace(found["vism"], params=params)
+  told = []
+  options = generation.Options(report=lambda what, *_: told.append(what))
+  settings = {"num_steps": 1, "guidance_scale": 3.0}
+  loaded = pipeline.Pipeline(found, overrides=settings, options=options)
+  assert loaded.networks.text_encoder_of("vism") == "strag"
+  pictures, renderings = _batches()
+  list(loaded.generator.tracks([pictures]))
+  assert told.count("text") == 4  # Two prompts, an empty one, the end.
+  (one,) = loaded.generator.videos([renderings])
+  assert told.count("text") == 4
+  # The same values that are stored apart are asked apart.
+  placed = loaded.networks.bound("strag", ["text_encoder"]).params
+  copied = jax.tree.map(np.asarray, placed["text_encoder"])
+  params = {**params, "text_encoder": copied}
+  found["vism"] = dataclasses.replace(found["vism"], params=params)
+  apart = pipeline.Pipeline(found, overrides=settings)
+  assert apart.networks.text_encoder_of("vism") == "vism"
+  (other,) = apart.generator.videos([renderings])
+  np.testing.assert_array_equal(one.videos, other.videos)
 
 
 def test_a_mesh_without_its_devices(nano_checkpoint):

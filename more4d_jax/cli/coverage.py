@@ -8,6 +8,7 @@ from more4d_jax import scene as scene_lib
 from more4d_jax.geometry import camera_paths, path_reach
 
 _POINTS = 2000  # That are looked at for the reason.
+_REMEDY = "; --allow-empty films it all the same"
 
 
 def check(
@@ -16,7 +17,7 @@ def check(
   path: camera_paths.CameraPath,
   label: str,
   *,
-  allow_empty: bool = False,
+  allow_empty: bool | None,
 ) -> None:
   """Warns of a film that shows little of a scene; refuses an empty one.
 
@@ -25,7 +26,7 @@ def check(
     scene: that was filmed.
     path: of the camera, with a pose for each frame.
     label: of the path, for messages.
-    allow_empty: an empty film is wanted.
+    allow_empty: whether an empty film is wanted; None if no flag asks for it.
 
   Raises:
     UserError: if no pixel of the film is covered.
@@ -34,7 +35,8 @@ def check(
   if share >= plausibility.LOW_COVERAGE:
     return
   if share == 0 and not allow_empty:
-    raise _empty(label, _reason(scene, path))
+    remedy = "" if allow_empty is None else _REMEDY
+    raise _empty(label, _reason(scene, path), remedy)
   plausibility.LOG.warning(
     "%s: only %.1f %% of the pixels show the scene: %s",
     label,
@@ -67,7 +69,7 @@ def check_before(
 def check_scene(
   scene: scene_lib.Scene, name: str, *, resample: bool = False
 ) -> None:
-  """Refuses a camera file that sees nothing of a scene.
+  """Refuses a camera file that sees nothing, for commands with `FilmFlags`.
 
   Args:
     scene: to film.
@@ -81,13 +83,13 @@ def check_scene(
   if not path_reach.predicted_coverage(
     scene.tracks, scene.intrinsics, path
   ).any():
-    raise _empty(camera_paths.label(name), _reason(scene, path))
+    raise _empty(camera_paths.label(name), _reason(scene, path), _REMEDY)
 
 
-def _empty(label: str, reason: str) -> errors.UserError:
+def _empty(label: str, reason: str, remedy: str) -> errors.UserError:
   return errors.UserError(
     f"{label}: expected a camera that sees the scene, found none of its points "
-    f"in view: {reason}; --allow-empty films it all the same"
+    f"in view: {reason}{remedy}"
   )
 
 

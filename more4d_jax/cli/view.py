@@ -72,7 +72,7 @@ class Films:
     path = camera_paths.CameraPath(poses, lenses, self.scene.size)
     options = render_video.RenderOptions(fill=True)
     colours, covered = self.scene.render(path, options)
-    coverage.check(covered, self.scene, path, "this view")
+    coverage.check(covered, self.scene, path, "this view", allow_empty=None)
     with tempfile.TemporaryDirectory() as folder:
       file = os.path.join(folder, "film.mp4")
       video.write_video(file, colours, self.scene.fps, min_side=256)

@@ -4,13 +4,27 @@ import functools
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
 
 def smooth(
-  motion: Float[Array, "B T H W 3"], weight: float
+  motion: Float[Array, "B T H W 3"], matrix: Float[ArrayLike, "T T"] | None
 ) -> Float[Array, "B T H W 3"]:
   """Removes trembling from every point's motion.
+
+  Args:
+    motion: of every point.
+    matrix: of `smoother`; None changes nothing.
+  """
+  if matrix is None:
+    return motion
+  start = motion[:, :1]
+  return start + jnp.einsum("st,bthwc->bshwc", matrix, motion - start)
+
+
+@functools.cache
+def smoother(frames: int, weight: float) -> Float[np.ndarray, "T T"] | None:
+  """Maps displacements from frame 0 to smooth ones, float32.
 
   Of all curves that start where the motion does, the one with the least sum of
   squared distances from it plus `weight` times its squared third differences
@@ -19,23 +33,16 @@ def smooth(
   with a period of two frames keeps a sixtieth.
 
   Args:
-    motion: of every point; fewer than four frames have no jerk.
-    weight: at least 0; 0 changes nothing.
+    frames: of the motion.
+    weight: at least 0.
+
+  Returns: the matrix; None if nothing changes, as at weight 0, or with fewer
+    than four frames, which have no jerk.
 
   Source: Whittaker's smoother with third differences, first value held.
   """
-  frames = motion.shape[1]
   if not weight or frames < 4:
-    return motion
-  start = motion[:, :1]
-  matrix = jnp.asarray(_smoother(frames, weight))
-  smoothed = jnp.einsum("st,bthwc->bshwc", matrix, motion - start)
-  return start + smoothed
-
-
-@functools.cache
-def _smoother(frames: int, weight: float) -> Float[np.ndarray, "T T"]:
-  """Maps displacements from frame 0 to smooth ones, float32."""
+    return None
   differences = np.diff(np.eye(frames), n=3, axis=0)[:, 1:]
   system = np.eye(frames - 1) + weight * differences.T @ differences
   matrix = np.zeros((frames, frames))

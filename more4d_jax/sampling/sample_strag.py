@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, ArrayLike, Bool, Float, UInt8
 
 from more4d_jax.geometry import cameras, depth, motion, smoothing
 from more4d_jax.models import strag
@@ -165,7 +165,7 @@ def decode_tracks(
   first_points: Float[Array, "B H W 3"],
   intrinsics: Float[Array, "B 4"],
   normalisation: motion.MotionNormalisation,
-  smoothness: float = 0.0,
+  smoother: Float[ArrayLike, "T T"] | None = None,
 ) -> Float[Array, "B T H W 3"]:
   """Trajectories in metres of normalised motion latents.
 
@@ -175,10 +175,10 @@ def decode_tracks(
     first_points: where each point starts; frame 0 of the result.
     intrinsics: (fx, fy, cx, cy) in pixels.
     normalisation: what the networks were trained with.
-    smoothness: see `smoothing.smooth`.
+    smoother: see `smoothing.smooth`.
   """
   raw = motion_vae.stats.denormalise(latents)
-  moved = smoothing.smooth(networks.decode(motion_vae, raw), smoothness)
+  moved = smoothing.smooth(networks.decode(motion_vae, raw), smoother)
   height, width = first_points.shape[1:3]
   alpha = normalisation.alpha(intrinsics, height, width)
   mode = normalisation.mode
@@ -272,8 +272,8 @@ def sample_tracks(
         drawn.latents,
         batch.depths,
         batch.intrinsics,
+        smoothing.smoother(batch.frames, sampler.smoothing),
         normalisation=settings.normalisation,
-        smoothness=sampler.smoothing,
       )
       found.append(Tracks(tracks, drawn.computed))
   while found:  # What was given is not kept here.
@@ -300,19 +300,19 @@ def _latents(
   return encode_latents(video_vae, image, depths, frames, choices)
 
 
-@functools.partial(jax.jit, static_argnames=("normalisation", "smoothness"))
+@functools.partial(jax.jit, static_argnames="normalisation")
 def _decoded(
   motion_vae: networks.BoundModule,
   latents: Any,
   depths: Any,
   intrinsics: Any,
+  smoother: Any,
   *,
   normalisation: motion.MotionNormalisation,
-  smoothness: float,
 ) -> Any:
   first_points = cameras.unproject(depths, intrinsics)
   return decode_tracks(
-    motion_vae, latents, first_points, intrinsics, normalisation, smoothness
+    motion_vae, latents, first_points, intrinsics, normalisation, smoother
   )
 
 

@@ -151,7 +151,7 @@ def complete_videos(
   sampler: sampler_options.SamplerConfig,
   choices: ViSMChoices = DEFAULT,
 ) -> Iterator[Videos]:
-  """Draws a video without holes for each rendering.
+  """Draws a video without holes for each rendering, all of its pixels.
 
   Args:
     run: lends the networks "vism" and "video_vae".
@@ -160,20 +160,16 @@ def complete_videos(
     sampler: steps, guidance and schedule.
     choices: what the transformer is shown.
 
-  Yields: the videos of each batch, decoded by the base autoencoder (holes
-    only with `keep_rendered`), when all are decoded; see `sample_tracks`.
+  Yields: the videos of each batch, decoded by the base autoencoder, when all
+    are decoded; see `sample_tracks`.
   """
   conditions = encode_conditions(run, batches, choices)
   jobs = stages.jobs_of(batches, conditions, sampler)
   latents = run.draw(STEPS, jobs, sampler)
-  pairs = list(zip(batches, latents))
   found = collections.deque()
   with run.borrow(DECODING) as video_vae:
-    for batch, drawn in run.counted(DECODING, pairs):
+    for drawn in run.counted(DECODING, latents):
       video, finite = run.call(_decoded, video_vae, drawn.latents)
-      if sampler.keep_rendered:
-        shown = batch.coverage[..., None]
-        video = np.where(shown, batch.videos, video)
       found.append(Videos(video, finite))
   while found:
     yield found.popleft()

@@ -15,7 +15,8 @@ def _motion(curve):
 
 
 def _smooth(curve, weight):
-  found = smoothing.smooth(jnp.asarray(_motion(curve)), weight)
+  matrix = smoothing.smoother(len(curve), weight)
+  found = smoothing.smooth(jnp.asarray(_motion(curve)), matrix)
   np.testing.assert_allclose(found[..., 1], -found[..., 0], atol=1e-6)
   np.testing.assert_array_equal(found[..., 2], 0)
   return np.asarray(found[0, :, 0, 0, 0])

@@ -222,13 +222,13 @@ def test_other_numbers_compile_nothing():
       )
       return found.tracks, len(compiled) - before
 
-    first, count = sample(num_steps=3)
+    first, count = sample(num_steps=3, smoothing=1.0)
     assert count  # The listener hears.
     for settings in (
-      {"num_steps": 5},
-      {"num_steps": 3, "shift": 2.0},
-      {"num_steps": 4, "sampler": "unipc", "schedule": "compat"},
-      {"num_steps": 4, "sampler": "dpm++", "cfg_skip": 0.0},
+      {"num_steps": 5, "smoothing": 1.0},
+      {"num_steps": 3, "shift": 2.0, "smoothing": 2.5},
+      {"sampler": "unipc", "schedule": "compat", "smoothing": 0.5},
+      {"sampler": "dpm++", "cfg_skip": 0.0, "smoothing": 1e6},
     ):
       _, count = sample(**settings)
       assert not count, settings

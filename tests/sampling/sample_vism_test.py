@@ -1,7 +1,5 @@
 """From renderings to videos without holes with made-up networks."""
 
-import dataclasses
-
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -92,7 +90,9 @@ def test_videos_and_what_they_borrow():
   lender, films = _films()
   config = sampler_options.SamplerConfig(num_steps=3, guidance_scale=2.0)
   run = stages.Stages(lender)
-  (video,) = sample_vism.complete_videos(run, [films], config)
+  (found,) = sample_vism.complete_videos(run, [films], config)
+  video = found.videos
+  assert found.finite.all()
   assert video.shape == (2, 5, 16, 32, 3) and video.dtype == np.uint8
   pixel = films.videos[0, 4, 4, 4].mean()
   np.testing.assert_allclose(video[0, 4, 0, 0], pixel, atol=0.51)
@@ -104,14 +104,9 @@ def test_videos_and_what_they_borrow():
   ]
 
 
-def test_rendered_pixels_may_be_kept():
+def test_numbers_that_are_not_finite_are_told_of_their_film():
   lender, films = _films()
-  run = stages.Stages(lender)
+  films.noise[1, 0, 0, 0, 0] = np.nan
   config = sampler_options.SamplerConfig(num_steps=3, guidance_scale=1.0)
-  (drawn,) = sample_vism.complete_videos(run, [films], config)
-  config = dataclasses.replace(config, keep_rendered=True)
-  (kept,) = sample_vism.complete_videos(run, [films], config)
-  shown = films.coverage
-  assert (kept[shown] == films.videos[shown]).all()
-  assert (kept[~shown] == drawn[~shown]).all()
-  assert (drawn[shown] != films.videos[shown]).any()
+  (found,) = sample_vism.complete_videos(stages.Stages(lender), [films], config)
+  assert found.finite.tolist() == [True, False]
