@@ -70,9 +70,9 @@ def metadata_of(variant, kind):
   return found
 
 
-def make(directory: pathlib.Path) -> pathlib.Path:
+def make(directory: pathlib.Path, size: str = "nano") -> pathlib.Path:
   """Writes workdirs with trained-looking networks, and bundles them."""
-  variant = variants.get("nano")
+  variant = variants.get(size)
   workdirs = []
   for kind in registry.NETWORKS:
     workdir = directory / kind
