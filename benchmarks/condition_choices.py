@@ -2,7 +2,8 @@
 
   python -m benchmarks.condition_choices [--size tiny] [--scenes 3]
 
-Networks with random weights see procedural pictures (and renderings of their
+Networks with random weights (and a small image encoder where the size has
+none) see procedural pictures (and renderings of their
 scenes) as ours are shown them, and with one choice of the original's at a
 time. Printed as a Markdown table: the change of the velocity, root mean square
 over that of the velocity itself, over all pictures at three noise levels; and
@@ -25,6 +26,7 @@ from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import store
 from more4d_jax.geometry import cameras
 from more4d_jax.models import variants
+from more4d_jax.models.encoders import image
 from more4d_jax.sampling import (
   networks,
   noise,
@@ -41,9 +43,24 @@ _KINDS = ("strag", "vism", "video_vae")
 _Row = tuple[str, str, float]
 
 
+def with_image_encoders(variant: variants.Variant) -> variants.Variant:
+  """Networks that see image features, which only the published sizes have."""
+  if variant.published:
+    return variant
+  encoder = image.ImageEncoderConfig(
+    width=160, num_heads=4, num_layers=4, mlp_width=640
+  )
+  found = {}
+  for kind in ("strag", "vism"):
+    config = getattr(variant, kind)
+    dit = dataclasses.replace(config.dit, image_width=encoder.width)
+    found[kind] = dataclasses.replace(config, dit=dit, image=encoder)
+  return dataclasses.replace(variant, **found)
+
+
 def random_networks(size: str) -> checkpoint_networks.CheckpointNetworks:
   """Networks of a size with random weights of every parameter."""
-  variant = variants.get(size)
+  variant = with_image_encoders(variants.get(size))
   found = {
     kind: store.Network(
       kind,

@@ -128,28 +128,35 @@ class Batch:
     """Each scene when its folder is there; those made before come first."""
     new = []
     for order in orders:
-      if scene_files.has_scene(
-        self.loaded, order.job, self.settings, order.target
-      ):
-        print(f"{order.job.name}: the scene is there already", flush=True)
-        yield order, scene_lib.Scene.load(order.target / "scene.npz")
-      else:
+      scene = self._known(order)
+      if scene is None:
         new.append(order)
+      else:
+        print(f"{order.job.name}: the scene is there already", flush=True)
+        yield order, scene
     started = time.monotonic()
     begun = list(self._begun(new))
-    for one, scene in zip(begun, failures.each(self._drawn, begun)):
-      found = scene
-      if not isinstance(scene, Exception):
-        times = {
-          "together": [other.order.job.name for other in begun],
-          "seconds": round(time.monotonic() - started, 2),
-        }
-        found = failures.attempt(self._write, one, scene, times)
-      if isinstance(found, Exception):
-        self.done(one.order.job, found)
+    for one, drawn in zip(begun, failures.each(self._drawn, begun)):
+      made = failures.attempt(self._written, one, drawn, started)
+      if isinstance(made, Exception):
+        self.done(one.order.job, made)
       else:
         films.say(f"{one.order.title}scene.npz and scene.html", started)
-        yield one.order, scene
+        yield one.order, made
+
+  def _known(self, order: Order) -> scene_lib.Scene | None:
+    """A scene that an earlier call made; None if there is none to be read."""
+    if not scene_files.has_scene(
+      self.loaded, order.job, self.settings, order.target
+    ):
+      return None
+    found = failures.attempt(
+      scene_lib.Scene.load, order.target / scene_files.SCENE
+    )
+    if not isinstance(found, Exception):
+      return found
+    print(f"{failures.one_line(found)}: it is made again", flush=True)
+    return None
 
   def _begun(self, orders: Sequence[Order]) -> Iterator[_Begun]:
     """Pictures and their depth, and folders for what is made of them."""
@@ -181,26 +188,45 @@ class Batch:
 
   def _drawn(
     self, begun: Sequence[_Begun]
-  ) -> Iterator[scene_lib.Scene | FloatingPointError]:
-    """The scene of each picture in turn; all are drawn together."""
+  ) -> Iterator[tuple[scene_lib.Scene | FloatingPointError, list[str]]]:
+    """The scene of each picture in turn; all are drawn together.
+
+    Beside it the names of those that were.
+    """
 
     def keep(number: int, *drawn: Any) -> None:
       kept = begun[number].kept
       if kept is not None:
         kept.drawn(*drawn)
 
+    names = [one.order.job.name for one in begun]
     requests = [one.request for one in begun]
-    return self.loaded.scenes(requests, self.settings.fps, keep)
+    for scene in self.loaded.scenes(requests, self.settings.fps, keep):
+      yield scene, names
 
-  def _write(
-    self, begun: _Begun, scene: scene_lib.Scene, times: Mapping[str, Any]
-  ) -> None:
-    """Writes a scene, and gives its folder its name."""
+  def _written(
+    self,
+    begun: _Begun,
+    drawn: tuple[scene_lib.Scene | FloatingPointError, list[str]] | Exception,
+    started: float,
+  ) -> scene_lib.Scene:
+    """Writes a scene, and gives its folder its name.
+
+    Raises:
+      Exception: what was drawn, if that is one.
+    """
+    if isinstance(drawn, Exception):
+      raise drawn
+    scene, together = drawn
+    if isinstance(scene, Exception):
+      raise scene
+    seconds = round(time.monotonic() - started, 2)
     scene_files.write_scene(
       self.loaded, begun.order.job, begun.prepared, self.settings, scene,
-      begun.order.partial(), times,
+      begun.order.partial(), {"together": together, "seconds": seconds},
     )  # fmt: skip
     begun.order.appear()
+    return scene
 
   def _render(
     self, order: Order, scene: scene_lib.Scene

@@ -23,7 +23,8 @@ from more4d_jax.geometry import camera_paths
 from more4d_jax.viewing import export
 
 SUMMARY = "summary.json"
-_SCENE = ("scene.npz", "scene.html")
+SCENE = "scene.npz"
+_SCENE = (SCENE, "scene.html")
 _BY_CAMERA = ("coverage", "filled", "reach")  # Of a summary.
 _FROM_SCENE = (
   "seed",
@@ -176,7 +177,7 @@ def write_scene(
     times: what its summary says of the batch in which it was made.
   """
   checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
-  scene.save(target / "scene.npz", compact=True)
+  scene.save(target / SCENE, compact=True)
   export.export(scene.on_surfaces(), ["html"], target)
   summary = {
     **checks,
