@@ -67,7 +67,9 @@ def test_a_broken_picture_is_reported_and_the_others_are_made(
   # So does a scene that has lost a file, which is the same again.
   (out / "c" / "static.mp4").unlink()
   assert _generate(nano_checkpoint, album, out) == 0
-  assert capsys.readouterr().out.count("is there already") == 2
+  printed = capsys.readouterr().out
+  assert printed.count(": is there already") == 2
+  assert "c: the scene is there already" in printed
   assert (out / "c" / "static.mp4").is_file() and _scenes(out)["c"] == before[
     "c"
   ]
