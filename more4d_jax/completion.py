@@ -17,7 +17,7 @@ Film = tuple[UInt8[np.ndarray, "T H W 3"], Bool[np.ndarray, "T H W"]]
 
 
 def to_frame(
-  picture: UInt8[np.ndarray, "H W 3"],
+  picture: UInt8[np.ndarray, "_ _ 3"],
   rendering: UInt8[np.ndarray, "T H W 3"],
   coverage: Bool[np.ndarray, "T H W"],
   size: tuple[int, int, int],

@@ -148,14 +148,14 @@ class Generator:
     self.run = stages.Stages(
       found.lend, found.mesh, options.report, options.halves
     )
-    self._batch = options.batch
+    self.options = options
     self._texts: dict[tuple[str, str], Float[np.ndarray, "n E"]] = {}
 
   @property
   def batch(self) -> int:
     """Samples that go through a network at once."""
-    if self._batch is not None:
-      return self._batch
+    if self.options.batch is not None:
+      return self.options.batch
     width = self.networks.network("strag").config.dit.width
     return 1 if width > _SMALL_WIDTH else _SMALL_BATCH
 

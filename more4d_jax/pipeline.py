@@ -172,7 +172,9 @@ class Pipeline:
   ) -> Iterator[scene_lib.Scene | FloatingPointError]:
     """Makes 4D scenes, all of which go through each stage together.
 
-    Weights are read once for a stage, and not once for a scene.
+    Weights are read once for a stage, and not once for a scene. Each scene goes
+    through the networks alone, unless the pipeline's options have a batch, so
+    that it does not depend on the others, not even by rounding.
 
     Args:
       requests: what is made.
@@ -189,7 +191,8 @@ class Pipeline:
         dataclasses.replace(r, prepared=r.prepared.with_camera(camera))
         for r in requests
       ]
-    plan = list(batches.chunks(len(requests), self._batch(len(requests))))
+    alone = self.generator.options.batch or 1
+    plan = list(batches.chunks(len(requests), alone))
     given = [
       generation_requests.picture_batch([requests[i] for i in chosen])
       for chosen, _ in plan

@@ -188,26 +188,21 @@ class Batch:
 
   def _drawn(
     self, begun: Sequence[_Begun]
-  ) -> Iterator[tuple[scene_lib.Scene | FloatingPointError, list[str]]]:
-    """The scene of each picture in turn; all are drawn together.
-
-    Beside it the names of those that were.
-    """
+  ) -> Iterator[scene_lib.Scene | FloatingPointError]:
+    """The scene of each picture in turn; all are drawn together."""
 
     def keep(number: int, *drawn: Any) -> None:
       kept = begun[number].kept
       if kept is not None:
         kept.drawn(*drawn)
 
-    names = [one.order.job.name for one in begun]
     requests = [one.request for one in begun]
-    for scene in self.loaded.scenes(requests, self.settings.fps, keep):
-      yield scene, names
+    return self.loaded.scenes(requests, self.settings.fps, keep)
 
   def _written(
     self,
     begun: _Begun,
-    drawn: tuple[scene_lib.Scene | FloatingPointError, list[str]] | Exception,
+    drawn: scene_lib.Scene | Exception,
     started: float,
   ) -> scene_lib.Scene:
     """Writes a scene, and gives its folder its name.
@@ -217,16 +212,12 @@ class Batch:
     """
     if isinstance(drawn, Exception):
       raise drawn
-    scene, together = drawn
-    if isinstance(scene, Exception):
-      raise scene
-    seconds = round(time.monotonic() - started, 2)
     scene_files.write_scene(
-      self.loaded, begun.order.job, begun.prepared, self.settings, scene,
-      begun.order.partial(), {"together": together, "seconds": seconds},
+      self.loaded, begun.order.job, begun.prepared, self.settings, drawn,
+      begun.order.partial(), started,
     )  # fmt: skip
     begun.order.appear()
-    return scene
+    return drawn
 
   def _render(
     self, order: Order, scene: scene_lib.Scene

@@ -2,7 +2,8 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -163,7 +164,7 @@ def write_scene(
   settings: Settings,
   scene: scene_lib.Scene,
   target: pathlib.Path,
-  times: Mapping[str, Any],
+  started: float,
 ) -> None:
   """Writes all files of a scene but its films.
 
@@ -174,7 +175,7 @@ def write_scene(
     settings: what scenes share.
     scene: what was made.
     target: folder that is filled.
-    times: what its summary says of the batch in which it was made.
+    started: when the pictures of its batch were begun.
   """
   checks = scene_checks.scene_checks(scene.tracks, scene.intrinsics)
   scene.save(target / SCENE, compact=True)
@@ -196,7 +197,7 @@ def write_scene(
     "request": _request(loaded, job, settings),
     "loras": loaded.networks.loras,
     **{name: scene.metadata[name] for name in _FROM_SCENE},
-    **times,
+    "seconds": round(time.monotonic() - started, 2),
   }
   outputs.write_json(target / SUMMARY, summary)
   for name, value in checks.items():
