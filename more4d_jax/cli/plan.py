@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from absl import flags
@@ -65,6 +65,14 @@ def plan(
       "expected --config for a training or --size for generation, found "
       f"{'neither' if size is None else 'both'}"
     )
+  of_training = {"--set": bool(set), "--search": search}
+  of_generation = {
+    "--dtype": dtype != "bfloat16",
+    "--stage": bool(stage),
+    "--guidance-halves": guidance_halves != "batch",
+    "--offload": offload,
+  }
+  _refuse(of_training if config is None else of_generation)
   if size is not None:
     options = generation.Options(
       halves=guidance_halves,
@@ -73,11 +81,6 @@ def plan(
     )
     _print(generation_plan.plans(size, group, dtype, stage, options), out)
     return
-  if offload or guidance_halves != "batch":
-    raise errors.UserError(
-      "--offload and --guidance-halves are of generation: give --size instead "
-      "of --config, or leave them out"
-    )
   found = read_config(config, lists.items(set, _is_field, "--set"))
   if mesh is not None:
     found = dataclasses.replace(found, mesh=parse_mesh(mesh))
@@ -87,6 +90,21 @@ def plan(
   else:
     plans = [training_plan.plan(task, group)]
   _print(plans, out)
+
+
+def _refuse(given: Mapping[str, bool]) -> None:
+  """Checks that no flag was given that the plan would not heed.
+
+  Raises:
+    UserError: if one was.
+  """
+  for flag, is_given in given.items():
+    if is_given:
+      raise errors.UserError(
+        f"{flag} changes nothing here: --set and --search are for a training "
+        "(--config), --dtype, --stage, --guidance-halves and --offload for "
+        "generation (--size); leave it out"
+      )
 
 
 def _print(plans: Sequence[report.Plan], out: pathlib.Path | None) -> None:

@@ -40,7 +40,11 @@ _NANO = ("--config", "configs/depth.py:size=nano")
     ((*_NANO, "--size", "nano", "--devices", "cpu-8"), "found both"),
     (
       (*_NANO, "--devices", "cpu-8", "--offload"),
-      "--offload and --guidance-halves are of generation",
+      "--offload changes nothing here",
+    ),
+    (
+      ("--size", "nano", "--devices", "cpu-8", "--search"),
+      "--search changes nothing here",
     ),
     (("--size", "huge", "--devices", "cpu-8"), "choose one of nano, tiny"),
     (
