@@ -186,6 +186,8 @@ def _divides(
   except errors.UserError:
     return False
   tensor, context = config.mesh.tensor, config.mesh.context
-  if dit is None:  # Nothing else has axes that these divide.
+  if config.task == "depth":  # It has no axes that these divide.
     return tensor == context == 1
+  if dit is None:  # Autoencoders divide frames over them.
+    return True
   return dit.num_heads % tensor == 0

@@ -1,7 +1,9 @@
 """Autoencoders on several devices: frames are divided, results are not."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from more4d_jax import partitioning
@@ -69,4 +71,30 @@ def test_frames_are_divided_along_one_side(kind, grid, sizes, capfd):
   assert np.prod(part) == video.size // 8
   clip = rng.uniform(-1, 1, (1, 21, height, width, 3)).astype(np.float32)
   _compare(_encoded, model, clip, sizes)
+  assert "Involuntary full rematerialization" not in capfd.readouterr().err
+
+
+@jax.jit
+def _gradients(model, video):
+  def loss(params):
+    again = model.replace(params=params)(video)
+    return jnp.mean(jnp.square(again - video))
+
+  return jax.grad(loss)(model.params)
+
+
+@pytest.mark.slow
+def test_gradients_of_divided_frames_are_those_of_whole_ones(capfd):
+  model = _bound("video_vae")
+  rng = np.random.default_rng(2)
+  video = rng.uniform(-1, 1, (1, 5, 64, 16, 3)).astype(np.float32)
+  known = _gradients(model, video)
+  mesh = partitioning.make_mesh(partitioning.MeshConfig(context=8))
+  given = jax.device_put((model, video), partitioning.replicated(mesh))
+  with jax.set_mesh(mesh):
+    found = _gradients(*given)
+  norm = float(optax.global_norm(known))
+  for one, true in zip(jax.tree.leaves(found), jax.tree.leaves(known)):
+    scale = max(np.abs(true).max(), 1e-6 * norm)  # Some are only rounding.
+    np.testing.assert_allclose(one, true, rtol=0, atol=1e-5 * scale)
   assert "Involuntary full rematerialization" not in capfd.readouterr().err
