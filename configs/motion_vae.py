@@ -23,7 +23,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.motion = common.motion()
   config.augment = common.augment()
   # Side in pixels of the windows that are trained on; 0: whole pictures.
-  config.window = {"tiny": 32, "small": 64}.get(size, 0)
+  config.window = {"tiny": 32, "mini": 32, "small": 64}.get(size, 0)
   config.loss = common.section(objective.MotionLoss)  # Weights.
   if not common.published(size):
     config.loss.update(l2=30.0, moving=0.5, jerk=0.2, scale="mean")

@@ -22,6 +22,8 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   # Frames of a clip; 0: those of the size. Single pictures, 1, are learnt
   # first.
   config.clip_frames = 0
+  # Side in pixels of the windows that are trained on; 0: whole pictures.
+  config.window = {"mini": 48}.get(size, 0)
   config.augment = common.augment()
   config.loss = common.section(objective.VideoLoss)  # Weights, mixture.
   # Records whose latents give mean and deviation.

@@ -17,11 +17,13 @@ class RecordSet:
     count: number of scenes.
     light: one rendered frame plus tracks, instead of every frame and a view.
     seed: first scene seed; the sets of a recipe do not overlap.
+    version: of the scenes, as in `more4d data make`.
   """
 
   count: int
   light: bool
   seed: int
+  version: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Stage:
     name: of its workdir.
     task: of configs/.
     steps: how many.
-    records: name of the record set it trains on.
+    records: names of the record sets it trains on, separated by commas.
     init_from: task -> name of the stage whose network it takes.
     fields: config fields that differ from the task's config file.
   """
@@ -63,6 +65,7 @@ class Recipe:
 
 
 def _records(light: int, full: int, held_out: int) -> dict[str, RecordSet]:
+  """Scenes of version 1, on which these recipes were measured."""
   return {
     "light": RecordSet(light, light=True, seed=0),
     "full": RecordSet(full, light=False, seed=1_000_000),
@@ -75,7 +78,11 @@ _SEEN_DEPTH = {"depth__noisy": "0.3", "depth__network": "0.4"}
 
 
 def _stages(
-  steps: Mapping[str, int], strag_scenes: int = 0, **fields: str
+  steps: Mapping[str, int],
+  strag_scenes: int = 0,
+  light: str = "light",
+  full: str = "full",
+  **fields: str,
 ) -> tuple[Stage, ...]:
   """The five tasks; two of them learn something easier first.
 
@@ -85,8 +92,10 @@ def _stages(
 
   Args:
     steps: name of the stage -> steps.
-    strag_scenes: number of scenes that STraG trains on, whose latents are
-      made first; 0 means all.
+    strag_scenes: number of scenes that STraG trains on, the first ones, whose
+      latents are made first; 0 means all.
+    light: names of the record sets of tracks and pictures.
+    full: names of the record sets of films.
     **fields: config fields of every stage.
   """
 
@@ -110,7 +119,7 @@ def _stages(
   return (
     stage(
       "video_vae_pictures",
-      "light",
+      light,
       task="video_vae",
       batch_size="16",
       clip_frames="1",
@@ -119,32 +128,33 @@ def _stages(
     ),
     stage(
       "video_vae",
-      "full",
+      full,
       {"video_vae": "video_vae_pictures"},
       optimizer__learning_rate="0.0003",
     ),
-    stage("depth", "light"),
+    stage("depth", light),
     stage(
       "motion_vae_windows",
-      "light",
+      light,
       {"video_vae": "video_vae"},
       task="motion_vae",
+      statistics_records="16",  # Those of the whole pictures count.
     ),
     stage(
       "motion_vae",
-      "light",
+      light,
       {"video_vae": "video_vae", "motion_vae": "motion_vae_windows"},
       window="0",
       optimizer__learning_rate="0.0006",
     ),
     stage(
       "strag",
-      "light",
+      light,
       {"motion_vae": "motion_vae", "depth": "depth"},
       **_SEEN_DEPTH,
       data__limit=str(strag_scenes),
     ),
-    stage("vism", "full", {"video_vae": "video_vae"}),
+    stage("vism", full, {"video_vae": "video_vae"}),
   )
 
 
@@ -187,6 +197,35 @@ RECIPES: Mapping[str, Recipe] = {
         "vism": 600,
       },
       strag_scenes=3_000,
+    ),
+  ),
+  # What more4d_jax/bundled/ holds; docs/bundled.md says how long it was really
+  # trained.
+  "bundled": Recipe(
+    size="mini",
+    records={
+      "photographic": RecordSet(1_000, light=True, seed=0, version=3),
+      "light": RecordSet(1_500, light=True, seed=0, version=2),
+      "full": RecordSet(60, light=False, seed=1_000_000, version=2),
+      "full_photographic": RecordSet(
+        40, light=False, seed=1_000_000, version=3
+      ),
+      "held_out": RecordSet(16, light=False, seed=2_000_000, version=3),
+    },
+    stages=_stages(
+      {
+        "video_vae_pictures": 300,
+        "video_vae": 60,
+        "depth": 400,
+        "motion_vae_windows": 300,
+        "motion_vae": 20,
+        "strag": 600,
+        "vism": 60,
+      },
+      strag_scenes=2_000,
+      light="photographic,light",
+      full="full_photographic,full",
+      **{"evaluation.records": "8", "evaluation.videos": "2"},
     ),
   ),
 }

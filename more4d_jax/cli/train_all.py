@@ -37,7 +37,6 @@ def train_all(
   out: pathlib.Path,
   image: pathlib.Path | None = None,
   prompt: str = _PROMPT,
-  version: int = 1,
 ) -> None:
   """Makes records, trains the five networks, bundles them, makes a scene.
 
@@ -47,8 +46,6 @@ def train_all(
     image: the picture of the scene; a photograph that ships inside
       scikit-image when left out.
     prompt: what should move in it.
-    version: of the procedural scenes, as in `more4d data make`. Recipes were
-      measured on version 1.
   """
   if recipe not in recipes.RECIPES:
     raise errors.UserError(
@@ -58,7 +55,7 @@ def train_all(
   out.mkdir(parents=True, exist_ok=True)
   picture = image or _photograph(out)
   chosen = recipes.RECIPES[recipe]
-  steps = list(making(chosen, out, version))
+  steps = list(making(chosen, out))
   steps += _steps(chosen, out, picture, prompt)
   started = time.monotonic()
   for number, step in enumerate(steps, start=1):
@@ -73,22 +70,21 @@ def train_all(
   _report(out, recipe)
 
 
-def making(
-  recipe: recipes.Recipe, out: pathlib.Path, version: int
-) -> Iterator[Step]:
+def making(recipe: recipes.Recipe, out: pathlib.Path) -> Iterator[Step]:
   """The commands that make the records."""
   variant = variants.get(recipe.size)
   for name, records in recipe.records.items():
     target = out / "records" / name
     yield Step(
-      f"{records.count} {'light' if records.light else 'full'} scenes",
+      f"{records.count} {'light' if records.light else 'full'} scenes of"
+      f" version {records.version}",
       (
         *_MORE4D, "data", "make", "--kind", "procedural",
         "--count", str(records.count), "--frames", str(variant.frames),
         "--height", str(variant.height), "--width", str(variant.width),
         "--seed", str(records.seed), "--out", str(target),
         *(("--light",) if records.light else ("--views", "1")),
-        "--version", str(version),
+        "--version", str(records.version),
       ),
       record_directory.named(target, "procedural") / "manifest.json",
     )  # fmt: skip
@@ -119,9 +115,10 @@ def _steps(
 
 
 def _training(size: str, stage: recipes.Stage, out: pathlib.Path) -> Step:
+  sets = [str(out / "records" / name) for name in stage.records.split(",")]
   fields = {
     "num_steps": stage.steps,
-    "data.records": out / "records" / stage.records,
+    "data.records": ",".join(sets),
     "data.held_out": out / "records" / "held_out",
     **{f"init_from.{k}": out / name for k, name in stage.init_from.items()},
     **stage.fields,

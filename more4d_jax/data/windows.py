@@ -38,12 +38,7 @@ class MotionWindow:
     """
     whole = transforms.motion_example(item, options, rng)
     tracks = whole["tracks"]
-    size = tracks.shape[1:3]
-    if self.side > min(size):
-      raise errors.UserError(
-        f"a window of {self.side} pixels does not fit pictures of {size[0]} x "
-        f"{size[1]}: choose a smaller one, or 0 for whole pictures"
-      )
+    _check_side(self.side, tracks.shape[1:3])
     top, left = self._corner(tracks, rng)
     rows, columns = slice(top, top + self.side), slice(left, left + self.side)
     shift = np.array([0, 0, left, top], np.float32)
@@ -66,3 +61,43 @@ class MotionWindow:
     corner = inside - rng.integers(self.side, size=2)
     row, column = np.clip(corner, 0, limits)
     return int(row), int(column)
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoWindow:
+  """A `video_example` cut to a square window anywhere.
+
+  Attributes:
+    side: of the window, pixels.
+  """
+
+  side: int
+
+  def __call__(
+    self,
+    item: transforms.Item,
+    options: transforms.ExampleOptions | None,
+    rng: np.random.Generator,
+  ) -> dict[str, np.ndarray]:
+    """`video` [T side side 3] uint8 and `depth` [T side side] float32.
+
+    Raises:
+      UserError: the window is larger than the picture.
+    """
+    whole = transforms.video_example(item, options, rng)
+    size = whole["depth"].shape[1:3]
+    _check_side(self.side, size)
+    top, left = rng.integers(np.array(size) - self.side + 1)
+    rows, columns = slice(top, top + self.side), slice(left, left + self.side)
+    return {
+      name: np.ascontiguousarray(value[:, rows, columns])
+      for name, value in whole.items()
+    }
+
+
+def _check_side(side: int, size: tuple[int, int]) -> None:
+  if side > min(size):
+    raise errors.UserError(
+      f"a window of {side} pixels does not fit pictures of {size[0]} x "
+      f"{size[1]}: choose a smaller one, or 0 for whole pictures"
+    )

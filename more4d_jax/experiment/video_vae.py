@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from more4d_jax.data import transforms
+from more4d_jax.data import transforms, windows
 from more4d_jax.evaluation import video_metrics
 from more4d_jax.experiment import measurement, model_config, run_config
 from more4d_jax.experiment import task as tasks
@@ -34,6 +34,8 @@ class VideoVAERunConfig(run_config.RunConfig):
   Attributes:
     init_from, augment, loss: sections.
     clip_frames: of a clip; 0 for those of the size, 1 for single pictures.
+    window: side in pixels of the windows that are trained on; 0 for whole
+      pictures.
     statistics_records: records whose latents make the statistics.
   """
 
@@ -41,6 +43,7 @@ class VideoVAERunConfig(run_config.RunConfig):
   augment: run_config.AugmentConfig
   loss: objective.VideoLoss
   clip_frames: int = run_config.setting(low=0)
+  window: int = run_config.setting(low=0)
   statistics_records: int = run_config.setting(low=1)
 
 
@@ -72,9 +75,10 @@ class VideoVAETask(tasks.Task):
 
   @property
   def example(self) -> Mapping[str, jax.ShapeDtypeStruct]:
-    """A film and its depth."""
-    options = self.options()
-    size = (options.frames, options.height, options.width)
+    """A film and its depth, of whole pictures or of windows."""
+    options, window = self.options(), self.config.window
+    picture = (window, window) if window else (options.height, options.width)
+    size = (options.frames, *picture)
     return {
       "video": jax.ShapeDtypeStruct((*size, 3), jnp.uint8),
       "depth": jax.ShapeDtypeStruct(size, jnp.float32),
@@ -87,13 +91,15 @@ class VideoVAETask(tasks.Task):
     return dataclasses.replace(options, frames=frames)
 
   def train_set(self, opened: tasks.Opened) -> tasks.DataSet:
-    """Clips that start anywhere."""
+    """Clips that start anywhere, or windows of them."""
     options = self.options(
       random_clip=True, **dataclasses.asdict(self.config.augment)
     )
+    function = transforms.video_example
+    if self.config.window:
+      function = windows.VideoWindow(self.config.window)
     return tasks.DataSet(
-      opened.training,
-      tasks.random_example(transforms.video_example, options),
+      opened.training, tasks.random_example(function, options)
     )
 
   def held_out(self, opened: tasks.Opened) -> tasks.DataSet:

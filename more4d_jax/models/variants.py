@@ -1,7 +1,9 @@
 """Table of named sizes.
 
-"nano" is for tests, "tiny" for a CPU, "small" for one consumer GPU; "1p3b" and
-"14b" have the widths of Wan2.1-Fun-V1.1 and of the published encoders.
+"nano" is for tests, "tiny" for a CPU, "mini" has networks as small for larger
+pictures, three to two as photographs are, "small" is for one consumer GPU;
+"1p3b" and "14b" have the widths of Wan2.1-Fun-V1.1 and of the published
+encoders.
 """
 
 import dataclasses
@@ -161,6 +163,7 @@ _TINY_DEPTH = depth.DepthConfig(
   features=32,
   head_features=16,
 )
+_MINI_DEPTH = dataclasses.replace(_TINY_DEPTH, position_grid=(8, 12))
 _SMALL_DEPTH = depth.DepthConfig(
   width=192,
   num_layers=8,
@@ -195,6 +198,16 @@ def _tiny() -> Variant:
   )
 
 
+def _mini() -> Variant:
+  return _variant(
+    "mini",
+    (9, 64, 96),
+    _dit(192, 768, 4, 6, remat=False),
+    (_bytes_encoder(128, 128, 2, 4), _motion_encoder((64, 96), 8, 128, 2, 4)),
+    (_vaes(16, 1, 1, 16, 8), _MINI_DEPTH),
+  )
+
+
 def _small() -> Variant:
   return _variant(
     "small",
@@ -223,6 +236,7 @@ def _published(name: str, dit: backbone.DiTConfig) -> Variant:
 VARIANTS: Mapping[str, Variant] = {
   "nano": _nano(),
   "tiny": _tiny(),
+  "mini": _mini(),
   "small": _small(),
   "1p3b": _published("1p3b", _dit(1536, 8960, 12, 30)),
   "14b": _published("14b", _dit(5120, 13824, 40, 40)),
