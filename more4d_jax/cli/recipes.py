@@ -204,7 +204,7 @@ RECIPES: Mapping[str, Recipe] = {
   "bundled": Recipe(
     size="mini",
     records={
-      "photographic": RecordSet(1_000, light=True, seed=0, version=3),
+      "photographic": RecordSet(400, light=True, seed=0, version=3),
       "light": RecordSet(1_500, light=True, seed=0, version=2),
       "full": RecordSet(60, light=False, seed=1_000_000, version=2),
       "full_photographic": RecordSet(

@@ -56,5 +56,26 @@ def test_windows_lie_anywhere_where_nothing_moves_or_by_choice():
 
 def test_a_window_larger_than_the_picture_is_refused():
   record = _one_mover(slice(0, 2), slice(0, 2))
-  with pytest.raises(errors.UserError, match="window of 400 pixels does not"):
-    windows.MotionWindow(400)(record, None, np.random.default_rng(0))
+  for window in (windows.MotionWindow(400), windows.VideoWindow(400)):
+    with pytest.raises(errors.UserError, match="window of 400 pixels does not"):
+      window(record, None, np.random.default_rng(0))
+
+
+def test_windows_of_films_and_depth_are_the_same_part_of_the_whole():
+  record = scenes.record(frames=5)
+  # Depth that tells its place.
+  places = np.arange(record.depth[0].size, dtype=np.float32)
+  depth = record.depth * 0 + places.reshape(record.depth[0].shape)
+  record = dataclasses.replace(record, depth=depth)
+  corners = set()
+  for seed in range(60):
+    found = windows.VideoWindow(8)(record, None, np.random.default_rng(seed))
+    top, left = divmod(int(found["depth"][0, 0, 0]), record.video.shape[2])
+    part = np.s_[:, top : top + 8, left : left + 8]
+    np.testing.assert_array_equal(found["video"], record.video[part])
+    np.testing.assert_array_equal(found["depth"], depth[part])
+    corners.add((top, left))
+  tops, lefts = zip(*corners)
+  height, width = record.video.shape[1:3]
+  assert (min(tops), min(lefts)) == (0, 0)
+  assert (max(tops), max(lefts)) == (height - 8, width - 8)
