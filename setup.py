@@ -83,6 +83,7 @@ setuptools.setup(
     include=["more4d_jax", "more4d_jax.*", "data_pipelines*", "configs*"]
   ),
   package_data={
+    "more4d_jax.bundled": ["checkpoint/**"],
     "more4d_jax.planning": ["*.pbtxt"],
     "more4d_jax.viewing": ["web/*"],
     "data_pipelines.procedural.surfaces": ["*.json"],

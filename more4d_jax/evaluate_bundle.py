@@ -70,11 +70,11 @@ def evaluate_tracks(
   """
   captions = [e["caption"] for e in examples]
   told = any(track_metrics.caption_sign(c) for c in captions)
-  found = _sample(pipe, examples, captions, options)
+  found = sample(pipe, examples, captions, options)
   swapped = found
   if told:
     other = [track_metrics.swap_sides(c) for c in captions]
-    swapped = _sample(pipe, examples, other, options)
+    swapped = sample(pipe, examples, other, options)
   results = []
   for number, example in enumerate(examples):
     true, mask = example["tracks"], object_mask(example)
@@ -113,18 +113,28 @@ def object_mask(example: Example) -> Bool[np.ndarray, "H W"]:
   return (example["segmentation"] > 0) & example["visible"][0] & known
 
 
-def _sample(
+def sample(
   pipe: pipeline.Pipeline,
   examples: Sequence[Example],
   captions: Sequence[str],
   options: Options,
+  depths: Sequence[Float[np.ndarray, "H W"]] | None = None,
 ) -> Float[np.ndarray, "N T H W 3"]:
-  """Samples every example once; noise depends on seed and number alone."""
+  """Samples every example once; noise depends on seed and number alone.
+
+  Args:
+    pipe: the networks.
+    examples: of `transforms.scene_example`.
+    captions: of the examples.
+    options: how samples are drawn.
+    depths: of the first frames; the true ones when left out.
+  """
+  depths = [first_depth(e) for e in examples] if depths is None else depths
   plan = list(batches.chunks(len(examples), options.batch))
   given = [
     batches.PictureBatch(
       images=np.stack([examples[i]["image"] for i in chosen]),
-      depths=np.stack([first_depth(examples[i]) for i in chosen]),
+      depths=np.stack([depths[i] for i in chosen]),
       intrinsics=np.stack([examples[i]["intrinsics"] for i in chosen]),
       prompts=[captions[i] for i in chosen],
       noise_keys=[(options.seed, i) for i in chosen],
@@ -213,11 +223,19 @@ def evaluate_depth(
   """Depth of pictures; see `depth_metrics.depth_figures`."""
   images = np.stack([e["image"] for e in examples])
   true = np.stack([e["depth"] for e in examples])
-  predicted = [
+  predicted = estimated_depth(pipe, images, batch)
+  return depth_metrics.depth_figures(predicted, true)
+
+
+def estimated_depth(
+  pipe: pipeline.Pipeline, images: UInt8[np.ndarray, "N H W 3"], batch: int = 16
+) -> Float[np.ndarray, "N H W"]:
+  """Depth of pictures in metres, by the depth network."""
+  found = [
     pipe.generator.depth(images[chosen])[:kept]
     for chosen, kept in batches.chunks(len(images), batch)
   ]
-  return depth_metrics.depth_figures(np.concatenate(predicted), true)
+  return np.concatenate(found)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +22,7 @@ from more4d_jax import (
   scene_size,
 )
 from more4d_jax import scene as scene_lib
+from more4d_jax.bundled import shipped
 from more4d_jax.checkpoints import store
 from more4d_jax.geometry import camera_paths, timing
 from more4d_jax.lora import requests
@@ -339,7 +339,7 @@ class Pipeline:
 
 
 def load(
-  checkpoint: str | os.PathLike[str],
+  checkpoint: str | os.PathLike[str] | None = None,
   overrides: Mapping[str, Any] | None = None,
   loras: Sequence[requests.Request] = (),
   conditions: str = "trained",
@@ -352,7 +352,8 @@ def load(
   Weights are read when a network is first used.
 
   Args:
-    checkpoint: the directory with `model.json`.
+    checkpoint: the directory with `model.json`; None for the one that ships
+      with the package.
     overrides: sampler settings that differ from the checkpoint's.
     loras: merged into its transformers; `requests.parse` reads them.
     conditions: "trained" shows the networks what they were trained on,
@@ -363,8 +364,9 @@ def load(
     frames: of the scenes; None for as many as in training.
 
   Raises:
-    UserError: if it is no bundle, or a damaged one, or a LoRA does not fit.
+    UserError: if it is no bundle, or a damaged one, or a LoRA does not fit, or
+      none ships.
   """
-  found = requests.open_networks(checkpoint, loras, dtype)
-  name = pathlib.Path(checkpoint).name
+  found = requests.open_networks(shipped.find(checkpoint), loras, dtype)
+  name = shipped.name(checkpoint)
   return Pipeline(found, name, overrides, conditions, options, frames)

@@ -27,6 +27,7 @@ RULES = {
   "models": ("partitioning", "kernels", "geometry"),
   "name_maps": ("models",),
   "checkpoints": ("registry", "pickles", "partitioning", "models", "name_maps"),
+  "bundled": ("checkpoints",),
   "lora": ("registry", "models", "name_maps", "checkpoints"),
   "published": (
     "registry",
@@ -60,6 +61,7 @@ JOINERS = {
   "pipeline",
   "checkpoint_networks",
   "evaluate_bundle",
+  "evaluate_chain",
   "cli",
 }
 # Rooms without these at their top level: a loader worker or a viewer never

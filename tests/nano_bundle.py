@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from more4d_jax import partitioning, registry
-from more4d_jax.checkpoints import store
+from more4d_jax.checkpoints import bundling, store
 from more4d_jax.models import latent_stats, variants
 
 
@@ -83,5 +83,5 @@ def make(directory: pathlib.Path, size: str = "nano") -> pathlib.Path:
       metadata_of(variant, kind),
     )
     workdirs.append(workdir)
-  store.bundle(workdirs, directory / "bundle")
+  bundling.bundle(workdirs, directory / "bundle")
   return directory / "bundle"

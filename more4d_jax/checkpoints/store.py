@@ -14,13 +14,13 @@ import json
 import os
 import pathlib
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from more4d_jax import errors, registry
+from more4d_jax import registry
 from more4d_jax.checkpoints import (
   array_trees,
   configurations,
@@ -34,7 +34,7 @@ from more4d_jax.checkpoints import (
 from more4d_jax.name_maps import matching
 
 PARAMS = "params"
-_NETWORK, _MODEL = "network.json", "model.json"
+NETWORK, MODEL = "network.json", "model.json"
 # Published tensors that no network of ours holds.
 CARRIED = "carried.safetensors"
 
@@ -109,7 +109,7 @@ def write_header(
   for name, value in (("parts", parts), ("files", files)):
     if value:
       header[name] = dict(value)
-  headers.write(directory / _NETWORK, header)
+  headers.write(directory / NETWORK, header)
 
 
 def save_params(directory: pathlib.Path, params: Any) -> None:
@@ -163,7 +163,7 @@ def load_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
   """
   path = pathlib.Path(directory).absolute()
   return headers.read(
-    path / _NETWORK,
+    path / NETWORK,
     "a network",
     "train it to its end, or name its directory",
     ("kind", "config", "metadata"),
@@ -224,87 +224,9 @@ def load_network(directory: str | os.PathLike[str]) -> Network:
   )
 
 
-def bundle(
-  workdirs: Sequence[str | os.PathLike[str]], out: str | os.PathLike[str]
-) -> list[str]:
-  """Copies the networks of workdirs and bundles into one checkpoint.
-
-  Args:
-    workdirs: training workdirs whose `model/` is finished, and bundles, as
-      `more4d convert` makes them; a kind of network in one of them only.
-    out: new directory for the bundle.
-
-  Returns: the kinds of networks in it.
-
-  Raises:
-    UserError: if a workdir has no trained network, two have the same kind, or
-      a network was trained on another one than the one given.
-  """
-  final = pathlib.Path(out).absolute()
-  if final.exists() and not (final / _MODEL).is_file():
-    raise errors.UserError(
-      f"{final} exists and is no bundle: name a new directory for the bundle"
-    )
-  found: dict[str, tuple[pathlib.Path, dict[str, Any]]] = {}
-  loras: dict[str, pathlib.Path] = {}
-  for workdir in workdirs:
-    root = pathlib.Path(workdir).absolute()
-    places = [root / "model"]
-    if (root / _MODEL).is_file():
-      places = [root / name for name in networks_of(root).values()]
-      loras |= loras_of(root)
-    for source in places:
-      header = load_header(source)
-      if header["kind"] in found:
-        raise errors.UserError(
-          f"{workdir} and {found[header['kind']][0].parent} both hold a "
-          f"{header['kind']}: give one workdir of each kind"
-        )
-      found[header["kind"]] = (source, header)
-  _check_lineage({kind: header for kind, (_, header) in found.items()})
-  with directories.new_directory(final) as temporary:
-    for kind, (source, header) in found.items():
-      shutil.copytree(source, temporary / kind)
-      for part in header.get("parts", {}).values():
-        _copy_part(source.parent / part, temporary / part)
-    names = {k: f"{path.parent.name}/{path.name}" for k, path in loras.items()}
-    for kind, path in loras.items():
-      (temporary / names[kind]).parent.mkdir(exist_ok=True)
-      shutil.copyfile(path, temporary / names[kind])
-    write_model(temporary, {kind: kind for kind in found}, names)
-  return list(found)
-
-
-def _copy_part(source: pathlib.Path, target: pathlib.Path) -> None:
-  """Copies a part once for all networks that share it."""
-  if not target.exists():
-    shutil.copytree(source, target)
-    return
-  identities = [
-    load_header(place)["metadata"].get("identity") for place in (source, target)
-  ]
-  if identities[0] != identities[1]:
-    raise errors.UserError(
-      f"{source} is another {target.name} than that of the other networks: "
-      "bundle networks that share one"
-    )
-
-
-def _check_lineage(found: Mapping[str, Mapping[str, Any]]) -> None:
-  """Refuses networks that were trained on other ones than those beside them."""
-  for kind, header in found.items():
-    for base, identity in header["metadata"].get("trained_on", {}).items():
-      beside = found.get(base)
-      if beside and beside["metadata"].get("identity") != identity:
-        raise errors.UserError(
-          f"the {kind} was trained on another {base} than the one given: "
-          f"bundle the {base} it started from, or train the {kind} again"
-        )
-
-
 def _read_model(directory: str | os.PathLike[str]) -> dict[str, Any]:
   return headers.read(
-    pathlib.Path(directory).absolute() / _MODEL,
+    pathlib.Path(directory).absolute() / MODEL,
     "a bundle",
     "make one with `more4d bundle`",
     ("networks",),
@@ -327,6 +249,11 @@ def loras_of(directory: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
   return {kind: path / name for kind, name in names.items()}
 
 
+def about(directory: str | os.PathLike[str]) -> dict[str, Any]:
+  """What a person should know of a bundle, as it was made with."""
+  return dict(_read_model(directory).get("about", {}))
+
+
 def open_bundle(directory: str | os.PathLike[str]) -> dict[str, Network]:
   """Opens every network of a bundle, by kind; see `open_network`.
 
@@ -345,6 +272,7 @@ def write_model(
   directory: pathlib.Path,
   networks: Mapping[str, str],
   loras: Mapping[str, str] | None = None,
+  about: Mapping[str, Any] | None = None,
 ) -> None:
   """Names what a bundle holds.
 
@@ -352,10 +280,12 @@ def write_model(
     directory: of the bundle.
     networks: kind -> directory in it.
     loras: kind -> file in it that changes the kind's transformer.
+    about: what a person should know of it, JSON values.
   """
   value = {"format": headers.FORMAT, "networks": dict(networks)}
-  if loras:
-    value["loras"] = dict(loras)
-  temporary = directory / f"{_MODEL}.partial"
+  for name, facts in (("loras", loras), ("about", about)):
+    if facts:
+      value[name] = dict(facts)
+  temporary = directory / f"{MODEL}.partial"
   headers.write(temporary, value)
-  os.replace(temporary, directory / _MODEL)
+  os.replace(temporary, directory / MODEL)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from more4d_jax import errors, pipeline, plausibility
 from more4d_jax import scene as scene_lib
+from more4d_jax.bundled import shipped
 from more4d_jax.checkpoints import dtypes
 from more4d_jax.cli import (
   coverage,
@@ -30,8 +31,8 @@ _BY_CAMERA = ("coverage", "filled", "reach", "requests")
 def complete(
   *,
   scene: pathlib.Path,
-  checkpoint: pathlib.Path,
   out: pathlib.Path,
+  checkpoint: pathlib.Path | None = None,
   camera: lists.Words = (),
   together: int | None = None,
   seed: int = 0,
@@ -49,9 +50,10 @@ def complete(
 
   Args:
     scene: the scene.npz that `more4d generate` wrote.
-    checkpoint: directory made by `more4d bundle`.
     out: directory for the results. Films stay when they are finished: the
       same command goes on, and ends with status 3 if one failed.
+    checkpoint: directory made by `more4d bundle`; the one that ships with the
+      package when left out.
     camera: names of camera paths or camera files; static, orbit_left_90,
       forward, circular and x_moving when left out.
     together: films that are completed in one batch; when left out, 1 by a
@@ -80,6 +82,8 @@ def complete(
       coverage.check_scene(saved, name, resample=film.resample_path)
   loras = sampling_flags.read_loras(lora)
   options = run_flags.options(execution)
+  if checkpoint is None:
+    print(shipped.describe(), flush=True)
   loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype, options)
   for kind in ("video_vae", "vism"):
     loaded.networks.network(kind)

@@ -8,13 +8,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from more4d_jax import errors, evaluate_bundle, pipeline
+from more4d_jax import errors, evaluate_bundle, evaluate_chain, pipeline
+from more4d_jax.bundled import shipped
 from more4d_jax.checkpoints import dtypes
 from more4d_jax.cli import lists, outputs, run_flags, sampling_flags
 from more4d_jax.data import transforms
 
 Figures = dict[str, float]
 
+_CHAIN = "public200"  # The split on which the whole chain is measured.
+_SPLITS = ("all", "motion64", "unseen", _CHAIN)
 _OTHER_MOTION = 1_000_000_000  # Added to a seed for its oracle.
 _CODE_SCENES, _CODE_BYTES = 3000, 1 << 30  # Of clips that fit linear codes.
 
@@ -52,7 +55,7 @@ BOUNDS = (
 
 def evaluate(
   *,
-  checkpoint: pathlib.Path,
+  checkpoint: pathlib.Path | None = None,
   split: str = "all",
   out: pathlib.Path | None = None,
   videos: pathlib.Path | None = None,
@@ -70,9 +73,12 @@ def evaluate(
   """Prints the figures of a checkpoint on procedural scenes.
 
   Args:
-    checkpoint: directory made by `more4d bundle`.
+    checkpoint: directory made by `more4d bundle`; the one that ships with the
+      package when left out.
     split: "motion64" (trajectories against captions), "unseen" (motion VAE,
-      depth, view completion, trajectories of every kind of scene), or "all".
+      depth, view completion, trajectories of every kind of scene), "all" for
+      both; or "public200" (what a user gets: picture and caption alone, in
+      scenes like photographs).
     out: JSON file for the figures.
     videos: directory for videos of predicted and true trajectories.
     scenes: greatest number of scenes of a split.
@@ -90,10 +96,10 @@ def evaluate(
     execution: how networks are run.
     sampling: how latents are drawn.
   """
-  if split not in ("all", "motion64", "unseen"):
+  if split not in _SPLITS:
     raise errors.UserError(
-      f"expected a split of all, motion64 or unseen, found {split!r}: choose "
-      "one of them"
+      f"expected a split of {', '.join(_SPLITS)}, found {split!r}: choose one "
+      "of them"
     )
   given = (scenes, kind_scenes, training_scenes, batch)
   counts = [count for count in given if count is not None]
@@ -117,8 +123,10 @@ def evaluate(
   if split in ("all", "unseen"):
     for name, figures in run.unseen(scenes, kind_scenes, training_scenes):
       groups[name] = _show(name, figures)
+  if split == _CHAIN:
+    groups["chain"] = _show("chain", run.chain(scenes))
   report = {
-    "checkpoint": str(checkpoint),
+    "checkpoint": shipped.name(checkpoint),
     "split": split,
     "seed": seed,
     "sampler": dataclasses.asdict(pipe.networks.sampler("strag")),
@@ -178,6 +186,12 @@ class _Run:
       look=self._look(split),
     )
 
+  def chain(self, count: int) -> Figures:
+    """What a user gets of picture and caption."""
+    records = self._records(_CHAIN, count, light=True)
+    examples = [self._example(transforms.scene_example, r) for r in records]
+    return evaluate_chain.evaluate_chain(self._pipe, examples, self._options)
+
   def unseen(
     self, count: int, kind_count: int, training: int
   ) -> Iterator[tuple[str, Figures]]:
@@ -223,7 +237,12 @@ class _Run:
     frames, height, width = self._pipe.size
     chosen = splits.SPLITS[split]
     make = records.RecordOptions(
-      frames, height, width, light=light, kind=chosen.kind
+      frames,
+      height,
+      width,
+      light=light,
+      kind=chosen.kind,
+      version=chosen.version,
     )
     seeds = chosen.part(0, min(count, chosen.size))
     what = f"{split} {'oracle ' if oracle else ''}scenes"

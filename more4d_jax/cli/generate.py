@@ -12,6 +12,7 @@ from more4d_jax import (
   plausibility,
 )
 from more4d_jax import scene_size as scene_size_lib
+from more4d_jax.bundled import shipped
 from more4d_jax.checkpoints import dtypes
 from more4d_jax.cli import dry_run as plan
 from more4d_jax.cli import (
@@ -31,8 +32,8 @@ from more4d_jax.sampling import longer_clips
 def generate(
   *,
   image: pathlib.Path,
-  checkpoint: pathlib.Path,
   out: pathlib.Path,
+  checkpoint: pathlib.Path | None = None,
   prompt: str | None = None,
   negative_prompt: str | None = None,
   depth: pathlib.Path | None = None,
@@ -66,10 +67,11 @@ def generate(
   Args:
     image: a picture, a folder of them, or a manifest (one JSON object with
       image, prompt and perhaps negative_prompt and depth a line).
-    checkpoint: directory made by `more4d bundle`.
     out: directory for the results. With several pictures each one's folder
       appears when it is finished and stays: the same command goes on, and
       ends with status 3 if a picture or a film failed.
+    checkpoint: directory made by `more4d bundle`; the one that ships with the
+      package when left out.
     prompt: what moves and how; '' for no caption.
     negative_prompt: what guidance leads away from; no caption when left out.
     depth: depth of the whole picture: .npy, .npz, .exr or floating-point .tif
@@ -137,6 +139,8 @@ def generate(
   jobs = [job for job in jobs if job.name not in unreadable]
   loras = sampling_flags.read_loras(lora)
   options = run_flags.options(execution)
+  if checkpoint is None:
+    print(shipped.describe(), flush=True)
   loaded = pipeline.load(
     checkpoint, changes, loras, conditions, dtype, options, frames
   )

@@ -6,12 +6,13 @@ import tempfile
 from typing import Literal
 
 from more4d_jax import errors, pipeline
+from more4d_jax.bundled import shipped
 from more4d_jax.cli import serve_jobs
 
 
 def serve(
   *,
-  checkpoint: pathlib.Path,
+  checkpoint: pathlib.Path | None = None,
   host: str = "127.0.0.1",
   port: int = 7860,
   scene_size: str = "picture",
@@ -26,7 +27,8 @@ def serve(
   server ends.
 
   Args:
-    checkpoint: directory made by `more4d bundle`.
+    checkpoint: directory made by `more4d bundle`; the one that ships with the
+      package when left out.
     host: address to serve at; 0.0.0.0 admits other machines, and anyone who
       reaches it may use this one.
     port: to serve at.
@@ -42,6 +44,8 @@ def serve(
       "expected positive --max-megabytes and --max-megapixels, found "
       f"{max_megabytes:g} and {max_megapixels:g}"
     )
+  if checkpoint is None:
+    print(shipped.describe(), flush=True)
   with tempfile.TemporaryDirectory(prefix="more4d-serve-") as folder:
     # Read by gradio when a page is built: where uploads go.
     os.environ["GRADIO_TEMP_DIR"] = os.path.join(folder, "gradio")

@@ -1,4 +1,4 @@
-"""`more4d train-all`: records, five trainings, one bundle, one scene.
+"""`more4d train-all`: records, trainings, one bundle, figures, one scene.
 
 Every step is a command that a user could type; it is printed before it runs.
 A step whose result exists is not run again, and the steps themselves resume,
@@ -41,7 +41,8 @@ def train_all(
   """Makes records, trains the five networks, bundles them, makes a scene.
 
   Args:
-    recipe: "demo" (minutes), "tiny" (hours) or "nano" (a plumbing test).
+    recipe: "demo" (minutes), "tiny" (hours), "bundled" (hours; the model that
+      ships with the package) or "nano" (a plumbing test).
     out: directory for records, workdirs, the bundle and the scene.
     image: the picture of the scene; a photograph that ships inside
       scikit-image when left out.
@@ -84,7 +85,7 @@ def making(recipe: recipes.Recipe, out: pathlib.Path) -> Iterator[Step]:
         "--height", str(variant.height), "--width", str(variant.width),
         "--seed", str(records.seed), "--out", str(target),
         *(("--light",) if records.light else ("--views", "1")),
-        "--version", str(records.version),
+        "--scenes", records.scenes, "--version", str(records.version),
       ),
       record_directory.named(target, "procedural") / "manifest.json",
     )  # fmt: skip
@@ -103,6 +104,16 @@ def _steps(
     (*_MORE4D, "bundle", "--workdir", *workdirs, "--out", str(bundle)),
     bundle / "model.json",
   )
+  if recipe.evaluate:
+    figures = out / "figures.json"
+    yield Step(
+      "figures of the checkpoint",
+      (
+        *_MORE4D, "evaluate", "--checkpoint", str(bundle), "--out",
+        str(figures), *recipe.evaluate,
+      ),
+      figures,
+    )  # fmt: skip
   scene = out / "scene"
   yield Step(
     f"a 4D scene of {image.name}: {prompt!r}",
@@ -178,5 +189,6 @@ def _report(out: pathlib.Path, recipe: str) -> None:
     "demo": "This is a plumbing-quality model: minutes of training on"
     " procedural scenes. make train-tiny trains longer.",
     "tiny": "This model has seen small procedural scenes only.",
+    "bundled": "docs/bundled.md tells how it becomes the model that ships.",
   }
   print(quality[recipe])

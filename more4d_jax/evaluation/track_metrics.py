@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -101,6 +102,92 @@ def mean_jerk(tracks: Float[np.ndarray, "T H W 3"]) -> float:
   jerk = np.diff(tracks.astype(np.float64), n=3, axis=0)
   depth = np.maximum(tracks[0, ..., 2], 1e-6)
   return float((np.linalg.norm(jerk, axis=-1) / depth).mean())
+
+
+def global_scale(
+  predicted: Float[np.ndarray, "H W 3"],
+  true: Float[np.ndarray, "H W 3"],
+  mask: Bool[np.ndarray, "H W"],
+) -> float:
+  """The one factor that a single picture cannot tell: median of |true| / |p|.
+
+  Args:
+    predicted: points of the first frame, from the camera.
+    true: the same pixels' true points.
+    mask: pixels that count.
+
+  Returns: 1 where the mask is empty.
+
+  Source: TAPVid-3D (arXiv 2407.05921), global median scaling.
+  """
+  if not mask.any():
+    return 1.0
+  lengths = [
+    np.linalg.norm(points[mask].astype(np.float64), axis=-1)
+    for points in (true, predicted)
+  ]
+  return float(np.median(lengths[0] / lengths[1]))
+
+
+def direction_agreement(
+  predicted: Float[np.ndarray, "T H W 3"],
+  true: Float[np.ndarray, "T H W 3"],
+  mask: Bool[np.ndarray, "H W"],
+) -> float:
+  """Mean cosine of true and predicted displacement in the last frame.
+
+  Args:
+    predicted: trajectories.
+    true: the same points' true trajectories.
+    mask: first-frame pixels that count.
+
+  Returns: from -1 to 1; a point that is predicted to stay counts 0. NaN where
+    no point of the mask truly moves.
+  """
+  ours, theirs = (
+    (tracks[-1, mask] - tracks[0, mask]).astype(np.float64)
+    for tracks in (predicted, true)
+  )
+  lengths = np.linalg.norm(theirs, axis=-1)
+  moves = lengths > 0
+  if not moves.any():
+    return float("nan")
+  product = (ours * theirs).sum(axis=-1)[moves]
+  size = np.linalg.norm(ours, axis=-1)[moves] * lengths[moves]
+  return float((product / np.maximum(size, 1e-12)).mean())
+
+
+def points_within_depth(
+  predicted: Float[np.ndarray, "T H W 3"],
+  true: Float[np.ndarray, "T H W 3"],
+  visible: Bool[np.ndarray, "T H W"],
+  focal: float,
+  pixels: Sequence[float] = (1, 2, 4, 8, 16),
+) -> float:
+  """APD3D: share of visible points near the truth, mean over thresholds.
+
+  A threshold of n pixels at a point's true depth z is n z / focal metres, so
+  that near and far points count alike. The original's pixels are those of
+  pictures brought to 256 x 256, and so is the focal length.
+
+  Args:
+    predicted: trajectories, already scaled.
+    true: the same points' true trajectories.
+    visible: (point, frame) pairs that count; frame 0 never does.
+    focal: mean of both focal lengths, in pixels.
+    pixels: thresholds.
+
+  Returns: NaN where nothing is visible.
+
+  Source: TAPVid-3D (arXiv 2407.05921), delta_avg of 3D points.
+  """
+  seen = visible[1:] & np.isfinite(true[1:]).all(axis=-1)
+  if not seen.any():
+    return float("nan")
+  error = predicted[1:][seen].astype(np.float64) - true[1:][seen]
+  distance = np.linalg.norm(error, axis=-1)
+  unit = true[1:][seen][:, 2] / focal
+  return float(np.mean([(distance < n * unit).mean() for n in pixels]))
 
 
 def visibility_accuracy(

@@ -9,7 +9,12 @@ import pytest
 from safetensors import numpy as safetensors_numpy
 
 from more4d_jax import errors
-from more4d_jax.checkpoints import headers, store, training_states
+from more4d_jax.checkpoints import (
+  bundling,
+  headers,
+  store,
+  training_states,
+)
 from more4d_jax.models import variants
 from more4d_jax.name_maps import matching
 from more4d_jax.published import assembly, convert, revert
@@ -88,7 +93,7 @@ def test_bundling_and_writing_again_keep_what_it_computes(tmp_path):
   expected = _save_older(
     tmp_path / "run" / "model", variants.get("nano"), "vism"
   )
-  store.bundle([tmp_path / "run"], tmp_path / "bundle")
+  bundling.bundle([tmp_path / "run"], tmp_path / "bundle")
   found = store.load_network(tmp_path / "bundle" / "vism")
   jax.tree.map(np.testing.assert_array_equal, found.params, expected)
   store.save_network(tmp_path / "new", found.params, found.config, {})

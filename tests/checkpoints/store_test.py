@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from more4d_jax import errors, registry
-from more4d_jax.checkpoints import configurations, store
+from more4d_jax.checkpoints import bundling, configurations, store
 from more4d_jax.models import variants, video_vae
 
 _PARAMS = {
@@ -94,14 +94,14 @@ def test_bundle_holds_every_network_and_refuses_strangers(tmp_path):
     trained_on={"video_vae": "aaaa"},
   )
   _save(tmp_path / "c" / "model", kind="vism", trained_on={"video_vae": "cccc"})
-  store.bundle([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
+  bundling.bundle([tmp_path / "a", tmp_path / "b"], tmp_path / "out")
   found = store.open_bundle(tmp_path / "out")
   assert sorted(found) == ["motion_vae", "video_vae"]
   assert isinstance(found["video_vae"].config, video_vae.VideoVAEConfig)
   with pytest.raises(errors.UserError, match="another video_vae"):
-    store.bundle([tmp_path / "a", tmp_path / "c"], tmp_path / "other")
+    bundling.bundle([tmp_path / "a", tmp_path / "c"], tmp_path / "other")
   with pytest.raises(errors.UserError, match="both hold a video_vae"):
-    store.bundle([tmp_path / "a", tmp_path / "a"], tmp_path / "other")
+    bundling.bundle([tmp_path / "a", tmp_path / "a"], tmp_path / "other")
   assert not (tmp_path / "other").exists()
 
 
@@ -109,8 +109,8 @@ def test_bundle_goes_neither_over_a_folder_nor_from_an_unfinished_run(tmp_path):
   (tmp_path / "photos").mkdir()
   _save(tmp_path / "a" / "model")
   with pytest.raises(errors.UserError, match="is no bundle"):
-    store.bundle([tmp_path / "a"], tmp_path / "photos")
+    bundling.bundle([tmp_path / "a"], tmp_path / "photos")
   with pytest.raises(errors.UserError, match="train it to its end"):
-    store.bundle([tmp_path / "nowhere"], tmp_path / "out")
+    bundling.bundle([tmp_path / "nowhere"], tmp_path / "out")
   with pytest.raises(errors.UserError, match="more4d bundle"):
     store.open_bundle(tmp_path / "a")

@@ -10,7 +10,7 @@ from safetensors import numpy as safetensors_numpy
 
 import more4d_jax
 from more4d_jax import checkpoint_networks, errors
-from more4d_jax.checkpoints import store
+from more4d_jax.checkpoints import bundling, store
 from more4d_jax.models import latent_stats, variants
 from more4d_jax.name_maps import dit, matching, text, vae
 from more4d_jax.published import assembly, convert, revert
@@ -248,7 +248,7 @@ def test_converted_and_trained_networks_in_one_bundle(bundle, tmp_path):
   params = nano_bundle.params_of(variants.get("nano"), "depth")
   store.save_network(tmp_path / "depth" / "model", params, config, {})
   out = tmp_path / "all"
-  kinds = store.bundle([bundle, tmp_path / "depth"], out)
+  kinds = bundling.bundle([bundle, tmp_path / "depth"], out)
   assert set(kinds) == {"video_vae", "motion_vae", "strag", "vism", "depth"}
   found, before = store.open_bundle(out), store.open_bundle(bundle)
   for kind, network in before.items():
@@ -259,7 +259,7 @@ def test_converted_and_trained_networks_in_one_bundle(bundle, tmp_path):
       np.testing.assert_array_equal(ours[path], value)
   assert found["strag"].files["tokenizer"].is_dir()
   with pytest.raises(errors.UserError, match="both hold a"):
-    store.bundle([bundle, bundle], tmp_path / "twice")
+    bundling.bundle([bundle, bundle], tmp_path / "twice")
 
 
 def test_the_motion_encoder_inside_is_compared_with_the_public_one(tmp_path):

@@ -1,0 +1,127 @@
+"""What a user gets: a picture and a caption alone, against the true scene.
+
+Depth is estimated, trajectories are drawn on it, and both are compared with
+the truth; the same networks with true depth stand beside it.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from more4d_jax import evaluate_bundle, pipeline
+from more4d_jax.evaluation import depth_metrics, track_metrics
+
+_SIDE = 256  # Pixels of the pictures that TAPVid-3D's thresholds refer to.
+
+
+def evaluate_chain(
+  pipe: pipeline.Pipeline,
+  examples: Sequence[evaluate_bundle.Example],
+  options: evaluate_bundle.Options,
+) -> dict[str, float]:
+  """Figures of scenes made of picture and caption, one sample per scene.
+
+  Errors count the points of objects that truly move, see `moving_points`.
+  Tracks on estimated depth, and the points that stay where that depth puts
+  them, are multiplied by one factor for each scene, which a single picture
+  cannot tell: see `track_metrics.global_scale`.
+
+  Args:
+    pipe: the networks, depth included.
+    examples: of `transforms.scene_example`.
+    options: how samples are drawn.
+
+  Returns: means over the scenes in which something moves.
+    `depth_error` and `depth_error_scaled`: absolute relative error of depth.
+    `end_point_error`, `nothing_moves` in metres and their quotient `relative`:
+    of the scaled tracks, and of points that stay on the estimated depth.
+    `motion_error`, `true_motion` and `motion_relative`: of displacements from
+    the first frame, so that the error of depth itself does not count; a scene
+    in which nothing moves has 1.
+    `true_depth_relative`: the same where the networks are given true depth.
+    `direction`, `true_depth_direction`: mean cosine of displacements.
+    `within_depth`: APD3D over all points seen, and `still_within_depth`.
+    `right_sign`: share of the scenes whose caption names a side in which the
+    object moves to it.
+  """
+  captions = [e["caption"] for e in examples]
+  images = np.stack([e["image"] for e in examples])
+  depths = evaluate_bundle.estimated_depth(pipe, images, options.batch)
+  made = evaluate_bundle.sample(pipe, examples, captions, options, list(depths))
+  told = evaluate_bundle.sample(pipe, examples, captions, options)
+  rows = [
+    _figures(example, estimated, given)
+    for example, estimated, given in zip(examples, made, told)
+    if moving_points(example).any()
+  ]
+  names = dict.fromkeys(name for row in rows for name in row)
+  means = {
+    name: float(np.mean([row[name] for row in rows if name in row]))
+    for name in names
+  }
+  figures = {"scenes": float(len(rows)), **means}
+  for name, error, still in _QUOTIENTS:
+    if still in means:
+      figures[name] = means[error] / means[still]
+  return figures
+
+
+# Quotients of means, so that scenes that hardly move do not rule.
+_QUOTIENTS = (
+  ("relative", "end_point_error", "nothing_moves"),
+  ("motion_relative", "motion_error", "true_motion"),
+  ("true_depth_relative", "true_depth_error", "true_motion"),
+)
+
+
+def moving_points(
+  example: evaluate_bundle.Example,
+) -> Bool[np.ndarray, "H W"]:
+  """First-frame pixels of objects that ever move by 1 % of their depth."""
+  objects = evaluate_bundle.object_mask(example)
+  return objects & track_metrics.moving_mask(example["tracks"])
+
+
+def _figures(
+  example: evaluate_bundle.Example,
+  made: Float[np.ndarray, "T H W 3"],
+  told: Float[np.ndarray, "T H W 3"],
+) -> dict[str, float]:
+  """What one scene contributes."""
+  true, moving = example["tracks"], moving_points(example)
+  known = depth_metrics.valid_depth(true[0, ..., 2])
+  scaled = made * track_metrics.global_scale(made[0], true[0], known)
+  still = np.broadcast_to(scaled[:1], scaled.shape)
+  origin = true[0]
+  found = {
+    "depth_error": depth_metrics.absolute_relative_error(
+      made[0, ..., 2], origin[..., 2], known
+    ),
+    "depth_error_scaled": depth_metrics.absolute_relative_error(
+      scaled[0, ..., 2], origin[..., 2], known
+    ),
+    "end_point_error": track_metrics.end_point_error(scaled, true, moving),
+    "nothing_moves": track_metrics.end_point_error(still, true, moving),
+    "motion_error": track_metrics.end_point_error(
+      scaled - scaled[0] + origin, true, moving
+    ),
+    "true_motion": track_metrics.still_error(true, moving),
+    "true_depth_error": track_metrics.end_point_error(told, true, moving),
+    "direction": track_metrics.direction_agreement(scaled, true, moving),
+    "true_depth_direction": track_metrics.direction_agreement(
+      told, true, moving
+    ),
+  }
+  height, width = known.shape
+  fx, fy = example["intrinsics"][:2]
+  focal = (fx / width + fy / height) / 2 * _SIDE
+  for name, tracks in (("within_depth", scaled), ("still_within_depth", still)):
+    found[name] = track_metrics.points_within_depth(
+      tracks, true, example["visible"], focal
+    )
+  sign = track_metrics.caption_sign(example["caption"])
+  if sign:
+    moved = track_metrics.mean_horizontal_motion(made, moving)
+    found["right_sign"] = float(sign * moved > 0)
+  return found
