@@ -7,16 +7,18 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
 from more4d_jax import errors
 from more4d_jax.checkpoints import (
   directories,
+  dtypes,
   headers,
   store,
   stored_arrays,
 )
+from more4d_jax.models import quantised
+from more4d_jax.name_maps import matching
 
 _Found = tuple[pathlib.Path, dict[str, Any]]  # A network and its header.
 
@@ -94,22 +96,21 @@ def _copy_network(
     shutil.copytree(source, target)
     return
   shutil.copytree(source, target, ignore=shutil.ignore_patterns(store.PARAMS))
-  weights = store.open_network(source).params
-  store.save_params(
-    target,
-    jax.tree.map(
-      lambda a: stored_arrays.cast(a, stored) if a.dtype.kind in "fV" else a,
-      weights,
-    ),
-  )
+  weights = matching.flatten(store.open_network(source).params)
+  floats = dtypes.STORED.values()
+  for path, array in weights.items():
+    if array.dtype in floats and not quantised.is_scale(path):
+      weights[path] = stored_arrays.cast(array, stored)
+  store.save_params(target, matching.unflatten(weights))
   header = json.loads((source / store.NETWORK).read_text())
   metadata = header["metadata"]
   if "identity" in metadata:
     metadata["identity"] = _identity(header, stored)
-  metadata["trained_on"] = {
-    kind: f"{identity}-{stored.name}"
-    for kind, identity in metadata.get("trained_on", {}).items()
-  }
+  if "trained_on" in metadata:
+    metadata["trained_on"] = {
+      kind: f"{identity}-{stored.name}"
+      for kind, identity in metadata["trained_on"].items()
+    }
   headers.write(target / store.NETWORK, {**header, "format": headers.FORMAT})
 
 

@@ -70,3 +70,22 @@ def test_all_figures_of_a_nano_checkpoint(nano_checkpoint, tmp_path, capsys):
   assert report["loras"]["vism"][0]["modules"] == len(made.modules)
   assert "motion64/relative" in printed.out
   assert (tmp_path / "videos" / "motion64_0.mp4").is_file()
+
+
+@pytest.mark.slow
+def test_the_chain_of_a_user_is_measured(nano_checkpoint, tmp_path):
+  out = tmp_path / "figures.json"
+  status = main.main(
+    [
+      "evaluate", "--checkpoint", str(nano_checkpoint), "--out", str(out),
+      "--split", "public200", "--scenes", "2", "--batch", "2",
+    ]
+  )  # fmt: skip
+  assert status == 0
+  report = json.loads(out.read_text())
+  assert list(report["figures"]) == ["chain"]
+  figures = report["figures"]["chain"]
+  assert 0 < figures["scenes"] <= 2
+  for name in ("motion_relative", "true_depth_relative", "depth_error_scaled"):
+    assert figures[name] > 0, name
+  assert -1 <= figures["direction"] <= 1
