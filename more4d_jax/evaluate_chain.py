@@ -115,7 +115,7 @@ def _figures(
   }
   height, width = known.shape
   fx, fy = example["intrinsics"][:2]
-  focal = (fx / width + fy / height) / 2 * _SIDE
+  focal = float(fx / width + fy / height) / 2 * _SIDE
   for name, tracks in (("within_depth", scaled), ("still_within_depth", still)):
     found[name] = track_metrics.points_within_depth(
       tracks, true, example["visible"], focal

@@ -44,6 +44,7 @@ def _generate(folder, *more):
   )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ships_nano")
 def test_generate_takes_what_ships_and_says_so(tmp_path, capsys):
   assert _generate(tmp_path, "--camera", "static") == 0

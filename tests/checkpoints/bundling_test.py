@@ -4,6 +4,7 @@ import json
 
 import jax
 import numpy as np
+import pytest
 
 from more4d_jax import pipeline
 from more4d_jax.checkpoints import bundling, store
@@ -63,6 +64,7 @@ def test_rounded_networks_are_others_and_still_belong_together(
   bundling.bundle([out], tmp_path / "again")  # Their lineage is checked.
 
 
+@pytest.mark.slow
 def test_scenes_of_rounded_weights_are_nearly_the_same(
   nano_checkpoint, tmp_path
 ):
