@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from more4d_jax import registry
 
@@ -82,12 +82,25 @@ def _records(light: int, full: int, held_out: int) -> dict[str, RecordSet]:
 _SEEN_DEPTH = {"depth__noisy": "0.3", "depth__network": "0.4"}
 
 
+@dataclasses.dataclass(frozen=True)
+class _Sources:
+  """Names of the record sets that stages train on, separated by commas.
+
+  Attributes:
+    pictures: of pictures and depth.
+    tracks: of trajectories.
+    films: of films.
+  """
+
+  pictures: str = "light"
+  tracks: str = "light"
+  films: str = "full"
+
+
 def _stages(
   steps: Mapping[str, int],
   strag_scenes: int = 0,
-  pictures: str = "light",
-  tracks: str = "light",
-  films: str = "full",
+  sources: _Sources | None = None,
   **fields: str,
 ) -> tuple[Stage, ...]:
   """The five tasks; two of them learn something easier first.
@@ -100,69 +113,69 @@ def _stages(
     steps: name of the stage -> steps.
     strag_scenes: number of scenes that STraG trains on, the first ones, whose
       latents are made first; 0 means all.
-    pictures: names of the record sets that pictures and depth come from.
-    tracks: of those that trajectories come from.
-    films: of those that films come from.
+    sources: of the records.
     **fields: config fields of every stage.
   """
-
-  def stage(
-    name: str,
-    records: str,
-    init_from: Mapping[str, str] | None = None,
-    task: str | None = None,
-    **changes: str,
-  ) -> Stage:
-    changes = {key.replace("__", "."): v for key, v in changes.items()}
-    return Stage(
-      name,
-      task or name,
-      steps[name],
-      records,
-      init_from or {},
-      {**changes, **fields},
+  return tuple(
+    dataclasses.replace(
+      stage, steps=steps[stage.name], fields={**stage.fields, **fields}
     )
-
-  return (
-    stage(
-      "video_vae_pictures",
-      pictures,
-      task="video_vae",
-      batch_size="16",
-      clip_frames="1",
-      loss__motion_share="0",
-      optimizer__learning_rate="0.003",
-    ),
-    stage(
-      "video_vae",
-      films,
-      {"video_vae": "video_vae_pictures"},
-      optimizer__learning_rate="0.0003",
-    ),
-    stage("depth", pictures),
-    stage(
-      "motion_vae_windows",
-      tracks,
-      {"video_vae": "video_vae"},
-      task="motion_vae",
-      statistics_records="16",  # Those of the whole pictures count.
-    ),
-    stage(
-      "motion_vae",
-      tracks,
-      {"video_vae": "video_vae", "motion_vae": "motion_vae_windows"},
-      window="0",
-      optimizer__learning_rate="0.0006",
-    ),
-    stage(
-      "strag",
-      tracks,
-      {"motion_vae": "motion_vae", "depth": "depth"},
-      **_SEEN_DEPTH,
-      data__limit=str(strag_scenes),
-    ),
-    stage("vism", films, {"video_vae": "video_vae"}),
+    for stage in _in_order(sources or _Sources(), strag_scenes)
   )
+
+
+def _stage(
+  name: str,
+  records: str,
+  init_from: Mapping[str, str] | None = None,
+  task: str | None = None,
+  **changes: str,
+) -> Stage:
+  """A stage whose steps are not known yet; `a__b` is the field a.b."""
+  fields = {key.replace("__", "."): value for key, value in changes.items()}
+  return Stage(name, task or name, 0, records, init_from or {}, fields)
+
+
+def _in_order(sources: _Sources, strag_scenes: int) -> Iterator[Stage]:
+  """What is trained after what."""
+  yield _stage(
+    "video_vae_pictures",
+    sources.pictures,
+    task="video_vae",
+    batch_size="16",
+    clip_frames="1",
+    loss__motion_share="0",
+    optimizer__learning_rate="0.003",
+  )
+  yield _stage(
+    "video_vae",
+    sources.films,
+    {"video_vae": "video_vae_pictures"},
+    optimizer__learning_rate="0.0003",
+  )
+  yield _stage("depth", sources.pictures)
+  yield _stage(
+    "motion_vae_windows",
+    sources.tracks,
+    {"video_vae": "video_vae"},
+    task="motion_vae",
+    statistics_records="16",  # Those of the whole pictures count.
+  )
+  yield _stage(
+    "motion_vae",
+    sources.tracks,
+    {"video_vae": "video_vae", "motion_vae": "motion_vae_windows"},
+    window="0",
+    optimizer__learning_rate="0.0006",
+  )
+  yield _stage(
+    "strag",
+    sources.tracks,
+    {"motion_vae": "motion_vae", "depth": "depth"},
+    **_SEEN_DEPTH,
+    data__limit=str(strag_scenes),
+  )
+  yield _stage("vism", sources.films, {"video_vae": "video_vae"})
 
 
 STAGES = tuple(stage.name for stage in _stages(collections.defaultdict(int)))
@@ -236,9 +249,11 @@ RECIPES: Mapping[str, Recipe] = {
         "vism": 100,
       },
       strag_scenes=8_000,
-      pictures="photographic,light",
-      tracks="sliding_photographic,sliding,photographic,light",
-      films="full_photographic,full",
+      sources=_Sources(
+        pictures="photographic,light",
+        tracks="sliding_photographic,sliding,photographic,light",
+        films="full_photographic,full",
+      ),
     ),
     evaluate=("--split", "public200"),
   ),
