@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from more4d_jax import errors, pipeline, plausibility
 from more4d_jax import scene as scene_lib
-from more4d_jax.bundled import shipped
 from more4d_jax.checkpoints import dtypes
 from more4d_jax.cli import (
   coverage,
+  default_checkpoint,
   film_flags,
   films,
   generate,
@@ -82,8 +82,7 @@ def complete(
       coverage.check_scene(saved, name, resample=film.resample_path)
   loras = sampling_flags.read_loras(lora)
   options = run_flags.options(execution)
-  if checkpoint is None:
-    print(shipped.describe(), flush=True)
+  default_checkpoint.say(checkpoint)
   loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype, options)
   for kind in ("video_vae", "vism"):
     loaded.networks.network(kind)

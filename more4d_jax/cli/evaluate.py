@@ -11,7 +11,13 @@ import numpy as np
 from more4d_jax import errors, evaluate_bundle, evaluate_chain, pipeline
 from more4d_jax.bundled import shipped
 from more4d_jax.checkpoints import dtypes
-from more4d_jax.cli import lists, outputs, run_flags, sampling_flags
+from more4d_jax.cli import (
+  default_checkpoint,
+  lists,
+  outputs,
+  run_flags,
+  sampling_flags,
+)
 from more4d_jax.data import transforms
 
 Figures = dict[str, float]
@@ -112,6 +118,7 @@ def evaluate(
   loras = sampling_flags.read_loras(lora)
   changes = sampling_flags.overrides(sampling)
   running = run_flags.options(execution)
+  default_checkpoint.say(checkpoint)
   pipe = pipeline.load(checkpoint, changes, loras, conditions, dtype, running)
   options = evaluate_bundle.Options(seed, batch)
   run = _Run(pipe, options, videos)
@@ -126,7 +133,7 @@ def evaluate(
   if split == _CHAIN:
     groups["chain"] = _show("chain", run.chain(scenes))
   report = {
-    "checkpoint": shipped.name(checkpoint),
+    "checkpoint": str(shipped.find(checkpoint)),
     "split": split,
     "seed": seed,
     "sampler": dataclasses.asdict(pipe.networks.sampler("strag")),

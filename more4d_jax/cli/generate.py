@@ -12,10 +12,9 @@ from more4d_jax import (
   plausibility,
 )
 from more4d_jax import scene_size as scene_size_lib
-from more4d_jax.bundled import shipped
 from more4d_jax.checkpoints import dtypes
-from more4d_jax.cli import dry_run as plan
 from more4d_jax.cli import (
+  default_checkpoint,
   failures,
   film_flags,
   job_runs,
@@ -24,6 +23,7 @@ from more4d_jax.cli import (
   sampling_flags,
   scene_files,
 )
+from more4d_jax.cli import dry_run as plan
 from more4d_jax.cli import jobs as jobs_lib
 from more4d_jax.geometry import camera_paths
 from more4d_jax.sampling import longer_clips
@@ -139,8 +139,7 @@ def generate(
   jobs = [job for job in jobs if job.name not in unreadable]
   loras = sampling_flags.read_loras(lora)
   options = run_flags.options(execution)
-  if checkpoint is None:
-    print(shipped.describe(), flush=True)
+  default_checkpoint.say(checkpoint)
   loaded = pipeline.load(
     checkpoint, changes, loras, conditions, dtype, options, frames
   )

@@ -6,8 +6,7 @@ import tempfile
 from typing import Literal
 
 from more4d_jax import errors, pipeline
-from more4d_jax.bundled import shipped
-from more4d_jax.cli import serve_jobs
+from more4d_jax.cli import default_checkpoint, serve_jobs
 
 
 def serve(
@@ -44,8 +43,7 @@ def serve(
       "expected positive --max-megabytes and --max-megapixels, found "
       f"{max_megabytes:g} and {max_megapixels:g}"
     )
-  if checkpoint is None:
-    print(shipped.describe(), flush=True)
+  default_checkpoint.say(checkpoint)
   with tempfile.TemporaryDirectory(prefix="more4d-serve-") as folder:
     # Read by gradio when a page is built: where uploads go.
     os.environ["GRADIO_TEMP_DIR"] = os.path.join(folder, "gradio")
