@@ -8,7 +8,7 @@ import pytest
 
 from more4d_jax import evaluate_bundle, pipeline
 from more4d_jax.geometry import motion
-from more4d_jax.sampling import sample_strag
+from more4d_jax.sampling import sample_strag, sample_vism
 
 
 def _example(side, height=16, width=24):
@@ -54,7 +54,10 @@ class _Generator:
 
   def videos(self, renderings):
     for batch in renderings:
-      yield np.full_like(batch.videos, 100)
+      count = len(batch.videos)
+      yield sample_vism.Videos(
+        np.full_like(batch.videos, 100), np.ones(count, bool)
+      )
 
 
 class _Pipe(pipeline.Pipeline):
