@@ -141,7 +141,7 @@ def run(only: str, limit: int, path: pathlib.Path = LINES) -> None:
 
 
 def tables(lines: Mapping[str, Mapping[str, Any]]) -> str:
-  """Both tables as Markdown; rows without a line are left out."""
+  """Both tables as Markdown, and what is missing in them."""
   parts = []
   for name in dict.fromkeys(row.table for row in ROWS):
     head = (
@@ -154,16 +154,14 @@ def tables(lines: Mapping[str, Mapping[str, Any]]) -> str:
       if row.table == name and row.arguments in lines
     ]
     parts.append("\n".join([head, "|---|---|" + 9 * "---:|", *body]))
+  missing = [row for row in ROWS if row.arguments not in lines]
+  if missing:
+    names = [f"{row.what} ({_devices(row)})" for row in missing]
+    parts.append(f"Not compiled yet: {'; '.join(names)}.")
   return "\n\n".join(parts)
 
 
 def _cells(row: Row, line: Mapping[str, Any]) -> str:
-  words = shlex.split(row.arguments)
-  devices = words[words.index("--devices") + 1]
-  if "--mesh" in words:
-    devices += f", {words[words.index('--mesh') + 1]}"
-  if "--offload" in words:
-    devices += ", offload"
   seconds = str(line["processor_seconds"])
   if "error" in line:
     cells: Sequence[str] = [line["error"], *[""] * 7, seconds]
@@ -181,10 +179,24 @@ def _cells(row: Row, line: Mapping[str, Any]) -> str:
       _gib(line["memory"]),
       "fits" if line["fits"] else "does not fit",
       f"{line['compute_seconds']:.2g}",
-      _gib(sum(one["bytes"] for one in line["traffic"].values())),
+      _received(line),
       seconds,
     ]
-  return f"| {row.what} | {devices} | {' | '.join(cells)} |"
+  return f"| {row.what} | {_devices(row)} | {' | '.join(cells)} |"
+
+
+def _devices(row: Row) -> str:
+  """Devices of a row, and what sets its program apart."""
+  words = shlex.split(row.arguments)
+  devices = words[words.index("--devices") + 1]
+  if "--mesh" in words:
+    devices += f", {words[words.index('--mesh') + 1]}"
+  return f"{devices}, offload" if "--offload" in words else devices
+
+
+def _received(line: Mapping[str, Any]) -> str:
+  sizes = [one["bytes"] for one in line["traffic"].values()]
+  return _gib(sum(sizes)) if sizes else ""
 
 
 def _gib(size: int) -> str:
