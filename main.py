@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from more4d_jax import errors
 from more4d_jax.cli import flag_errors
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -25,26 +24,24 @@ _MODE = flags.DEFINE_enum(
 _DEVICES = flags.DEFINE_string(
   "devices", None, "of --mode=plan, as in v5p-64; this machine's if left out"
 )
+_COORDINATOR = flags.DEFINE_string(
+  "coordinator", None, "HOST:PORT of process 0, where no cluster tells it"
+)
+_PROCESS = flags.DEFINE_integer("process", None, "number of this process")
+_PROCESSES = flags.DEFINE_integer(
+  "processes", None, "number of processes; 1: this machine alone"
+)
 
 
-def _run(_: Sequence[str]) -> int:
-  from more4d_jax.experiment import config_reader, run
-  from more4d_jax.training import loop
+def _run(_: Sequence[str]) -> None:
+  from more4d_jax.experiment import launch
 
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)  # Of the libraries.
     python_logging.getLogger("more4d_jax").setLevel(python_logging.INFO)
-  try:
-    config = config_reader.read(_CONFIG.value)
-    run.run(_MODE.value, config, _WORKDIR.value, _DEVICES.value)
-  except (errors.UserError, loop.NonFiniteLossError) as e:
-    return _fail(e)
-  except OSError as e:
-    return _fail(flag_errors.describe_file(e))
-  except (loop.Interrupted, KeyboardInterrupt) as e:
-    print(str(e) or "interrupted", file=sys.stderr)
-    return 130
-  return 0
+  joining = (_COORDINATOR.value, _PROCESS.value, _PROCESSES.value)
+  work = (_MODE.value, _CONFIG.value, _WORKDIR.value, _DEVICES.value)
+  launch.launch(*work, joining)
 
 
 def _parse(arguments: list[str]) -> list[str]:
@@ -60,13 +57,9 @@ def _parse(arguments: list[str]) -> list[str]:
     if _MODE.value != "plan" and _WORKDIR.value is None:
       raise ValueError("expected --workdir=DIR, found none: name one")
   except flag_errors.MISTAKES as error:
-    sys.exit(_fail(flag_errors.describe(error, arguments)))
+    print(f"error: {flag_errors.describe(error, arguments)}", file=sys.stderr)
+    sys.exit(2)
   return rest
-
-
-def _fail(message: Exception | str) -> int:
-  print(f"error: {' '.join(str(message).split())}", file=sys.stderr)
-  return 2
 
 
 if __name__ == "__main__":

@@ -112,10 +112,16 @@ def mesh() -> ml_collections.ConfigDict:
 
 
 def checkpoint(size: str) -> ml_collections.ConfigDict:
-  """How often the state is written, and how many states stay."""
+  """How often the state is written, and which states stay."""
   section = ml_collections.ConfigDict()
-  section.every = by_size(size, 200, 50)  # Steps between two checkpoints.
-  section.keep = by_size(size, 1, 5)  # Newest checkpoints that stay.
+  # Steps between two checkpoints; 0: only by time. The end has one, and every
+  # state that is evaluated.
+  section.every = by_size(size, 200, 0)
+  section.minutes = by_size(size, 0.0, 30.0)  # Between two; 0: only by steps.
+  section.keep = by_size(size, 1, 2)  # Newest checkpoints that stay.
+  # Besides, those with the lowest loss on held-out records.
+  section.keep_best = by_size(size, 0, 1)
+  section.keep_hours = 0.0  # Besides, one for each such time; 0: none.
   return section
 
 

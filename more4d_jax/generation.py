@@ -61,7 +61,8 @@ class Options:
     halves: how both halves of guidance run, one of `guidance.HALVES`.
     report: told how far each stage is, see `stages.Report`.
     mesh: sizes of the axes over which the devices of this process are laid
-      out, "auto" for all of them, None for one device.
+      out, "auto" for all of them, None for one device; or the mesh itself,
+      which may reach other processes that make the same.
     offload: whether layers lie in the host's memory and are brought to the
       device one after the other, at every step.
   """
@@ -69,7 +70,7 @@ class Options:
   batch: int | None = None
   halves: str = "batch"
   report: stages.Report = stages.silent
-  mesh: partitioning.MeshConfig | str | None = None
+  mesh: partitioning.MeshConfig | Mesh | str | None = None
   offload: bool = False
 
   def __post_init__(self) -> None:
@@ -98,6 +99,8 @@ def mesh_of(found: Mapping[str, store.Network], options: Options) -> Mesh:
     for kind in registry.SAMPLED
     if kind in found
   ]
+  if isinstance(options.mesh, Mesh):
+    return options.mesh
   return lay_out(heads, options.mesh, jax.local_devices())
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import flax.linen as nn
 import jax
-import numpy as np
 from flax.core import meta
+from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Shaped
 
@@ -64,6 +64,9 @@ def make_mesh(
 ) -> Mesh:
   """Lays devices out along (data, fsdp, context, tensor).
 
+  Neighbours along the later axes are neighbours on the machine. Slices that
+  only a slower network joins divide `data`, or `fsdp` where it does not.
+
   Args:
     config: sizes; their product must be the number of devices.
     devices: defaults to all devices of all processes.
@@ -83,9 +86,32 @@ def make_mesh(
       "(one of them may be -1)"
     )
   return Mesh(
-    np.asarray(devices).reshape(shape),
+    _laid_out(shape, devices),
     MESH_AXES,
     axis_types=(AxisType.Auto,) * len(MESH_AXES),
+  )
+
+
+def _laid_out(shape: Sequence[int], devices: Sequence[jax.Device]) -> Any:
+  """Devices as an array of a shape, as their connections suggest."""
+  slices = len({getattr(device, "slice_index", 0) for device in devices})
+  if slices > 1:
+    over = [1] * len(shape)
+    for axis, size in enumerate(shape[:2]):
+      if size % slices == 0:
+        over[axis] = slices
+        break
+    else:
+      raise ValueError(
+        f"mesh {dict(zip(MESH_AXES, shape))} lies on {slices} slices: set "
+        "mesh.data or mesh.fsdp to a multiple of them"
+      )
+    within = [size // count for size, count in zip(shape, over)]
+    return mesh_utils.create_hybrid_device_mesh(
+      within, over, devices, allow_split_physical_axes=True
+    )
+  return mesh_utils.create_device_mesh(
+    shape, devices, allow_split_physical_axes=True
   )
 
 
@@ -131,6 +157,27 @@ def partition_spec(
   while parts and parts[-1] is None:
     parts.pop()
   return PartitionSpec(*parts)
+
+
+def undivided(mesh: AnyMesh, boxed: Any) -> dict[str, tuple[int, ...]]:
+  """Arrays of which an axis stays whole because the mesh does not divide it.
+
+  Args:
+    mesh: the device mesh.
+    boxed: tree of shapes, boxed where axes are named.
+
+  Returns: path -> shape.
+  """
+  found = {}
+  leaves = jax.tree_util.tree_leaves_with_path(boxed, is_leaf=is_box)
+  for path, leaf in leaves:
+    if not is_box(leaf):
+      continue
+    shape = tuple(leaf.value.shape)
+    whole = partition_spec(leaf.names, (mesh.size,) * len(shape), mesh)
+    if partition_spec(leaf.names, shape, mesh) != whole:
+      found["/".join(str(key.key) for key in path)] = shape
+  return found
 
 
 def param(
@@ -238,9 +285,41 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec(RULES["batch"]))
 
 
+def batch_rows(mesh: Mesh, batch: int) -> tuple[int, ...]:
+  """Rows of a batch that devices of this process hold, in ascending order.
+
+  Processes that the mesh gives the same part of a batch hold the same rows.
+
+  Args:
+    mesh: the device mesh.
+    batch: number of rows on all devices together.
+  """
+  held = batch_sharding(mesh).addressable_devices_indices_map((batch,))
+  rows = {row for (part,) in held.values() for row in range(batch)[part]}
+  return tuple(sorted(rows))
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
   """Sharding of a value that every device holds in full."""
   return NamedSharding(mesh, PartitionSpec())
+
+
+def fetch(tree: Any) -> Any:
+  """A tree of arrays as numpy arrays, in every process.
+
+  What lies on devices of several processes is gathered, so all of them must
+  ask for it.
+  """
+
+  def one(leaf: Any) -> Any:
+    spread = isinstance(leaf, jax.Array) and not (
+      leaf.is_fully_addressable or leaf.is_fully_replicated
+    )
+    if spread:
+      return multihost_utils.process_allgather(leaf, tiled=True)
+    return jax.device_get(leaf)
+
+  return jax.tree.map(one, tree)
 
 
 def bytes_per_device(mesh: AnyMesh, abstract_tree: Any) -> int:

@@ -76,6 +76,9 @@ def parse_training(words):
   flags.DEFINE_string("workdir", None, "", flag_values=values)
   flags.DEFINE_enum("mode", "train", _MODES, "", flag_values=values)
   flags.DEFINE_string("devices", None, "", flag_values=values)
+  flags.DEFINE_string("coordinator", None, "", flag_values=values)
+  for name in ("process", "processes"):
+    flags.DEFINE_integer(name, None, "", flag_values=values)
   rest = values(words)
   assert rest == words[:1], f"{rest[1:]} are no flags"
   config.value.lock()

@@ -21,7 +21,7 @@ from more4d_jax.experiment import (
   workdirs,
 )
 from more4d_jax.models import latent_stats, variants
-from more4d_jax.training import loop
+from more4d_jax.training import loop, stopping
 from tests import nano_bundle
 
 pytestmark = pytest.mark.slow
@@ -93,9 +93,9 @@ def test_resumed_run_repeats_the_losses_exactly(config, tmp_path):
   run.run("train", config, whole)
   task = run.make_task(config)
   training = building.training(task, task.open(parts))
-  stopping = _Stopping(training.loader, 4)
-  with pytest.raises(loop.Interrupted):
-    loop.train(dataclasses.replace(training, loader=stopping), parts)
+  asking = _Stopping(training.loader, 4)
+  with pytest.raises(stopping.Interrupted):
+    loop.train(dataclasses.replace(training, loader=asking), parts)
   assert 0 < len(_lines(parts)) < _STEPS
   assert not (parts / "model").exists()
   run.run("train", config, parts)

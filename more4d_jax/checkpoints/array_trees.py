@@ -24,6 +24,8 @@ from more4d_jax.name_maps import matching
 _CHUNK_BYTES = 64 << 20
 _LARGE_ROW_BYTES = 1 << 20
 _GROUP_BYTES = 64 << 20
+# What the host holds of arrays on devices while they are written.
+_CONCURRENT_GB = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +111,11 @@ def _handler() -> ocp.PyTreeCheckpointHandler:
     (jax.Array, types.ArrayHandler()),
     (np.ndarray, types.NumpyHandler()),
   )
-  return ocp.PyTreeCheckpointHandler(type_handler_registry=registry)
+  return ocp.PyTreeCheckpointHandler(
+    type_handler_registry=registry,
+    save_concurrent_gb=_CONCURRENT_GB,
+    save_device_host_concurrent_gb=_CONCURRENT_GB,
+  )
 
 
 def _writable(value: Any) -> Any:

@@ -7,7 +7,7 @@ of it, so that the host never holds more than a piece beside what it places.
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -72,6 +72,33 @@ def put_tree(
       for path, array in flat.items()
     }
   )
+
+
+def pieces(array: Any) -> Iterator[np.ndarray]:
+  """Goes through an array's values in order, some rows at a time.
+
+  Args:
+    array: NumPy's, one on disk, or jax's, which may lie on devices of several
+      processes: all of them go through it together then.
+  """
+  rows = array.shape[0] if array.shape else 1
+  step = max(1, rows * _PIECE_BYTES // max(array.nbytes, 1))
+  if step >= rows:
+    yield np.asarray(partitioning.fetch(array))
+    return
+  for start in range(0, rows, step):
+    count = min(step, rows - start)
+    if isinstance(array, jax.Array):
+      yield partitioning.fetch(_rows(array, start, count=count))
+    else:
+      yield np.asarray(array[start : start + count])
+
+
+@functools.partial(jax.jit, static_argnames="count")
+def _rows(
+  array: Shaped[Array, "N ..."], start: Int[Array, ""] | int, *, count: int
+) -> Shaped[Array, "n ..."]:
+  return jax.lax.dynamic_slice_in_dim(array, start, count)
 
 
 def _put_shard(

@@ -27,6 +27,7 @@ from more4d_jax.checkpoints import (
   directories,
   headers,
   older_formats,
+  placing,
   safetensors_files,
   stored_arrays,
   weight_files,
@@ -68,17 +69,19 @@ class Network:
 def fingerprint(params: Any, facts: Mapping[str, Any]) -> str:
   """Returns 16 hexadecimal digits that change with any weight and any fact.
 
-  It is how a network's metadata names the network it was trained on.
+  It is how a network's metadata names the network it was trained on. The
+  host holds a piece of an array at a time.
 
   Args:
-    params: nested dict of arrays.
+    params: nested dict of arrays, see `placing.pieces`.
     facts: what else decides what the network computes, JSON values.
   """
   digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
   leaves, _ = jax.tree_util.tree_flatten_with_path(params)
   for path, leaf in leaves:
     digest.update(jax.tree_util.keystr(path).encode())
-    digest.update(np.ascontiguousarray(leaf).tobytes())
+    for piece in placing.pieces(leaf):
+      digest.update(np.ascontiguousarray(piece).tobytes())
   return digest.hexdigest()[:16]
 
 

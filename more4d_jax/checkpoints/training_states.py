@@ -1,8 +1,10 @@
 """Checkpoints from which a training run is resumed."""
 
+import contextlib
+import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -11,37 +13,128 @@ import orbax.checkpoint as ocp
 from more4d_jax import errors
 from more4d_jax.checkpoints import headers, older_formats
 
+_policies = ocp.checkpoint_managers.preservation_policy
+
+
+@dataclasses.dataclass(frozen=True)
+class Keeping:
+  """Which checkpoints stay.
+
+  Attributes:
+    newest: this number of the newest.
+    best: besides, this number of those with the lowest held-out loss.
+    hours: besides, one for each time of this length; 0 for none.
+  """
+
+  newest: int = 2
+  best: int = 0
+  hours: float = 0.0
+
+  def policy(self, losses: Mapping[int, float]) -> _policies.PreservationPolicy:
+    """The same for Orbax.
+
+    Args:
+      losses: step -> held-out loss, of those that were evaluated; may grow.
+    """
+    found = [_policies.LatestN(self.newest), _Best(self.best, losses)]
+    if self.hours:
+      found.append(_policies.EveryNSeconds(int(3600 * self.hours)))
+    return _policies.AnyPreservationPolicy(found)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Best(_policies.PreservationPolicy):
+  """The checkpoints with the lowest losses.
+
+  Attributes:
+    count: how many.
+    losses: by step.
+  """
+
+  count: int
+  losses: Mapping[int, float]
+
+  def should_preserve(
+    self, checkpoints: Sequence[Any], *, context: Any
+  ) -> Sequence[bool]:
+    """Says it for each checkpoint."""
+    del context
+    known = [c.step for c in checkpoints if c.step in self.losses]
+    best = sorted(known, key=lambda step: self.losses[step])[: self.count]
+    return [c.step in best for c in checkpoints]
+
 
 class TrainingCheckpoints:
   """Checkpoints of a run: state, loader position and other JSON values."""
 
-  def __init__(self, directory: str | os.PathLike[str], *, keep: int):
-    """Opens or makes the directory; the newest `keep` checkpoints stay."""
-    # Copies are synchronous on CPU: there the saved buffer could be the very
-    # one that the next step is given to overwrite.
-    self._manager = ocp.CheckpointManager(
-      pathlib.Path(directory).absolute(),
-      options=ocp.CheckpointManagerOptions(
-        max_to_keep=keep,
+  def __init__(
+    self,
+    directory: str | os.PathLike[str],
+    keep: Keeping | None = None,
+    losses: Mapping[int, float] | None = None,
+  ):
+    """Opens or makes the directory.
+
+    Args:
+      directory: of the checkpoints.
+      keep: which stay; to read only, when left out.
+      losses: see `Keeping.policy`.
+    """
+    options = ocp.CheckpointManagerOptions(read_only=True)
+    if keep is not None:
+      options = ocp.CheckpointManagerOptions(
+        preservation_policy=keep.policy({} if losses is None else losses),
+        cleanup_tmp_directories=True,
+        # Copies are synchronous on CPU: there the saved buffer could be the
+        # very one that the next step is given to overwrite.
         enable_async_checkpointing=jax.default_backend() != "cpu",
-      ),
+      )
+    self._manager = ocp.CheckpointManager(
+      pathlib.Path(directory).absolute(), options=options
     )
+
+  def __enter__(self) -> "TrainingCheckpoints":
+    """Returns itself."""
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    """Waits for unfinished writes."""
+    self.close()
 
   def latest_step(self) -> int | None:
     """Returns the newest finished step, or None before the first."""
     return self._manager.latest_step()
 
   def save(self, step: int, state: Any, extra: Mapping[str, Any]) -> None:
-    """Writes one checkpoint unless this step is already there."""
+    """Writes one checkpoint unless this step is already there.
+
+    Raises:
+      UserError: if it, or the one before, could not be written.
+    """
     if step in self._manager.all_steps():
       return
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state),
-        extra=ocp.args.JsonSave({**extra, "format": headers.FORMAT}),
-      ),
-    )
+    with self._writing():
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardSave(state),
+          extra=ocp.args.JsonSave({**extra, "format": headers.FORMAT}),
+        ),
+      )
+
+  @contextlib.contextmanager
+  def _writing(self) -> Iterator[None]:
+    """A failure to write is told in one line."""
+    try:
+      yield
+    except (ValueError, OSError, jax.errors.JaxRuntimeError) as error:
+      steps = ocp.path.step.checkpoint_steps(self._manager.directory)
+      left = f"checkpoint {max(steps)} is whole" if steps else "none is there"
+      raise errors.UserError(
+        f"could not write a checkpoint to {self._manager.directory} "
+        f"({_cause(error)}): free space or mend the disk, then the same "
+        f"command goes on; {left}"
+      ) from error
 
   def restore(
     self, abstract_state: Any, step: int | None = None
@@ -53,11 +146,13 @@ class TrainingCheckpoints:
       step: which one; the newest by default.
 
     Raises:
-      UserError: if the checkpoint does not fit the state, or is an older
-        version's whose rotated values lie elsewhere.
+      UserError: if the checkpoint does not fit the state, cannot be read, or is
+        an older version's whose rotated values lie elsewhere.
     """
     step = self.latest_step() if step is None else step
+    place = f"checkpoint {step} in {self._manager.directory}"
     try:
+      self._check(abstract_state, step, place)
       found = self._manager.restore(
         step,
         args=ocp.args.Composite(
@@ -66,16 +161,48 @@ class TrainingCheckpoints:
         ),
       )
     except (ValueError, KeyError, OSError) as error:
-      line = str(error).splitlines()[0] if str(error) else type(error).__name__
       raise errors.UserError(
-        f"checkpoint {step} in {self._manager.directory} does not fit this "
-        f"run ({line}): delete it, or use another --workdir"
+        f"{place} could not be read ({_cause(error)}): look at the disk, its "
+        "permissions and the network, then try the same command again"
       ) from error
-    place = f"checkpoint {step} in {self._manager.directory}"
     older_formats.check_state(abstract_state, found["extra"], place)
     return found["state"], found["extra"]
 
+  def _check(self, abstract_state: Any, step: int, place: str) -> None:
+    """Compares the names and shapes of a checkpoint with a state's."""
+    metadata = self._manager.item_metadata(step)["state"]
+    found, wanted = _shapes(metadata), _shapes(abstract_state)
+    for name in sorted({*found, *wanted}):
+      here, there = wanted.get(name, "nothing"), found.get(name, "nothing")
+      if here != there:
+        raise errors.UserError(
+          f"{place} does not fit this run: {name} has {there} there and {here} "
+          "here; use another --workdir, or the config it was started with"
+        )
+
   def close(self) -> None:
-    """Waits for unfinished writes."""
-    self._manager.wait_until_finished()
+    """Waits for unfinished writes.
+
+    Raises:
+      UserError: if one failed.
+    """
+    with self._writing():
+      self._manager.wait_until_finished()
     self._manager.close()
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+  """Path of each array -> its shape, whatever class the nodes have."""
+  tree = ocp.tree.serialize_tree(tree)
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  return {
+    jax.tree_util.keystr(path): tuple(leaf.shape)
+    for path, leaf in leaves
+    if hasattr(leaf, "shape")
+  }
+
+
+def _cause(error: Exception) -> str:
+  """The first line of an error."""
+  text = str(error).strip()
+  return text.splitlines()[0] if text else type(error).__name__

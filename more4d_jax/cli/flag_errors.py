@@ -1,7 +1,10 @@
 """Mistakes in flags and with files, each in one line."""
 
+import difflib
+import importlib.util
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from absl import flags
 
@@ -43,12 +46,38 @@ def _unknown_field(message: str, arguments: Sequence[str]) -> str:
   words = re.findall(r"\w+", message.replace("\\n", " "))
   fields = [a.partition("=")[0].partition(".")[2] for a in arguments]
   named = [f for f in fields if f and f.rpartition(".")[2] in words]
-  near = re.search(r'Did you mean "(\w+)"', message)
-  advice = f"did you mean {near[1]!r}; " if near else ""
+  field = (named or words[:1])[0]
+  known = _known_fields(arguments)
+  last = {name.rpartition(".")[2]: name for name in known}
+  near = difflib.get_close_matches(field, known, n=1) or [
+    last[name]
+    for name in difflib.get_close_matches(field.rpartition(".")[2], last, n=1)
+  ]
+  advice = f"did you mean {near[0]!r}; " if near else ""
   return (
-    f"unknown config field {(named or words[:1])[0]!r}: {advice}the fields "
-    "stand in the file given to --config and in configs/common.py"
+    f"unknown config field {field!r}: {advice}the fields stand in the file "
+    "given to --config and in configs/common.py"
   )
+
+
+def _known_fields(arguments: Sequence[str]) -> list[str]:
+  """Dotted names in the configuration that --config=FILE gives."""
+  given = [a.partition("=")[2] for a in arguments if a.startswith("--config=")]
+  if not given:
+    return []
+  file, _, text = given[-1].partition(":")
+  spec = importlib.util.spec_from_file_location("given_config", file)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  config = module.get_config(*([text] if text else []))
+
+  def names(section: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for name, value in section.items():
+      yield f"{prefix}{name}"
+      if isinstance(value, Mapping):
+        yield from names(value, f"{prefix}{name}.")
+
+  return list(names(config.to_dict(), ""))
 
 
 def describe_file(error: OSError) -> str:

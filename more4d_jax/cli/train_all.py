@@ -171,7 +171,8 @@ def _photograph(out: pathlib.Path) -> pathlib.Path:
 
 def _run(step: Step) -> None:
   status = subprocess.run(step.command, check=False).returncode
-  if status:
+  # A training that SIGTERM stopped says 0, and has no result.
+  if status or not step.result.exists():
     raise errors.UserError(
       f"expected {step.title!r} to finish, found exit status {status}:"
       " its message stands above; the same command goes on from here"

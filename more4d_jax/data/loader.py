@@ -1,9 +1,9 @@
 """A seeded, resumable loader over any source that is read by number.
 
 The order of examples is a function of (seed, number of examples) alone. Batch
-s holds the places s*G to (s+1)*G - 1 of that order (G: global batch); process p
-of n takes every n-th of them from p on. The position is therefore one number,
-valid for any number of processes, threads and workers.
+s holds the places s*G to (s+1)*G - 1 of that order (G: global batch), of which
+a process reads the rows that its devices hold. The position is therefore one
+number, valid for any number of processes, threads and workers.
 
 With `parts` the order mixes several data sets in given shares: each part is
 shuffled and repeated by itself, and which part the next example comes from
@@ -13,6 +13,7 @@ follows from the shares and the place in the order alone.
 import dataclasses
 from collections.abc import Iterator, Mapping
 from concurrent import futures
+from typing import Any
 
 import grain
 import numpy as np
@@ -54,8 +55,8 @@ class LoaderConfig:
     shuffle: whether each epoch has its own random order.
     num_epochs: None repeats without end; records that do not fill a last
       batch are left out.
-    process_index: which process this is.
-    process_count: how many processes share the batches.
+    rows: which rows of each batch this process reads, in this order; all when
+      empty.
     workers: processes that read for this one; 0 reads in threads.
     threads: reading threads, in each worker if there are any.
     prefetch: batches read ahead.
@@ -70,8 +71,7 @@ class LoaderConfig:
   seed: int = 0
   shuffle: bool = True
   num_epochs: int | None = None
-  process_index: int = 0
-  process_count: int = 1
+  rows: tuple[int, ...] = ()
   workers: int = 0
   threads: int = 4
   prefetch: int = 4
@@ -87,10 +87,13 @@ class Loader:
   """
 
   def __init__(
-    self, elastic: grain.experimental.ElasticIterator, max_damaged: int
+    self,
+    elastic: grain.experimental.ElasticIterator,
+    config: LoaderConfig,
   ):
     self.damaged = 0
-    self._max_damaged = max_damaged
+    self._global, self._own = config.global_batch, _own(config)
+    self._max_damaged = config.max_damaged
     self._elastic: grain.experimental.ElasticIterator | None = elastic
     self._iterator = iter(elastic)
 
@@ -117,11 +120,13 @@ class Loader:
 
   def get_state(self) -> dict[str, int]:
     """The position, ready for JSON; the same in every process."""
-    return {POSITION: int(self._iterator.get_state()[POSITION])}
+    own = int(self._iterator.get_state()[POSITION])
+    return {POSITION: own // self._own * self._global}
 
   def set_state(self, state: Mapping[str, int]) -> None:
     """Continues where `get_state` was asked, here or elsewhere."""
-    self._iterator.set_state({POSITION: int(state[POSITION])})
+    batches = int(state[POSITION]) // self._global
+    self._iterator.set_state({POSITION: batches * self._own})
 
   def close(self) -> None:
     """Ends threads and workers; nothing can be read afterwards.
@@ -159,22 +164,41 @@ def make_loader(
     multiprocessing_options = grain.MultiprocessingOptions(
       num_workers=config.workers, per_worker_buffer_size=config.prefetch
     )
-  per_process = config.global_batch // config.process_count
   return Loader(
     grain.experimental.ElasticIterator(
-      dataset,
-      config.global_batch,
-      grain.sharding.ShardOptions(
-        shard_index=config.process_index, shard_count=config.process_count
-      ),
+      _Rows(dataset, config) if config.rows else dataset,
+      _own(config),
+      grain.sharding.ShardOptions(shard_index=0, shard_count=1),
       read_options=grain.ReadOptions(
         num_threads=config.threads,
-        prefetch_buffer_size=max(1, config.prefetch * per_process),
+        prefetch_buffer_size=max(1, config.prefetch * _own(config)),
       ),
       multiprocessing_options=multiprocessing_options,
     ),
-    config.max_damaged,
+    config,
   )
+
+
+def _own(config: LoaderConfig) -> int:
+  """Number of examples of a batch that this process reads."""
+  return len(config.rows) or config.global_batch
+
+
+class _Rows(grain.MapDataset):
+  """The rows of each batch that a process reads, of the order of examples."""
+
+  def __init__(self, order: grain.MapDataset, config: LoaderConfig):
+    super().__init__(order)
+    self._rows, self._batch = config.rows, config.global_batch
+
+  def __len__(self) -> int:
+    return len(self._parent) // self._batch * len(self._rows)
+
+  def __getitem__(self, index: int | slice) -> Any:
+    if isinstance(index, slice):
+      return self.slice(index)
+    batch, number = divmod(index, len(self._rows))
+    return self._parent[batch * self._batch + self._rows[number]]
 
 
 def batches_in_order(
@@ -214,15 +238,13 @@ def stack(examples: list[Example]) -> dict[str, np.ndarray]:
 
 
 def _check(source: Source, config: LoaderConfig) -> None:
-  if config.global_batch < 1 or config.global_batch % config.process_count:
+  if config.global_batch < 1:
     raise errors.UserError(
-      f"global_batch is {config.global_batch}; expected a positive multiple of "
-      f"the {config.process_count} processes"
+      f"global_batch is {config.global_batch}; expected at least 1"
     )
-  if not 0 <= config.process_index < config.process_count:
+  if not all(0 <= row < config.global_batch for row in config.rows):
     raise errors.UserError(
-      f"process_index is {config.process_index}; expected 0 to "
-      f"{config.process_count - 1}"
+      f"rows are {config.rows}; expected 0 to {config.global_batch - 1}"
     )
   if not len(source):
     raise errors.UserError("the source holds no examples")

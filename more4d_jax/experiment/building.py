@@ -6,6 +6,8 @@ no array, so a plan may compile it for devices that are not there.
 
 import dataclasses
 import functools
+import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,10 +23,12 @@ from more4d_jax.experiment import task as tasks
 from more4d_jax.kernels.attention import context_parallel, dispatch
 from more4d_jax.kernels.norm_rotary import dispatch as norm_rotary
 from more4d_jax.models import attention as attention_layers
-from more4d_jax.training import loop, optimizer, paths
+from more4d_jax.training import optimizer, paths, runs
 from more4d_jax.training import state as states
 from more4d_jax.training import step as steps
 from more4d_jax.training.objectives import base
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +145,7 @@ def loss_of(objective: base.Objective) -> steps.LossFn:
   return loss
 
 
-def training(task: tasks.Task, opened: tasks.Opened) -> loop.Training:
+def training(task: tasks.Task, opened: tasks.Opened) -> runs.Training:
   """Builds all that the loop needs: step, first state, loader, evaluators."""
   config, mesh = task.config, make_mesh(task.config)
   objective = task.objective(opened)
@@ -154,9 +158,10 @@ def training(task: tasks.Task, opened: tasks.Opened) -> loop.Training:
     full = states.create_params(step.init, mesh, given)
     return paths.split(full, task.trainable)
 
+  _tell_undivided(step)
   frozen = params()[1] if step.frozen else {}
   train_set = task.train_set(opened)
-  return loop.Training(
+  return runs.Training(
     name=f"{config.task} {config.size}",
     mesh=mesh,
     create=lambda: states.create_state(
@@ -166,7 +171,7 @@ def training(task: tasks.Task, opened: tasks.Opened) -> loop.Training:
     step=steps.under_mesh(step.jitted, mesh),
     frozen=frozen,
     loader=loaders.make_loader(
-      train_set.source, train_set.transform, _loader_config(config)
+      train_set.source, train_set.transform, _loader_config(config, mesh)
     ),
     evaluators=held_out.evaluators(
       task, opened, loss_of(objective), mesh, frozen
@@ -177,17 +182,32 @@ def training(task: tasks.Task, opened: tasks.Opened) -> loop.Training:
   )
 
 
-def _loader_config(config: run_config.RunConfig) -> loaders.LoaderConfig:
+def _loader_config(
+  config: run_config.RunConfig, mesh: Mesh
+) -> loaders.LoaderConfig:
   return loaders.LoaderConfig(
     global_batch=config.batch_size,
     seed=config.seed,
     shuffle=config.data.shuffle,
-    process_index=jax.process_index(),
-    process_count=jax.process_count(),
+    rows=partitioning.batch_rows(mesh, config.batch_size),
     workers=config.data.workers,
     threads=config.data.threads,
     parts=record_splits.parts(config.data),
     max_damaged=config.data.max_damaged,
+  )
+
+
+def _tell_undivided(step: TrainStep) -> None:
+  """Says which parameters the mesh does not divide as it should."""
+  found = partitioning.undivided(step.mesh, step.trained)
+  if not found or jax.process_index():
+    return
+  path = max(found, key=lambda name: math.prod(found[name]))
+  count = sum(math.prod(shape) for shape in found.values())
+  _LOG.info(
+    "the mesh does not divide an axis of %d parameters (%.3g million values), "
+    "which stays whole on each device; the largest is %s %s",
+    *(len(found), count / 1e6, path, found[path]),
   )
 
 
@@ -211,11 +231,15 @@ def check_kernels(
         f"model.{name} is {value!r}, which {reason}: choose auto"
       )
   ways, tensor = mesh.shape["context"], mesh.shape["tensor"]
+  if layer.num_heads % tensor:
+    raise errors.UserError(
+      f"mesh.tensor is {tensor}, which does not divide the {layer.num_heads} "
+      "heads of the transformer: choose a divisor, and put the other devices "
+      "on mesh.fsdp or mesh.context"
+    )
   if ways > 1:
-    # As `partitioning.partition_spec` does, all where they do not divide.
-    heads = layer.num_heads // (1 if layer.num_heads % tensor else tensor)
     reason = context_parallel.why_not(
-      layer.context, layer.implementation, heads, ways
+      layer.context, layer.implementation, layer.num_heads // tensor, ways
     )
     if reason:
       raise errors.UserError(reason)

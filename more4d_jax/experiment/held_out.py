@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from more4d_jax import partitioning
 from more4d_jax.data import loader as loaders
 from more4d_jax.experiment import record_splits
 from more4d_jax.experiment import task as tasks
-from more4d_jax.training import loop, paths, prefetch
+from more4d_jax.training import paths, prefetch, runs
 from more4d_jax.training import state as states
 from more4d_jax.training import step as steps
 
@@ -26,7 +26,7 @@ def evaluators(
   loss: steps.LossFn,
   mesh: Mesh,
   frozen: Any,
-) -> list[loop.Evaluator]:
+) -> list[runs.Evaluator]:
   """The loss on held-out examples, then the task's own evaluation."""
   compiled = jax.jit(_evaluation_loss(loss, task.config.seed))
   held = task.held_out(opened)  # Now: bad records show before any training.
@@ -38,8 +38,8 @@ def evaluators(
     found: list[dict[str, float]] = []
     with jax.set_mesh(mesh):
       for number, batch in enumerate(_batches(task, held, mesh)):
-        values = compiled(state.ema, frozen, batch, jnp.int32(number))
-        found.append(jax.device_get(values))
+        values = compiled(state.ema, frozen, batch, np.int32(number))
+        found.append(partitioning.fetch(values))
     return {
       name: float(np.mean([values[name] for values in found]))
       for name in found[0]
@@ -48,8 +48,9 @@ def evaluators(
   def evaluate(
     state: states.TrainState, step: int, folder: pathlib.Path
   ) -> Mapping[str, float]:
-    params = task.assembled(on_host(state.ema, frozen))
-    return task.evaluate(opened, params, step, folder)
+    with jax.set_mesh(mesh):
+      params = task.assembled(paths.merge(state.ema, frozen))
+      return task.evaluate(opened, params, step, folder)
 
   return [losses, evaluate]
 
@@ -71,15 +72,9 @@ def _batches(
   source = record_splits.cycled(
     held.source, config.evaluation.records, config.batch_size
   )
-  share = config.batch_size // jax.process_count()
-  first = share * jax.process_index()
+  rows = list(partitioning.batch_rows(mesh, config.batch_size))
   for batch in loaders.batches_in_order(
     source, held.transform, config.batch_size
   ):
-    mine = {n: v[first : first + share] for n, v in batch.items()}
+    mine = {name: value[rows] for name, value in batch.items()}
     yield prefetch.to_mesh(mine, mesh)
-
-
-def on_host(trained: Any, frozen: Any) -> Any:
-  """A network's parameters, together, in host memory."""
-  return jax.device_get(paths.merge(trained, frozen))

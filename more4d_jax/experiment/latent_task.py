@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from more4d_jax import errors
+from more4d_jax import errors, partitioning
 from more4d_jax.checkpoints import store
 from more4d_jax.conditions import cache
 from more4d_jax.data import loader
@@ -142,7 +142,7 @@ class LatentTask(tasks.Task):
   def _trained_lora(self, params: Any) -> lora.LoRA:
     return lora.from_trained(
       _LORA_FILE,
-      params[lora.COLLECTION],
+      partitioning.fetch(params[lora.COLLECTION]),
       self.config.model.lora_alpha,
       self.network.dit.layer.head_dim,
     )
@@ -154,14 +154,18 @@ class LatentTask(tasks.Task):
     network = {k: v for k, v in params.items() if k != lora.COLLECTION}
     weighted = lora.Weighted(self._trained_lora(params))
     network["dit"] = lora_merging.merge(
-      network["dit"], [weighted], self.network.dit.layer.head_dim
+      partitioning.fetch(network["dit"]),
+      [weighted],
+      self.network.dit.layer.head_dim,
     )
     return network
 
   def write_beside(self, params: Any, workdir: pathlib.Path) -> None:
     """Writes the LoRA with the original's names."""
-    if self.config.model.lora is not None and jax.process_index() == 0:
-      found = self._trained_lora(params)
+    if self.config.model.lora is None:
+      return
+    found = self._trained_lora(params)
+    if jax.process_index() == 0:
       dialects.save(workdir / _LORA_FILE, found, "original")
 
   @abc.abstractmethod

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from more4d_jax import partitioning
 from more4d_jax.data import loader
 from more4d_jax.experiment import record_splits
 from more4d_jax.experiment import task as tasks
@@ -22,9 +22,10 @@ def compiled(function: Any, params: Any) -> Any:
   They are arguments of the program; as parts of `function` they would become
   constants of it, a second copy that the compiler looks through.
 
-  Returns: a function of the batch.
+  Returns: a function of the batch, whose results are on the host.
   """
-  return functools.partial(jax.jit(function), params)
+  program = functools.partial(jax.jit(function), params)
+  return lambda batch: partitioning.fetch(program(batch))
 
 
 def measure_latents(
@@ -33,13 +34,13 @@ def measure_latents(
   """Mean and standard deviation of latents, the posterior's own included.
 
   Args:
-    encode: batch -> (mean, log-variance), compiled.
+    encode: batch -> (mean, log-variance), as `compiled` gives it.
     batches: of training examples.
     channels: of a latent.
   """
   moments = latent_stats.LatentMoments(channels)
   for batch in batches:
-    mean, logvar = jax.device_get(encode(batch))
+    mean, logvar = encode(batch)
     moments.add(mean, logvar)
   return moments.stats()
 
@@ -61,5 +62,5 @@ def apply_in_batches(
   found = []
   for first in range(0, len(examples), size):
     batch = loader.stack(list(examples[first : first + size]))
-    found.append(np.asarray(function(jax.tree.map(jnp.asarray, batch))))
+    found.append(np.asarray(function(batch)))
   return np.concatenate(found)

@@ -5,11 +5,12 @@ import os
 import pathlib
 import sys
 
+import jax
+
 from more4d_jax import errors, registry
 from more4d_jax.checkpoints import store, training_states
 from more4d_jax.experiment import (
   building,
-  held_out,
   model_config,
   plan,
   run_config,
@@ -17,7 +18,7 @@ from more4d_jax.experiment import (
 )
 from more4d_jax.experiment import task as tasks
 from more4d_jax.planning import devices, report
-from more4d_jax.training import loop
+from more4d_jax.training import loop, paths, runs, stopping
 from more4d_jax.training import state as states
 
 
@@ -58,14 +59,16 @@ def _train(task: tasks.Task, root: pathlib.Path) -> None:
   config = task.config
   workdirs.check(config, root)
   if _finished(config, root / "model"):
-    print(f"{root / 'model'} is finished: there is nothing left to train")
+    if jax.process_index() == 0:
+      print(f"{root / 'model'} is finished: there is nothing left to train")
     return
-  opened = task.open(root)
-  training = building.training(task, opened)
-  # Only now: a mistake that building finds may still be mended.
-  workdirs.claim(config, root)
-  state = loop.train(training, root)
-  finish(task, opened, training, state)
+  with workdirs.alone(root), stopping.at_once():
+    opened = task.open(root)
+    training = building.training(task, opened)
+    # Only now: a mistake that building finds may still be mended.
+    workdirs.claim(config, root)
+    state = loop.train(training, root)
+    finish(task, opened, training, state)
 
 
 def _finished(config: run_config.RunConfig, model: pathlib.Path) -> bool:
@@ -85,32 +88,32 @@ def _evaluate(task: tasks.Task, root: pathlib.Path) -> None:
     )
   workdirs.check(task.config, root)
   training = building.training(task, task.open(root))
-  checkpoints = training_states.TrainingCheckpoints(
-    root / "checkpoints", keep=training.config.checkpoint_keep
-  )
-  if checkpoints.latest_step() is None:
-    raise errors.UserError(
-      f"{root} holds no checkpoint yet: train longer than checkpoint.every"
-    )
-  state, _ = loop.restore(training, checkpoints)
+  with training_states.TrainingCheckpoints(root / "checkpoints") as checkpoints:
+    if checkpoints.latest_step() is None:
+      raise errors.UserError(
+        f"{root} holds no checkpoint yet: train longer than checkpoint.every"
+      )
+    state, _ = loop.restore(training, checkpoints)
   figures = loop.evaluate(training, state, root)
   training.loader.close()
-  for name, value in figures.items():
+  for name, value in figures.items() if jax.process_index() == 0 else ():
     print(f"{name:24s} {value:.6g}")
 
 
 def finish(
   task: tasks.Task,
   opened: tasks.Opened,
-  training: loop.Training,
+  training: runs.Training,
   state: states.TrainState,
 ) -> None:
   """Writes the averaged network, with what sampling must know, as `model`."""
   directory = opened.workdir / "model"
-  print(f"writing {directory}", file=sys.stderr)
-  trained = held_out.on_host(state.ema, training.frozen)
-  params = task.assembled(trained)
-  metadata = {**task.size, **task.metadata(opened, params)}
+  if jax.process_index() == 0:
+    print(f"writing {directory}", file=sys.stderr)
+  trained = paths.merge(state.ema, training.frozen)
+  with jax.set_mesh(training.mesh):
+    params = task.assembled(trained)
+    metadata = {**task.size, **task.metadata(opened, params)}
   if opened.trained_on:
     metadata["trained_on"] = opened.trained_on
   # Statistics and settings too: equal weights may mean other latents. So may

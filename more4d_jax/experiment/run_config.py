@@ -9,13 +9,14 @@ import math
 from typing import Any
 
 from more4d_jax import errors, partitioning
+from more4d_jax.checkpoints import training_states
 from more4d_jax.geometry import motion
 from more4d_jax.kernels.attention import context_parallel, dispatch
 from more4d_jax.kernels.norm_rotary import dispatch as norm_rotary
 from more4d_jax.models import flow_matching, variants
 from more4d_jax.models import lora as lora_model
 from more4d_jax.sampling import sampler_options
-from more4d_jax.training import loop, optimizer
+from more4d_jax.training import optimizer, runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,10 +75,21 @@ class CachedDataConfig(DataConfig):
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-  """How often the state is written, and how many states stay."""
+  """How often the state is written, and which states stay.
 
-  every: int = setting(low=1, may_change=True)
+  Attributes:
+    every: steps between checkpoints; 0 for the time alone.
+    minutes: between checkpoints; 0 for the steps alone.
+    keep: number of the newest that stay.
+    keep_best: besides, number of those with the lowest held-out loss.
+    keep_hours: besides, one for each such time stays; 0 for none.
+  """
+
+  every: int = setting(low=0, may_change=True)
+  minutes: float = setting(low=0, may_change=True)
   keep: int = setting(low=1, may_change=True)
+  keep_best: int = setting(low=0, may_change=True)
+  keep_hours: float = setting(low=0, may_change=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,13 +223,18 @@ class RunConfig:
   evaluation: EvaluationConfig
 
   @property
-  def loop(self) -> loop.LoopConfig:
+  def loop(self) -> runs.LoopConfig:
     """How long the loop runs and how often it does what."""
-    return loop.LoopConfig(
+    return runs.LoopConfig(
       num_steps=self.num_steps,
       log_every=self.log_every,
       checkpoint_every=self.checkpoint.every,
-      checkpoint_keep=self.checkpoint.keep,
+      checkpoint_minutes=self.checkpoint.minutes,
+      keep=training_states.Keeping(
+        self.checkpoint.keep,
+        self.checkpoint.keep_best,
+        self.checkpoint.keep_hours,
+      ),
       evaluate_every=self.evaluation.every,
       skip_limit=self.skip_limit,
     )

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from more4d_jax import batches, errors, pipeline
+from more4d_jax import batches, errors, generation, pipeline
 from more4d_jax.checkpoints import placing, store
 from more4d_jax.conditions import latents
 from more4d_jax.data import loader, transforms
@@ -184,7 +184,8 @@ class STraGTask(latent_task.LatentTask):
         "video_vae": _video_vae(opened),
         "motion_vae": opened.below["motion_vae"],
         "strag": self.sampled(opened, params),
-      }
+      },
+      options=generation.Options(mesh=jax.sharding.get_mesh()),
     )
     examples = self.shown_examples(opened, transforms.scene_example)
     fields = loader.stack(examples)

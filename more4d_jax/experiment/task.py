@@ -162,9 +162,11 @@ class Task(abc.ABC):
   ) -> Mapping[str, float]:
     """Saves videos of held-out records and returns figures.
 
+    Every process calls it, under the mesh of the run.
+
     Args:
       opened: by `open`.
-      params: the whole network's, averaged, in host memory.
+      params: the whole network's, averaged, as `assembled` gives them.
       step: number of finished steps.
       folder: of the videos.
     """
@@ -172,7 +174,10 @@ class Task(abc.ABC):
     return {}
 
   def assembled(self, params: Any) -> Any:
-    """The network's own parameters, of those that the objective has."""
+    """The network's own parameters, of those that the objective has.
+
+    They stay divided over the mesh of the run, in which it is called.
+    """
     return params
 
   def write_beside(self, params: Any, workdir: pathlib.Path) -> None:  # noqa: B027 (most tasks write nothing more)

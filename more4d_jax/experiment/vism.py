@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from more4d_jax import batches, pipeline
+from more4d_jax import batches, generation, partitioning, pipeline
 from more4d_jax.checkpoints import placing
 from more4d_jax.conditions import rendered_views
 from more4d_jax.data import loader
@@ -111,13 +111,14 @@ class ViSMTask(latent_task.LatentTask):
       {
         "video_vae": opened.below["video_vae"],
         "vism": self.sampled(opened, params),
-      }
+      },
+      options=generation.Options(mesh=jax.sharding.get_mesh()),
     )
     records = self.shown_records(opened)
     sources = rendered_views.Films(records, 1)
     films = [self.prepared(opened)(sources[i]) for i in range(len(records))]
     batch = loader.stack(films)
-    rendering, coverage = jax.device_get(
+    rendering, coverage = partitioning.fetch(
       jax.jit(rendered_views.render_batch, static_argnames="holes")(
         batch, holes=self.config.conditions.holes
       )

@@ -1,14 +1,56 @@
 """A workdir belongs to one configuration, which it holds as `config.json`."""
 
+import contextlib
+import fcntl
 import json
 import os
 import pathlib
+import socket
+from collections.abc import Iterator
 from typing import Any
+
+import jax
 
 from more4d_jax import errors
 from more4d_jax.experiment import config_reader, run_config
 
 _ABSENT = object()
+_LOCK = "run.lock"  # Held, not only there, while a run is at work.
+
+
+@contextlib.contextmanager
+def alone(workdir: pathlib.Path) -> Iterator[None]:
+  """Keeps other runs out of a workdir for as long as this one lasts.
+
+  A workdir that is still empty then is removed, as it was not there before.
+
+  Raises:
+    UserError: if another run, of this machine or of one that shares the file
+      system, is at work in it.
+  """
+  if jax.process_index():  # The first process speaks for its run.
+    yield
+    return
+  workdir.mkdir(parents=True, exist_ok=True)
+  path = workdir / _LOCK
+  try:
+    with path.open("a+") as file:
+      try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError as error:
+        file.seek(0)
+        raise errors.UserError(
+          f"another run ({file.read().strip()}) is at work in {workdir}: wait "
+          "for its end, stop it, or use another --workdir"
+        ) from error
+      file.truncate(0)
+      file.write(f"process {os.getpid()} on {socket.gethostname()}")
+      file.flush()
+      yield
+  finally:
+    if not any(other.name != _LOCK for other in workdir.iterdir()):
+      path.unlink()
+      workdir.rmdir()
 
 
 def check(
@@ -54,6 +96,8 @@ def claim(
   path = pathlib.Path(workdir) / "config.json"
   if path.exists():
     check(config, workdir)
+    return
+  if jax.process_index():
     return
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_suffix(".partial")

@@ -111,7 +111,7 @@ class Stages:
   ) -> Any:
     """Calls a compiled program and fetches what it gives."""
     with jax.set_mesh(self.mesh):
-      return jax.device_get(program(*args, **options))
+      return partitioning.fetch(program(*args, **options))
 
   def borrow(
     self, stage: Stage

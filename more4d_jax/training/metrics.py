@@ -55,3 +55,19 @@ class MetricsWriter:
     """Closes both files."""
     self._lines.close()
     self._events.close()
+
+
+def read(
+  workdir: str | os.PathLike[str], name: str, figure: str
+) -> dict[int, float]:
+  """A figure of the lines of `NAME.jsonl` by step; empty without the file."""
+  path = pathlib.Path(workdir) / f"{name}.jsonl"
+  found = {}
+  for text in path.read_text().splitlines() if path.exists() else ():
+    try:
+      line = json.loads(text)
+    except json.JSONDecodeError:  # Of an interrupted write.
+      continue
+    if line.get(figure) is not None:
+      found[line["step"]] = line[figure]
+  return found

@@ -32,12 +32,28 @@ class Loader(Protocol):
 def to_mesh(
   batch: Mapping[str, np.ndarray], mesh: Mesh
 ) -> dict[str, jax.Array]:
-  """Places this process's part of a batch; together they are the global one."""
+  """Places this process's part of a batch; together they are the global one.
+
+  Args:
+    batch: the rows `partitioning.batch_rows` of each array.
+    mesh: the device mesh.
+  """
   sharding = partitioning.batch_sharding(mesh)
-  return {
-    name: jax.make_array_from_process_local_data(sharding, value)
-    for name, value in batch.items()
-  }
+  parts = mesh.shape["data"] * mesh.shape["fsdp"]
+  held = partitioning.batch_rows(mesh, parts)
+
+  def place(value: np.ndarray) -> jax.Array:
+    each = len(value) // len(held)
+
+    def shard(index: tuple[slice, ...]) -> np.ndarray:
+      first = held.index((index[0].start or 0) // each) * each
+      return value[first : first + each]
+
+    return jax.make_array_from_callback(
+      (parts * each, *value.shape[1:]), sharding, shard
+    )
+
+  return {name: place(value) for name, value in batch.items()}
 
 
 class Prefetcher:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct, traverse_util
 from jax.sharding import Mesh
+from jaxtyping import Array, Bool
 
 from more4d_jax import partitioning
 from more4d_jax.checkpoints import placing
@@ -147,3 +148,20 @@ def abstract_with_shardings(place: Any, abstract: Any) -> Any:
     partitioning.unbox(abstract),
     place,
   )
+
+
+def all_finite(state: TrainState) -> bool:
+  """Whether all that steps go on from is finite; looked at on the mesh."""
+  parts = (state.params, state.ema, state.optimizer)
+  return bool(partitioning.fetch(_finite(parts)))
+
+
+@jax.jit
+def _finite(tree: Any) -> Bool[Array, ""]:
+  return jnp.stack(
+    [
+      jnp.isfinite(leaf).all()
+      for leaf in jax.tree.leaves(tree)
+      if jnp.issubdtype(leaf.dtype, jnp.inexact)
+    ]
+  ).all()

@@ -140,11 +140,13 @@ def test_a_training_of_format_1_goes_on_only_without_rotation(
 ):
   state = jax.tree.map(jnp.asarray, params)
   monkeypatch.setattr(training_states.headers, "FORMAT", 1)
-  checkpoints = training_states.TrainingCheckpoints(tmp_path, keep=1)
+  checkpoints = training_states.TrainingCheckpoints(
+    tmp_path, training_states.Keeping(1)
+  )
   checkpoints.save(3, state, {"loader": {}})
   checkpoints.close()
   monkeypatch.undo()
-  checkpoints = training_states.TrainingCheckpoints(tmp_path, keep=1)
+  checkpoints = training_states.TrainingCheckpoints(tmp_path)
   if refused:
     with pytest.raises(errors.UserError, match="rotates other pairs") as caught:
       checkpoints.restore(state)

@@ -244,7 +244,11 @@ def test_arguments_of_a_config_file():
         "--config=configs/strag.py:size=nano",
         "--config.optimizer.learning_rte=1",
       ],
-      "field 'optimizer.learning_rte': did you mean 'learning_rate'; the",
+      "field 'optimizer.learning_rte': did you mean 'optimizer.learning_rate'",
+    ),
+    (
+      ["--config=configs/strag.py:size=nano", "--config.learning_rte=1"],
+      "field 'learning_rte': did you mean 'optimizer.learning_rate'",
     ),
     (["--config=configs/strag.py:size=huge"], "unknown size 'huge'"),
     (["--config=configs/nowhere.py"], "configs/nowhere.py"),

@@ -45,6 +45,13 @@ def test_a_step_needs_no_file(kind):
   assert sum(np.prod(x.shape) for x in held) > 1_000
 
 
+def test_heads_that_the_devices_do_not_divide_are_refused():
+  task = configurations.task("strag", **{"mesh.tensor": 8, "mesh.fsdp": 1})
+  mesh = building.make_mesh(task.config)
+  with pytest.raises(errors.UserError, match=r"mesh.tensor is 8.* 4 heads"):
+    building.train_step(task, mesh)
+
+
 def test_a_batch_that_the_devices_cannot_share_is_refused():
   config = configurations.read("depth", batch_size=12)
   with pytest.raises(errors.UserError, match="batch_size is 12, but"):

@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from more4d_jax import errors
+from more4d_jax import errors, partitioning
 from more4d_jax.checkpoints import store
 from more4d_jax.experiment import depth, run, workdirs
 from more4d_jax.experiment import task as tasks
 from more4d_jax.models.encoders import tokenizer
-from more4d_jax.training import loop
+from more4d_jax.training import runs
 from more4d_jax.training import state as states
 from tests.experiment import configurations
 
@@ -57,8 +57,9 @@ def _finished(monkeypatch, tmp_path, tokenizers):
   """Metadata of networks that end with some means and tokenizers."""
   written = []
   monkeypatch.setattr(store, "save_network", lambda *args: written.append(args))
-  training = object.__new__(loop.Training)
+  training = object.__new__(runs.Training)
   object.__setattr__(training, "frozen", {})
+  object.__setattr__(training, "mesh", partitioning.one_device())
   state = states.TrainState(3, None, {"w": np.ones(2)}, None, 0)
   task = _Task(_config("depth"))
   base = store.Network("video_vae", None, {}, {"identity": "aaaa"})

@@ -63,6 +63,31 @@ def test_rules_use_a_mesh_axis_once_and_only_where_it_divides():
     spec(("colour",), (8,), mesh)
 
 
+def test_what_the_mesh_does_not_divide_is_told():
+  box = partitioning.param(jnp.zeros, ("embed", "mlp"))
+  tree = {
+    "good": box((8, 16)),
+    "bad": {"kernel": box((7, 16)), "bias": jnp.zeros(7)},
+  }
+  mesh = _mesh((1, 2, 2, 2))
+  assert partitioning.undivided(mesh, tree) == {"bad/kernel": (7, 16)}
+  assert not partitioning.undivided(_mesh((8, 1, 1, 1)), tree)
+
+
+@pytest.mark.parametrize(
+  ("shape", "parts"), [((2, 2, 2, 1), 4), ((8, 1, 1, 1), 8), ((1, 1, 4, 2), 1)]
+)
+def test_rows_of_a_process_are_those_of_its_devices(shape, parts):
+  # Other processes are what the mesh is like without some of its devices.
+  mesh, batch = _mesh(shape), 2 * parts
+  held = partitioning.batch_sharding(mesh).devices_indices_map((batch,))
+  assert partitioning.batch_rows(mesh, batch) == tuple(range(batch))
+  for device, (part,) in held.items():
+    (place,) = np.argwhere(mesh.devices == device)
+    number = place[0] * mesh.shape["fsdp"] + place[1]
+    assert list(range(batch)[part]) == [2 * number, 2 * number + 1]
+
+
 def test_minus_one_takes_the_rest_and_wrong_products_are_refused():
   mesh = partitioning.make_mesh(partitioning.MeshConfig(fsdp=2, data=-1))
   assert dict(mesh.shape) == {"data": 4, "fsdp": 2, "context": 1, "tensor": 1}

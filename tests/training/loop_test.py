@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from more4d_jax import errors, partitioning
-from more4d_jax.training import loop, optimizer
+from more4d_jax.training import loop, optimizer, run_log, runs, stopping
 from more4d_jax.training import state as states
 from more4d_jax.training import step as steps
 
@@ -70,7 +70,7 @@ def _training(
   abstract = states.abstract_state(abstract_params, chain, config.window)
   place = states.state_shardings(mesh, abstract)
   frozen = {"offset": jnp.float32(0.5)}
-  return loop.Training(
+  return runs.Training(
     name="line",
     mesh=mesh,
     create=lambda: states.create_state(
@@ -90,7 +90,7 @@ def _training(
     frozen=frozen,
     loader=loader or _Loader(),
     evaluators=evaluators,
-    config=loop.LoopConfig(
+    config=runs.LoopConfig(
       num_steps,
       checkpoint_every=4,
       log_every=2,
@@ -145,7 +145,7 @@ def test_a_signal_saves_and_the_run_goes_on(tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
       return super().__next__()
 
-  with pytest.raises(loop.Interrupted, match="is saved"):
+  with pytest.raises(stopping.Interrupted, match="is saved"):
     loop.train(_training(30, loader=Stopping()), tmp_path / "parts")
   done = len(_losses(tmp_path / "parts"))
   assert 0 < done < 30
@@ -159,7 +159,7 @@ def test_a_signal_saves_and_the_run_goes_on(tmp_path):
 def test_a_loss_that_is_not_finite_names_its_step_and_is_not_saved(
   tmp_path, step
 ):
-  with pytest.raises(loop.NonFiniteLossError, match=f"at step {step}"):
+  with pytest.raises(run_log.NonFiniteError, match=f"at step {step}"):
     loop.train(_training(8, loader=_Loader(spoiled=step)), tmp_path)
   saved = [p.name for p in (tmp_path / "checkpoints").iterdir()]
   assert str(step) not in saved
@@ -224,9 +224,7 @@ def test_checkpoint_of_another_shape_is_one_clear_error(tmp_path):
   )
   from more4d_jax.checkpoints import training_states
 
-  checkpoints = training_states.TrainingCheckpoints(
-    tmp_path / "checkpoints", keep=2
-  )
+  checkpoints = training_states.TrainingCheckpoints(tmp_path / "checkpoints")
   with pytest.raises(errors.UserError, match="does not fit"):
     checkpoints.restore(other)
   checkpoints.close()

@@ -1,0 +1,76 @@
+"""What a training consists of, and when it does what."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from jax.sharding import Mesh
+
+from more4d_jax.checkpoints import training_states
+from more4d_jax.training import prefetch
+from more4d_jax.training import state as states
+from more4d_jax.training import step as steps
+
+_KEEPING = training_states.Keeping()
+
+# (state, number of finished steps, directory for videos) -> figures
+Evaluator = Callable[
+  [states.TrainState, int, pathlib.Path], Mapping[str, float]
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class LoopConfig:
+  """Length of a run, and intervals of its regular work.
+
+  Attributes:
+    num_steps: the run ends after this many steps in all.
+    log_every: steps between updates of the progress bar and of the files.
+    checkpoint_every: steps between checkpoints; the last step always has one,
+      and every state that is evaluated.
+    checkpoint_minutes: time between checkpoints; 0 for steps alone.
+    keep: which checkpoints stay.
+    evaluate_every: steps between evaluations; 0 means at the end only.
+    skip_limit: number of skipped steps in a row that ends the run.
+  """
+
+  num_steps: int
+  log_every: int = 10
+  checkpoint_every: int = 200
+  checkpoint_minutes: float = 0.0
+  keep: training_states.Keeping = _KEEPING
+  evaluate_every: int = 0
+  skip_limit: int = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+  """Everything that the loop needs.
+
+  Attributes:
+    name: shown beside the progress bar.
+    mesh: where batches go.
+    create: makes the first state, sharded.
+    abstract: the state's shapes with shardings.
+    step: the compiled train step.
+    frozen: parameters that are not trained, on the mesh.
+    loader: batches of examples.
+    evaluators: run on held-out records.
+    config: length of the run, and intervals of its regular work.
+    seed: stored with each checkpoint.
+    trained_on: kind -> identity of the networks that this one is built on,
+      also stored with each checkpoint.
+  """
+
+  name: str
+  mesh: Mesh
+  create: Callable[[], states.TrainState]
+  abstract: states.TrainState
+  step: steps.StepFn
+  frozen: Any
+  loader: prefetch.Loader
+  evaluators: Sequence[Evaluator]
+  config: LoopConfig
+  seed: int
+  trained_on: Mapping[str, str] = dataclasses.field(default_factory=dict)
