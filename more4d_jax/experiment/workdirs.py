@@ -33,24 +33,24 @@ def alone(workdir: pathlib.Path) -> Iterator[None]:
     return
   workdir.mkdir(parents=True, exist_ok=True)
   path = workdir / _LOCK
-  try:
-    with path.open("a+") as file:
-      try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError as error:
-        file.seek(0)
-        raise errors.UserError(
-          f"another run ({file.read().strip()}) is at work in {workdir}: wait "
-          "for its end, stop it, or use another --workdir"
-        ) from error
-      file.truncate(0)
-      file.write(f"process {os.getpid()} on {socket.gethostname()}")
-      file.flush()
+  with path.open("a+") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      file.seek(0)
+      raise errors.UserError(
+        f"another run ({file.read().strip()}) is at work in {workdir}: wait "
+        "for its end, stop it, or use another --workdir"
+      ) from error
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    try:
       yield
-  finally:
-    if not any(other.name != _LOCK for other in workdir.iterdir()):
-      path.unlink()
-      workdir.rmdir()
+    finally:
+      if [other.name for other in workdir.iterdir()] == [_LOCK]:
+        path.unlink()
+        workdir.rmdir()
 
 
 def check(

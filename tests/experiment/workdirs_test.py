@@ -51,3 +51,20 @@ def test_a_field_that_is_gone_is_another_config(tmp_path):
   (tmp_path / "config.json").write_text(json.dumps(values))
   with pytest.raises(errors.UserError, match="1 there and absent here"):
     workdirs.check(config, tmp_path)
+
+
+def test_two_runs_in_one_workdir_are_refused(tmp_path):
+  workdir = tmp_path / "run"
+  with workdirs.alone(workdir):
+    other = workdirs.alone(workdir)
+    with pytest.raises(errors.UserError, match=r"another run \(process \d+ on"):
+      other.__enter__()
+    (workdir / "something").touch()
+  with workdirs.alone(workdir):
+    pass  # Not after its end.
+
+
+def test_a_workdir_that_stays_empty_is_not_left(tmp_path):
+  with workdirs.alone(tmp_path / "run"):
+    pass
+  assert not (tmp_path / "run").exists()

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from more4d_jax import errors, partitioning
+from more4d_jax.checkpoints import training_states
 from more4d_jax.training import loop, optimizer, run_log, runs, stopping
 from more4d_jax.training import state as states
 from more4d_jax.training import step as steps
@@ -165,6 +166,110 @@ def test_a_loss_that_is_not_finite_names_its_step_and_is_not_saved(
   assert str(step) not in saved
 
 
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
+  training = _training(4)
+
+  def step(state, frozen, batch):
+    state, values = training.step(state, frozen, batch)
+    spoiled = {**state.ema, "b": state.ema["b"] * jnp.nan}
+    return state.replace(ema=spoiled), values
+
+  with pytest.raises(run_log.NonFiniteError, match="not finite after step 4"):
+    loop.train(dataclasses.replace(training, step=step), tmp_path)
+  assert not [p for p in (tmp_path / "checkpoints").iterdir() if p.name == "4"]
+
+
+def test_checkpoints_stay_by_number_and_by_held_out_loss(tmp_path):
+  losses = {2: 5.0, 4: 1.0, 6: 3.0, 8: 2.0, 10: 4.0, 12: 6.0}
+
+  def evaluator(state, step, folder):
+    return {"loss": losses[step]}
+
+  training = _training(12, evaluators=[evaluator])
+  config = dataclasses.replace(
+    training.config,
+    evaluate_every=2,
+    checkpoint_every=0,
+    keep=training_states.Keeping(newest=1, best=2),
+  )
+  loop.train(dataclasses.replace(training, config=config), tmp_path)
+  saved = {p.name for p in (tmp_path / "checkpoints").iterdir() if p.is_dir()}
+  assert saved == {"4", "8", "12"}
+
+
+def test_checkpoints_are_made_by_the_time(tmp_path, monkeypatch):
+  class Clock:
+    """A step takes half a minute."""
+
+    now = 0.0
+
+    def monotonic(self):
+      return self.now
+
+  clock = Clock()
+  monkeypatch.setattr(loop, "time", clock)
+  training = _training(7)
+
+  def step(*given):
+    clock.now += 30
+    return training.step(*given)
+
+  config = dataclasses.replace(
+    training.config,
+    checkpoint_every=0,
+    checkpoint_minutes=1.5,
+    evaluate_every=0,
+    keep=training_states.Keeping(newest=9),
+  )
+  loop.train(dataclasses.replace(training, config=config, step=step), tmp_path)
+  saved = {p.name for p in (tmp_path / "checkpoints").iterdir() if p.is_dir()}
+  assert saved == {"3", "6", "7"}
+
+
+def test_a_signal_during_evaluation_stops_at_once(tmp_path):
+  def evaluator(state, step, folder):
+    os.kill(os.getpid(), signal.SIGTERM)
+    raise AssertionError("it went on")
+
+  with pytest.raises(stopping.Interrupted) as caught:
+    loop.train(_training(5, evaluators=[evaluator]), tmp_path)
+  assert caught.value.number == signal.SIGTERM
+  assert (tmp_path / "checkpoints" / "5").is_dir()
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_to_be_deleted(
+  tmp_path, monkeypatch
+):
+  loop.train(_training(2), tmp_path)
+
+  def broken(*_, **__):
+    raise OSError(5, "Input/output error", str(tmp_path))
+
+  monkeypatch.setattr(training_states.ocp.CheckpointManager, "restore", broken)
+  with pytest.raises(errors.UserError, match="could not be read") as caught:
+    loop.train(_training(4), tmp_path)
+  assert "delete" not in str(caught.value)
+
+
+def test_a_full_disk_is_one_line_and_the_checkpoint_before_stays(
+  tmp_path, monkeypatch
+):
+  save = training_states.ocp.CheckpointManager.save
+
+  def full(self, step, **options):
+    if step == 8:
+      raise OSError(28, "No space left on device")
+    return save(self, step, **options)
+
+  monkeypatch.setattr(training_states.ocp.CheckpointManager, "save", full)
+  with pytest.raises(
+    errors.UserError, match=r"No space left.* checkpoint 4 is whole"
+  ):
+    loop.train(_training(9), tmp_path)
+  monkeypatch.undo()
+  assert loop.train(_training(9), tmp_path).step == 9
+
+
 def test_average_follows_its_recursion(tmp_path):
   training = _training(3, ema_decay=0.9)
   state = training.create()
@@ -222,9 +327,7 @@ def test_checkpoint_of_another_shape_is_one_clear_error(tmp_path):
   other = jax.tree.map(
     lambda s: jax.ShapeDtypeStruct((*s.shape, 3), s.dtype), training.abstract
   )
-  from more4d_jax.checkpoints import training_states
-
   checkpoints = training_states.TrainingCheckpoints(tmp_path / "checkpoints")
-  with pytest.raises(errors.UserError, match="does not fit"):
+  with pytest.raises(errors.UserError, match=r"does not fit this run: .* has "):
     checkpoints.restore(other)
   checkpoints.close()
