@@ -11,6 +11,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import numpy as np
 from flax.core import meta
 from jax.experimental import mesh_utils, multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -110,9 +111,20 @@ def _laid_out(shape: Sequence[int], devices: Sequence[jax.Device]) -> Any:
     return mesh_utils.create_hybrid_device_mesh(
       within, over, devices, allow_split_physical_axes=True
     )
+  if not _fill_a_box(devices):
+    return np.asarray(devices).reshape(shape)
   return mesh_utils.create_device_mesh(
     shape, devices, allow_split_physical_axes=True
   )
+
+
+def _fill_a_box(devices: Sequence[jax.Device]) -> bool:
+  """Whether chips are a box of a TPU's torus, which can be laid out well."""
+  if devices[0].platform != "tpu":
+    return True
+  places = np.asarray([device.coords for device in devices])
+  sides = places.max(axis=0) - places.min(axis=0) + 1
+  return sides.prod() == len(np.unique(places, axis=0))
 
 
 def one_device() -> Mesh:

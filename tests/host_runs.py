@@ -49,6 +49,7 @@ def start(
         stderr=subprocess.STDOUT,
         text=True,
         env=environment,
+        cwd=ROOT,
       )
     )
   return found

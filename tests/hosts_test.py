@@ -1,6 +1,7 @@
 """Runs over several processes against one process, on loopback."""
 
 import json
+import re
 import signal
 import time
 
@@ -209,3 +210,59 @@ def test_one_killed_ends_the_other_and_a_restart_goes_on(records, tmp_path):
     _arguments(whole, records, steps=60, **_mesh(fsdp=-1)), devices=4
   )
   _assert_same_run(parts, whole)
+
+
+@pytest.mark.long
+def test_a_request_to_one_process_stops_all_after_the_same_step(
+  records, tmp_path
+):
+  arguments = _arguments(
+    tmp_path / "run",
+    records,
+    steps=100_000,
+    **{**_mesh(fsdp=-1), "checkpoint.every": 0},
+  )
+  processes = host_runs.start(arguments, processes=2)
+  while len(_written(tmp_path / "run")) < 3:
+    assert all(p.poll() is None for p in processes)
+    time.sleep(0.1)
+  processes[1].send_signal(signal.SIGTERM)
+  asked = time.monotonic()
+  said = host_runs.wait(processes, 300)
+  assert [p.returncode for p in processes] == [0, 0], said
+  assert time.monotonic() - asked < 60
+  found = {re.search(r"stopped at step (\d+)", text)[1] for text in said}
+  (step,) = found
+  assert (tmp_path / "run" / "checkpoints" / step).is_dir()
+
+
+def _written(workdir):
+  path = workdir / "metrics.jsonl"
+  return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.mark.long
+def test_an_error_of_one_process_ends_the_other(records, tmp_path):
+  # Only the second process reads the damaged half of a batch.
+  code = """
+import sys
+from more4d_jax.data import loader
+from more4d_jax import errors
+if "--process=1" in sys.argv:
+  read = loader.Loader.__next__
+  def damaged(self):
+    if self.get_state()["global_next_index"] >= 24:
+      raise errors.DamagedRecordError("record 7 of part 3 holds NaN")
+    return read(self)
+  loader.Loader.__next__ = damaged
+import runpy
+sys.argv[0] = "main.py"
+runpy.run_path("main.py", run_name="__main__")
+"""
+  arguments = _arguments(tmp_path / "run", records, steps=100, **_mesh(fsdp=-1))
+  processes = host_runs.start(arguments, processes=2, script=("-c", code))
+  said = host_runs.wait(processes, 300)
+  assert [p.returncode for p in processes][1] == 2
+  assert processes[0].returncode not in (0, None)
+  assert "error: record 7 of part 3 holds NaN" in said[1]
+  assert "error" in said[0] or "another task died" in said[0]
