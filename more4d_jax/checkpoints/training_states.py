@@ -30,7 +30,7 @@ class Keeping:
   best: int = 0
   hours: float = 0.0
 
-  def policy(self, losses: Mapping[int, float]) -> _policies.PreservationPolicy:
+  def policy(self, losses: Mapping[int, float]) -> Any:
     """The same for Orbax.
 
     Args:
@@ -170,8 +170,13 @@ class TrainingCheckpoints:
 
   def _check(self, abstract_state: Any, step: int, place: str) -> None:
     """Compares the names and shapes of a checkpoint with a state's."""
-    metadata = self._manager.item_metadata(step)["state"]
-    found, wanted = _shapes(metadata), _shapes(abstract_state)
+    with ocp.PyTreeCheckpointer() as checkpointer:
+      metadata = checkpointer.metadata(
+        self._manager.directory / str(step) / "state"
+      ).item_metadata
+    if metadata is None:
+      raise ValueError("no metadata of the arrays")
+    found, wanted = _shapes(metadata.tree), _shapes(abstract_state)
     for name in sorted({*found, *wanted}):
       here, there = wanted.get(name, "nothing"), found.get(name, "nothing")
       if here != there:
@@ -193,11 +198,14 @@ class TrainingCheckpoints:
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
   """Path of each array -> its shape, whatever class the nodes have."""
-  tree = ocp.tree.serialize_tree(tree)
-  leaves = jax.tree_util.tree_leaves_with_path(tree)
+
+  def part(key: Any) -> str:
+    names = (getattr(key, name, None) for name in ("key", "name", "idx"))
+    return str(next(name for name in names if name is not None))
+
   return {
-    jax.tree_util.keystr(path): tuple(leaf.shape)
-    for path, leaf in leaves
+    "/".join(part(key) for key in path): tuple(leaf.shape)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
     if hasattr(leaf, "shape")
   }
 

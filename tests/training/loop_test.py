@@ -263,7 +263,7 @@ def test_a_full_disk_is_one_line_and_the_checkpoint_before_stays(
 
   monkeypatch.setattr(training_states.ocp.CheckpointManager, "save", full)
   with pytest.raises(
-    errors.UserError, match=r"No space left.* checkpoint 4 is whole"
+    errors.UserError, match=r"No space left.* checkpoint 5 is whole"
   ):
     loop.train(_training(9), tmp_path)
   monkeypatch.undo()
