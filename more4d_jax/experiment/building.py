@@ -152,20 +152,18 @@ def training(task: tasks.Task, opened: tasks.Opened) -> runs.Training:
   step = train_step(task, mesh, objective)
   window = config.optimizer.window
 
-  @functools.cache
-  def params() -> tuple[Any, Any]:
-    given = task.initial_params(opened)
-    full = states.create_params(step.init, mesh, given)
-    return paths.split(full, task.trainable)
-
+  # Each part by itself: nothing holds the first parameters while others train.
+  part = functools.partial(
+    states.create_params, step.init, mesh, task.initial_params(opened)
+  )
   _tell_undivided(step)
-  frozen = params()[1] if step.frozen else {}
+  frozen = part(step.frozen) if step.frozen else {}
   train_set = task.train_set(opened)
   return runs.Training(
     name=f"{config.task} {config.size}",
     mesh=mesh,
     create=lambda: states.create_state(
-      params()[0], step.trained, step.chain, mesh, window
+      part(step.state.params), step.trained, step.chain, mesh, window
     ),
     abstract=step.state,
     step=steps.under_mesh(step.jitted, mesh),

@@ -78,38 +78,61 @@ def state_shardings(mesh: Mesh, abstract: TrainState) -> TrainState:
 
 
 def create_params(
-  init: Callable[[], Any], mesh: Mesh, loaded: Mapping[str, Any]
+  init: Callable[[], Any],
+  mesh: Mesh,
+  loaded: Mapping[str, Any],
+  like: Mapping[str, Any] | None = None,
 ) -> Any:
   """Initialises a network's parameters, each device its own shards.
 
   Args:
     init: returns boxed parameters; traced, never run whole.
     mesh: where they live.
-    loaded: a part of the nested dict that replaces the initial values; arrays
-      in memory or on disk, of which each process reads its shards.
+    loaded: a part of the nested dict, in place of initial values, which are
+      not made then; arrays in memory or on disk, of which each process reads
+      its shards.
+    like: a part of the nested dict; only what it has is made. All when left
+      out.
 
   Raises:
     ValueError: if a loaded array has no counterpart of its shape.
   """
+  given = traverse_util.flatten_dict(loaded, sep="/")
+  wanted = None if like is None else traverse_util.flatten_dict(like, sep="/")
+
+  def is_made(path: str) -> bool:
+    return path not in given and (wanted is None or path in wanted)
+
+  def rest() -> dict[str, Array]:
+    flat = traverse_util.flatten_dict(partitioning.unbox(init()), sep="/")
+    return {path: leaf for path, leaf in flat.items() if is_made(path)}
+
   with jax.set_mesh(mesh):
-    place = partitioning.shardings(mesh, jax.eval_shape(init))
+    boxed = jax.eval_shape(init)
+    place, shapes = (
+      traverse_util.flatten_dict(tree, sep="/")
+      for tree in (
+        partitioning.shardings(mesh, boxed),
+        partitioning.unbox(boxed),
+      )
+    )
+    for path, value in given.items():
+      if path not in shapes or shapes[path].shape != value.shape:
+        expected = shapes[path].shape if path in shapes else "nothing"
+        raise ValueError(
+          f"loaded parameter {path} has shape {value.shape}, the network has "
+          f"{expected}: load a network of the same configuration"
+        )
     make = jax.jit(
-      lambda: partitioning.unbox(init()),
-      out_shardings=place,
+      rest,
+      out_shardings={path: s for path, s in place.items() if is_made(path)},
       compiler_options=_RUNS_ONCE,
     )
-    params = make()
-  flat = traverse_util.flatten_dict(params, sep="/")
-  flat_place = traverse_util.flatten_dict(place, sep="/")
-  for path, value in traverse_util.flatten_dict(loaded, sep="/").items():
-    if path not in flat or flat[path].shape != value.shape:
-      expected = flat[path].shape if path in flat else "nothing"
-      raise ValueError(
-        f"loaded parameter {path} has shape {value.shape}, the network has "
-        f"{expected}: load a network of the same configuration"
-      )
-    flat[path] = placing.put(value, flat_place[path])
-  return traverse_util.unflatten_dict(flat, sep="/")
+    found = make()
+  for path, value in given.items():
+    if wanted is None or path in wanted:
+      found[path] = placing.put(value, place[path])
+  return traverse_util.unflatten_dict(found, sep="/")
 
 
 def create_state(
@@ -122,7 +145,7 @@ def create_state(
   """Makes the first state, each device its own shards.
 
   Args:
-    params: trained parameters on the mesh.
+    params: trained parameters on the mesh, which the state takes over.
     abstract_params: boxed shapes of the same tree, which name the axes.
     optimizer: the optax chain.
     mesh: where the state lives.
@@ -133,6 +156,7 @@ def create_state(
   make = jax.jit(
     lambda p: _fresh(p, optimizer, window),
     out_shardings=place,
+    donate_argnums=0,
     compiler_options=_RUNS_ONCE,
   )
   with jax.set_mesh(mesh):

@@ -270,6 +270,33 @@ def test_a_full_disk_is_one_line_and_the_checkpoint_before_stays(
   assert loop.train(_training(9), tmp_path).step == 9
 
 
+def test_steps_compile_once_and_move_nothing_unasked(tmp_path):
+  training, compiled, seen = _training(6), [], []
+  event = "/jax/core/compile/backend_compile_duration"
+  jax.monitoring.register_event_duration_secs_listener(
+    lambda name, *_, **__: compiled.append(name) if name == event else None
+  )
+
+  def step(*given):
+    seen.append(len(compiled))
+    guard = "disallow" if 1 < len(seen) < 6 else "allow"
+    jax.config.update("jax_transfer_guard", guard)
+    return training.step(*given)
+
+  config = dataclasses.replace(
+    training.config, checkpoint_every=0, evaluate_every=0
+  )
+  try:
+    loop.train(
+      dataclasses.replace(training, config=config, step=step), tmp_path
+    )
+  finally:
+    jax.config.update("jax_transfer_guard", "allow")
+    jax.monitoring.clear_event_listeners()
+  assert seen[1] > seen[0]  # The listener hears of compilations.
+  assert seen[1:] == [seen[1]] * 5
+
+
 def test_average_follows_its_recursion(tmp_path):
   training = _training(3, ema_decay=0.9)
   state = training.create()
