@@ -166,7 +166,11 @@ made.close()
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ("mesh", "same"), [("2,1,2,1", True), ("1,4,1,1", False)]
+  ("mesh", "same"),
+  [
+    ("2,1,2,1", True),
+    pytest.param("1,4,1,1", False, marks=pytest.mark.long),
+  ],
 )
 def test_processes_read_what_one_process_reads(mesh, same):
   config = loader.LoaderConfig(8)

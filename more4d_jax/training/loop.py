@@ -40,6 +40,7 @@ def train(
   ):
     run = _Run(training, root, checkpoints, losses, signals)
     try:
+      run.catch_up()
       while run.step < config.num_steps:
         run.advance()
     finally:
@@ -90,6 +91,17 @@ class _Run:
     self._batches.close()
     self._log.close()
 
+  def catch_up(self) -> None:
+    """Evaluates the newest checkpoint where a run before was kept from it."""
+    if self.step and self._evaluated() and self.step not in self._losses:
+      self._evaluate()
+
+  def _evaluated(self) -> bool:
+    """Whether the state after this step is evaluated."""
+    config = self._training.config
+    last = self.step == config.num_steps
+    return last or _every(config.evaluate_every, self.step)
+
   def advance(self) -> None:
     """One step, and what is due after it."""
     training, config = self._training, self._training.config
@@ -101,11 +113,8 @@ class _Run:
     stopped = asked > _SAVE
     # The answer may be to a question from before the newest checkpoint.
     timed = asked == _SAVE and self.step > self._saved + 1
-    evaluated = self.step == config.num_steps or _every(
-      config.evaluate_every, self.step
-    )
     counted = _every(config.checkpoint_every, self.step)
-    if evaluated or counted or timed or stopped:
+    if self._evaluated() or counted or timed or stopped:
       self._save(position)
     if stopped:
       raise stopping.Interrupted(
@@ -114,9 +123,8 @@ class _Run:
         asked,
         together=True,
       )
-    if evaluated:
-      with stopping.at_once(self._signals):
-        self._evaluate()
+    if self._evaluated():
+      self._evaluate()
 
   def _timed(self) -> int:
     """Whether this process wants a checkpoint because of the time."""
@@ -141,7 +149,8 @@ class _Run:
     self._saved, self._saved_at = self.step, time.monotonic()
 
   def _evaluate(self) -> None:
-    figures = evaluate(self._training, self.state, self._root)
+    with stopping.at_once(self._signals):  # The state is saved.
+      figures = evaluate(self._training, self.state, self._root)
     if figures:
       self._log.evaluation(self.step, figures)
     if "loss" in figures:
