@@ -44,14 +44,14 @@ def to_mesh(
 
   def place(value: np.ndarray) -> jax.Array:
     each = len(value) // len(held)
-
-    def shard(index: tuple[slice, ...]) -> np.ndarray:
+    shape = (parts * each, *value.shape[1:])
+    shards = []
+    for device, index in sharding.addressable_devices_indices_map(
+      shape
+    ).items():
       first = held.index((index[0].start or 0) // each) * each
-      return value[first : first + each]
-
-    return jax.make_array_from_callback(
-      (parts * each, *value.shape[1:]), sharding, shard
-    )
+      shards.append(jax.device_put(value[first : first + each], device))
+    return jax.make_array_from_single_device_arrays(shape, sharding, shards)
 
   return {name: place(value) for name, value in batch.items()}
 
