@@ -122,8 +122,8 @@ def leaving() -> Iterator[None]:
   """
   try:
     yield
-  except Exception as error:
-    if jax.process_count() == 1:
+  except BaseException as error:
+    if isinstance(error, SystemExit) or jax.process_count() == 1:
       raise
     traceback.print_exc()
     lines = str(error).splitlines() or [type(error).__name__]

@@ -146,7 +146,9 @@ def test_a_training_of_format_1_goes_on_only_without_rotation(
   checkpoints.save(3, state, {"loader": {}})
   checkpoints.close()
   monkeypatch.undo()
-  checkpoints = training_states.TrainingCheckpoints(tmp_path)
+  checkpoints = training_states.TrainingCheckpoints(
+    tmp_path, training_states.Keeping(1)
+  )
   if refused:
     with pytest.raises(errors.UserError, match="rotates other pairs") as caught:
       checkpoints.restore(state)
