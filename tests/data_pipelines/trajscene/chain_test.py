@@ -67,6 +67,18 @@ def test_records_of_a_recipe_have_the_version_that_it_names(tmp_path):
     assert {step.command[-2] for step in steps} == {"--version"}
 
 
+def test_stages_take_what_stands_before_them_in_the_recipe():
+  for recipe in recipes.RECIPES.values():
+    done = []
+    for stage in recipe.stages:
+      assert set(stage.records.split(",")) <= set(recipe.records)
+      assert set(stage.init_from.values()) <= set(done)
+      assert stage.steps > 0
+      done.append(stage.name)
+    # The bundle is made of the last stage of each task, named like it.
+    assert set(recipes.TASKS) <= set(done)
+
+
 @pytest.mark.long
 def test_a_whole_recipe_runs_on_version_2(tmp_path, monkeypatch):
   """Records, five trainings, a bundle and a scene by one command."""
