@@ -51,6 +51,16 @@ class RenderingBatch:
   negative_prompts: Sequence[str] = ()
 
 
+def even(count: int, most: int) -> int:
+  """The size of the fewest batches, which is as small as it may be.
+
+  Args:
+    count: of samples.
+    most: of a batch.
+  """
+  return -(-count // -(-count // most)) if count else 1
+
+
 def chunks(count: int, size: int) -> Iterator[tuple[list[int], int]]:
   """Numbers of samples in batches of one size, and how many of them count.
 

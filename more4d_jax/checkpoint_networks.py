@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -155,13 +156,31 @@ class CheckpointNetworks:
     if self.mesh.size == 1:
       only = SingleDeviceSharding(self.mesh.devices.item())
       return lambda path, shape, dtype: only
-    if kind not in self._boxed:
-      shapes = abstract.boxed_shapes(kind, module)
-      self._boxed[kind] = matching.flatten(shapes)
-    boxed = self._boxed[kind]
+    boxed = self.boxed(kind)
     return lambda path, shape, dtype: abstract.sharding(
       path, shape, boxed, self.mesh
     )
+
+  def boxed(self, kind: str) -> Mapping[str, Any]:
+    """Path -> a parameter's shape, boxed with the names of its axes."""
+    if kind not in self._boxed:
+      module = registry.NETWORKS[kind].module_class(self.network(kind).config)
+      shapes = abstract.boxed_shapes(kind, module)
+      self._boxed[kind] = matching.flatten(shapes)
+    return self._boxed[kind]
+
+  def weight_bytes(self, kind: str, parts: Sequence[str]) -> int:
+    """Bytes that some parts of a network take of each device."""
+    network, row = self.network(kind), registry.NETWORKS[kind]
+    place = self._place_of(kind, row.module_class(network.config))
+    found = 0
+    for path, leaf in matching.flatten(network.params).items():
+      if row.part_of(path) in parts:
+        sharding = place(path, tuple(leaf.shape), leaf.dtype)
+        if sharding.memory_kind != partitioning.HOST_MEMORY:
+          shard = sharding.shard_shape(tuple(leaf.shape))
+          found += math.prod(shard) * leaf.dtype.itemsize
+    return found
 
   def release(
     self, kind: str | None = None, parts: Sequence[str] | None = None

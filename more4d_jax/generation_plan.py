@@ -13,10 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from more4d_jax import errors, generation, partitioning, registry
-from more4d_jax.checkpoints import dtypes
+from more4d_jax import (
+  checkpoint_networks,
+  errors,
+  generation,
+  partitioning,
+  registry,
+)
+from more4d_jax.checkpoints import dtypes, store
 from more4d_jax.geometry import motion
-from more4d_jax.models import abstract, latent_stats, quantised, variants
+from more4d_jax.models import abstract, latent_stats, variants
 from more4d_jax.name_maps import matching
 from more4d_jax.planning import absent_devices, devices, programs, report
 from more4d_jax.sampling import (
@@ -37,14 +43,24 @@ class _Tracing(stages.Stages):
   """Stages that keep programs instead of running them.
 
   Attributes:
-    kinds: kind of network -> its module and the boxed shapes of its parameters.
+    checkpoint: the networks.
     offload: whether layers lie in the host's memory.
-    found: programs in the order in which they would run.
+    found: stages and their programs, in the order in which they would run.
   """
 
-  kinds: Mapping[str, tuple[Any, Any]] = dataclasses.field(default_factory=dict)
+  checkpoint: checkpoint_networks.CheckpointNetworks | None = None
   offload: bool = False
-  found: list[programs.Program] = dataclasses.field(default_factory=list)
+  found: list[tuple[stages.Stage, programs.Program]] = dataclasses.field(
+    default_factory=list
+  )
+  _now: list[stages.Stage] = dataclasses.field(default_factory=list)
+
+  def borrow(
+    self, stage: stages.Stage
+  ) -> contextlib.AbstractContextManager[networks.BoundModule]:
+    """Borrows shapes; the programs that follow are this stage's."""
+    self._now[:] = [stage]
+    return super().borrow(stage)
 
   def shapes_of(self, tree: Any) -> Any:
     """Shapes where arrays lie: samples divided, all else whole."""
@@ -75,14 +91,13 @@ class _Tracing(stages.Stages):
     with jax.set_mesh(self.mesh):
       traced = program.trace(*args, **options)
     model, rest = args[0], args[1:]
-    self.found.append(
-      programs.Program(
-        name=_name(model, program),
-        mesh=self.mesh,
-        trace=lambda: traced,
-        held={"parameters": model, "inputs": rest},
-      )
+    found = programs.Program(
+      name=_name(model, program),
+      mesh=self.mesh,
+      trace=lambda: traced,
+      held={"parameters": model, "inputs": rest},
     )
+    self.found.append((self._now[0], found))
     return _zeros(traced.out_info)
 
   def draw(
@@ -122,29 +137,30 @@ class _Tracing(stages.Stages):
     self, kind: str, parts: Sequence[str] | None = None
   ) -> Iterator[networks.BoundModule]:
     """A network with the shapes of some of its parts."""
-    module, shapes = self.kinds[kind]
-    row = registry.NETWORKS[kind]
-    tops = {
-      path.partition("/")[0]
-      for name in (parts or row.parts)
-      for path in row.parts[name]
+    network, row = self.checkpoint.network(kind), registry.NETWORKS[kind]
+    boxed = self.checkpoint.boxed(kind)
+    params = {
+      path: self._parameter(path, leaf, boxed)
+      for path, leaf in matching.flatten(network.params).items()
+      if parts is None or row.part_of(path) in parts
     }
-    kept = matching.flatten(
-      {name: tree for name, tree in shapes.items() if name in tops}
+    stats = network.metadata.get("latent_stats")
+    yield networks.BoundModule(
+      matching.unflatten(params),
+      row.module_class(network.config),
+      stats and latent_stats.LatentStats.from_json(stats),
     )
-    params = {path: self._parameter(path, kept) for path in kept}
-    stats = latent_stats.identity(16) if kind.endswith("vae") else None
-    yield networks.BoundModule(matching.unflatten(params), module, stats)
 
   def _parameter(
-    self, path: str, boxed: Mapping[str, Any]
+    self, path: str, leaf: Any, boxed: Mapping[str, Any]
   ) -> jax.ShapeDtypeStruct:
-    leaf = partitioning.unbox(boxed[path])
-    spec = abstract.sharding(path, leaf.shape, boxed, self.mesh).spec
+    shape = tuple(leaf.shape)
+    spec = abstract.sharding(path, shape, boxed, self.mesh).spec
     waits = self.offload and abstract.is_layers(path)
     memory = partitioning.HOST_MEMORY if waits else "device"
     sharding = self.placed(spec, memory)
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+    dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding)
 
 
 def _name(model: networks.BoundModule, program: Callable[..., Any]) -> str:
@@ -164,120 +180,148 @@ def _array(shape: Sequence[int], dtype: str = "float32") -> np.ndarray:
   return np.broadcast_to(np.zeros((), dtype), tuple(shape))
 
 
-def _kinds(variant: variants.Variant, dtype: str) -> dict[str, tuple[Any, Any]]:
-  """Kind -> module and boxed shapes of its parameters.
+def of_size(size: str, dtype: str) -> dict[str, store.Network]:
+  """Networks of a size, with shapes in place of arrays.
 
-  Autoencoders stay in float32, as when a checkpoint is loaded.
+  Args:
+    size: a name of `models.variants`.
+    dtype: how transformers and encoders are held, one of `dtypes.Held`.
   """
+  variant = variants.get(size)
+  clip = ("frames", "height", "width")
+  shared = {"size": size, **{name: getattr(variant, name) for name in clip}}
+  stats = {"latent_stats": latent_stats.identity(16).to_json()}
+  normalisation = dataclasses.asdict(motion.MotionNormalisation("depth"))
+  metadata = {
+    "video_vae": stats,
+    "motion_vae": {**stats, "normalisation": normalisation},
+    **{kind: {} for kind in registry.SAMPLED},
+  }
   found = {}
-  for kind in ("video_vae", "motion_vae", *registry.SAMPLED):
-    config = dtypes.computing_in(getattr(variant, kind), dtypes.products(dtype))
+  for kind, own in metadata.items():
+    config = getattr(variant, kind)
     module = registry.NETWORKS[kind].module_class(config)
-    shapes = abstract.boxed_shapes(kind, module)
-    if kind in registry.SAMPLED:
-      stored = dtypes.STORED[dtypes.products(dtype)]
-      shapes = jax.tree.map(
-        lambda leaf, stored=stored: jax.ShapeDtypeStruct(leaf.shape, stored),
-        shapes,
-      )
-      if dtype == dtypes.INT8:
-        shapes = quantised.shapes(shapes)
-    found[kind] = module, shapes
-  return found
+    params = partitioning.unbox(abstract.boxed_shapes(kind, module))
+    found[kind] = store.Network(kind, config, params, {**shared, **own})
+  return dtypes.cast(found, dtype)
 
 
 def traced(
-  size: str,
-  devices_found: Sequence[jax.Device],
-  dtype: str,
+  checkpoint: checkpoint_networks.CheckpointNetworks,
   options: generation.Options = generation.DEFAULT,
-) -> list[programs.Program]:
-  """The programs of one scene and one film, in the order in which they run.
+  kinds: Sequence[str] = registry.SAMPLED,
+) -> list[tuple[stages.Stage, programs.Program]]:
+  """The programs of each stage, in the order in which they run.
 
   Args:
-    size: of the networks, a name of `models.variants`.
-    devices_found: where they run.
-    dtype: how transformers and encoders are held, one of `dtypes.Held`.
-    options: how they are run.
+    checkpoint: the networks; no weight is read.
+    options: how they are run, one scene or film at once unless they say more.
+    kinds: of the networks that are sampled.
   """
-  variant = variants.get(size)
-  heads = [getattr(variant, kind).dit.num_heads for kind in registry.SAMPLED]
   tracing = _Tracing(
     lend=lambda *_: None,
-    mesh=generation.lay_out(heads, options.mesh, devices_found),
+    mesh=checkpoint.mesh,
     halves=options.halves,
-    kinds=_kinds(variant, dtype),
+    checkpoint=checkpoint,
     offload=options.offload,
   )
   tracing = dataclasses.replace(tracing, lend=tracing.lend_shapes)
-  frames, rows, columns = variant.frames, variant.height, variant.width
-  picture = _array((1, rows, columns, 3), "uint8")
-  sampler = sampler_options.SamplerConfig()
-  contexts = {}
-  for stage in (sample_strag.TEXT, sample_vism.TEXT):
-    length = getattr(variant, stage.kind).text.length
-    (context,) = tracing.text_contexts(stage, [_array((length,), "int32")])
-    contexts[stage.kind] = context[None]
-  shape = sample_strag.latent_shape(1, frames, rows, columns)
-  pictures = sample_strag.Pictures(
-    picture,
-    _array((1, rows, columns)),
-    _array((1, 4)),
-    contexts["strag"],
-    contexts["strag"],
-    _array(shape),
-  )
-  settings = sample_strag.Settings(motion.MotionNormalisation("depth"), sampler)
-  list(sample_strag.sample_tracks(tracing, [pictures], settings))
-  renderings = sample_vism.Renderings(
-    _array((1, frames, rows, columns, 3), "uint8"),
-    _array((1, frames, rows, columns), "bool"),
-    picture,
-    contexts["vism"],
-    contexts["vism"],
-    _array(shape),
-  )
-  list(sample_vism.complete_videos(tracing, [renderings], sampler))
+  for kind in kinds:
+    (_trace_tracks if kind == "strag" else _trace_videos)(
+      tracing, checkpoint, options.batch or 1
+    )
   return tracing.found
 
 
+def _trace_tracks(
+  tracing: _Tracing,
+  checkpoint: checkpoint_networks.CheckpointNetworks,
+  batch: int,
+) -> None:
+  """Traces what draws trajectories."""
+  frames, rows, columns = checkpoint.size
+  context = _context(tracing, sample_strag.TEXT, batch)
+  pictures = sample_strag.Pictures(
+    _array((batch, rows, columns, 3), "uint8"),
+    _array((batch, rows, columns)),
+    _array((batch, 4)),
+    context,
+    context,
+    _array(sample_strag.latent_shape(batch, frames, rows, columns)),
+  )
+  settings = sample_strag.Settings(
+    checkpoint.normalisation,
+    checkpoint.sampler("strag"),
+    checkpoint.choices("strag"),
+  )
+  list(sample_strag.sample_tracks(tracing, [pictures], settings))
+
+
+def _trace_videos(
+  tracing: _Tracing,
+  checkpoint: checkpoint_networks.CheckpointNetworks,
+  batch: int,
+) -> None:
+  """Traces what completes renderings."""
+  frames, rows, columns = checkpoint.size
+  context = _context(tracing, sample_vism.TEXT, batch)
+  renderings = sample_vism.Renderings(
+    _array((batch, frames, rows, columns, 3), "uint8"),
+    _array((batch, frames, rows, columns), "bool"),
+    _array((batch, rows, columns, 3), "uint8"),
+    context,
+    context,
+    _array(sample_strag.latent_shape(batch, frames, rows, columns)),
+  )
+  sampler, choices = checkpoint.sampler("vism"), checkpoint.choices("vism")
+  list(sample_vism.complete_videos(tracing, [renderings], sampler, choices))
+
+
+def _context(tracing: _Tracing, stage: stages.Stage, batch: int) -> np.ndarray:
+  """Text features of a batch, which take no memory."""
+  length = tracing.checkpoint.network(stage.kind).config.text.length
+  (context,) = tracing.text_contexts(stage, [_array((length,), "int32")])
+  return np.broadcast_to(context, (batch, *context.shape))
+
+
 def plans(
-  size: str,
+  find: Callable[[], Mapping[str, store.Network]],
+  name: str,
   group: devices.Group,
-  dtype: str,
   only: str = "",
   options: generation.Options = generation.DEFAULT,
 ) -> list[report.Plan]:
   """Compiles every stage of generation for devices of a group.
 
   Args:
-    size: of the networks.
+    find: gives networks by kind, those of `of_size` or of a checkpoint; called
+      when the devices are there, as virtual ones must come first.
+    name: of them.
     group: of devices.
-    dtype: one of `dtypes.Held`.
     only: words of the names of stages that are compiled; all when left out.
     options: how they are run; without a mesh on one of the devices.
 
   Raises:
-    UserError: if no stage has such a name, the size or dtype is unknown, or
-      there are fewer devices than the mesh has.
+    UserError: if no stage has such a name, or there are fewer devices than the
+      mesh has.
   """
-  if size not in variants.VARIANTS:
-    raise errors.UserError(
-      f"--size is {size!r}: choose one of {', '.join(variants.VARIANTS)}"
-    )
-  dtypes.check(dtype)
   opened, remark = devices.open_devices(group)
-  found = traced(size, opened, dtype, options)
-  chosen = [program for program in found if only in program.name]
+  found = find()
+  kinds = [kind for kind in registry.SAMPLED if kind in found]
+  heads = [found[kind].config.dit.num_heads for kind in kinds]
+  mesh = generation.lay_out(heads, options.mesh, opened)
+  checkpoint = checkpoint_networks.CheckpointNetworks(found, name, mesh=mesh)
+  programs_found = [one for _, one in traced(checkpoint, options, kinds)]
+  chosen = [program for program in programs_found if only in program.name]
   if not chosen:
     raise errors.UserError(
       f"no stage is called {only!r}: there are "
-      f"{', '.join(program.name for program in found)}"
+      f"{', '.join(program.name for program in programs_found)}"
     )
   remarks = [remark] if remark else []
   return [
     report.Plan(
-      title=_title(program, size, dtype, options),
+      title=_title(program, name, options),
       group=dataclasses.replace(
         group, chips=max(program.mesh.size // group.kind.devices, 1)
       ),
@@ -290,10 +334,10 @@ def plans(
 
 
 def _title(
-  program: programs.Program, size: str, dtype: str, options: generation.Options
+  program: programs.Program, name: str, options: generation.Options
 ) -> str:
   """A stage, and what was chosen for it."""
-  parts = [f"{size} {dtype}: {program.name}"]
+  parts = [f"{name}: {program.name}"]
   if program.mesh.size > 1:
     parts.append(f"mesh {report.sizes(program.mesh)}")
   if options.halves != generation.DEFAULT.halves:

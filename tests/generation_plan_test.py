@@ -22,10 +22,13 @@ ROOT = pathlib.Path(__file__).parents[1]
 pytestmark = pytest.mark.slow  # Traces every stage.
 
 
-def _plan(*arguments, devices="cpu-1"):
+_NANO = ("--size", "nano")
+
+
+def _plan(*arguments, devices="cpu-1", networks=_NANO):
   command = [sys.executable, "-m", "more4d_jax.cli.main", "plan"]
   return subprocess.run(
-    [*command, "--size", "nano", "--devices", devices, *arguments],
+    [*command, *networks, "--devices", devices, *arguments],
     capture_output=True,
     text=True,
     check=False,
@@ -43,15 +46,20 @@ def test_stages_are_those_of_the_samplers():
   assert done.returncode == 2
   assert done.stderr.strip() == (
     "error: no stage is called 'none such': there are STraG text context, "
-    "ViSM text context, STraG features, VideoVAE latents, STraG step, "
-    "MotionVAE decoded, ViSM image context, VideoVAE latents, ViSM step, "
+    "STraG features, VideoVAE latents, STraG step, MotionVAE decoded, "
+    "ViSM text context, ViSM image context, VideoVAE latents, ViSM step, "
     "VideoVAE decoded"
   )
 
 
-def test_a_step_takes_the_memory_of_its_state_over(tmp_path):
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_step_takes_the_memory_of_its_state_over(
+  stored, nano_checkpoint, tmp_path
+):
   out = tmp_path / "plan.json"
-  done = _plan("--stage", "ViSM step", "--dtype", "float32", "--out", str(out))
+  words = ("--stage", "ViSM step", "--dtype", "float32", "--out", str(out))
+  checkpoint = ("--checkpoint", str(nano_checkpoint))
+  done = _plan(*words, networks=checkpoint if stored else _NANO)
   assert done.returncode == 0, done.stderr
   (found,) = json.loads(out.read_text())["plans"]
   variant = variants.get("nano")

@@ -53,6 +53,7 @@ RULES = {
 }
 # These join rooms and may import any of them; no room imports them.
 JOINERS = {
+  "generation_memory",
   "generation_plan",
   "generation_requests",
   "preparation",

@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from more4d_jax import errors, pipeline, plausibility
+from more4d_jax import batches, errors, generation, pipeline, plausibility
 from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import dtypes
 from more4d_jax.cli import (
@@ -16,6 +16,7 @@ from more4d_jax.cli import (
   films,
   generate,
   lists,
+  memory_checks,
   outputs,
   request_digests,
   run_flags,
@@ -81,12 +82,19 @@ def complete(
     if name not in camera_paths.NAMES and not film.allow_empty:
       coverage.check_scene(saved, name, resample=film.resample_path)
   loras = sampling_flags.read_loras(lora)
-  options = run_flags.options(execution)
+
+  def open_pipeline(
+    held: dtypes.Held | None, options: generation.Options
+  ) -> pipeline.Pipeline:
+    return pipeline.load(checkpoint, changes, loras, conditions, held, options)
+
   default_checkpoint.say(checkpoint)
-  loaded = pipeline.load(checkpoint, changes, loras, conditions, dtype, options)
+  loaded = open_pipeline(dtype, run_flags.options(execution))
   for kind in ("video_vae", "vism"):
     loaded.networks.network(kind)
   together = together or loaded.generator.batch
+  samples = {"vism": batches.even(len(cameras), together)}
+  memory_checks.check(open_pipeline, dtype, loaded, samples)
   settings = films.FilmSettings(film, "vism", seed, together)
   wanted = _requests(loaded, scene, cameras, settings)
   _make(loaded, saved, _Order(scene, out, wanted, before), settings)

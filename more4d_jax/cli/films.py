@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from more4d_jax import completion, generation_requests, pipeline
+from more4d_jax import batches, completion, generation_requests, pipeline
 from more4d_jax import scene as scene_lib
 from more4d_jax.cli import coverage, failures, film_flags, kept_files
 from more4d_jax.geometry import camera_paths
@@ -230,11 +230,9 @@ def _filled(
   def complete(
     chosen: Sequence[Rendering],
   ) -> Iterator[UInt8[np.ndarray, "T H W 3"] | FloatingPointError]:
-    # As many in each batch, so that the networks are compiled once.
-    count = -(-len(chosen) // settings.together)
     return loaded.films(
       [one.request for one in chosen],
-      -(-len(chosen) // count),
+      batches.even(len(chosen), settings.together),
       lambda number, *drawn: _keep(chosen[number], *drawn),
     )
 

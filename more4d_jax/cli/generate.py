@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from more4d_jax import (
+  batches,
   errors,
+  generation,
   inputs,
   pipeline,
   plausibility,
@@ -19,6 +21,7 @@ from more4d_jax.cli import (
   film_flags,
   job_runs,
   lists,
+  memory_checks,
   run_flags,
   sampling_flags,
   scene_files,
@@ -138,16 +141,38 @@ def generate(
   unreadable = _unreadable(jobs, settings, place.several)
   jobs = [job for job in jobs if job.name not in unreadable]
   loras = sampling_flags.read_loras(lora)
-  options = run_flags.options(execution)
+
+  def open_pipeline(
+    held: dtypes.Held | None, options: generation.Options
+  ) -> pipeline.Pipeline:
+    return pipeline.load(
+      checkpoint, changes, loras, conditions, held, options, frames
+    )
+
   default_checkpoint.say(checkpoint)
-  loaded = pipeline.load(
-    checkpoint, changes, loras, conditions, dtype, options, frames
-  )
+  loaded = open_pipeline(dtype, run_flags.options(execution))
   settings = _fitted(settings, loaded, jobs)
+  memory_checks.check(
+    open_pipeline, dtype, loaded, _samples(loaded, settings, len(jobs), batch)
+  )
   if dry_run:
     plan.show(loaded, jobs, settings, place, unreadable)
   else:
     job_runs.make(loaded, jobs, settings, place, unreadable, batch)
+
+
+def _samples(
+  loaded: pipeline.Pipeline,
+  settings: scene_files.Settings,
+  count: int,
+  batch: int,
+) -> dict[str, int]:
+  """How many scenes and films go through a network at once, by its kind."""
+  found = {"strag": 1}
+  if settings.holes == "vism":
+    films = min(batch, count) * len(settings.cameras)
+    found["vism"] = batches.even(films, loaded.generator.batch)
+  return found
 
 
 def _check_flags(

@@ -1,17 +1,21 @@
 """`more4d plan`: memory and time of a program before devices are booked."""
 
 import dataclasses
+import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from absl import flags
 from ml_collections import config_flags
 
 from more4d_jax import errors, generation, generation_plan, partitioning
+from more4d_jax.checkpoints import dtypes, store
 from more4d_jax.cli import flag_errors, lists, outputs, run_flags
 from more4d_jax.experiment import config_reader, run, run_config
 from more4d_jax.experiment import plan as training_plan
+from more4d_jax.lora import requests
+from more4d_jax.models import variants
 from more4d_jax.planning import devices as device_kinds
 from more4d_jax.planning import report
 
@@ -21,7 +25,8 @@ def plan(
   devices: str,
   config: str | None = None,
   size: str | None = None,
-  dtype: str = "bfloat16",
+  checkpoint: pathlib.Path | None = None,
+  dtype: dtypes.Held | None = None,
   stage: str = "",
   set: lists.Words = (),
   mesh: str | None = None,
@@ -43,7 +48,10 @@ def plan(
     config: a training, as in configs/strag.py:size=14b.
     size: generation with networks of this size instead, a stage at a time;
       autoencoders are in float32.
-    dtype: of generation: bfloat16, float32 or int8.
+    checkpoint: generation with the networks of a bundle instead, of which
+      headers are read.
+    dtype: of generation: what transformers and encoders are held and compute
+      in; as the checkpoint has it, or bfloat16, when left out.
     stage: words of the names of stages to plan, as in "ViSM step"; all when
       left out.
     set: fields of the configuration, as in model.remat=False batch_size=64.
@@ -60,26 +68,29 @@ def plan(
   if out is not None:
     outputs.check_file(out)
   group = device_kinds.parse(devices)
-  if (config is None) == (size is None):
+  given = {"config": config, "size": size, "checkpoint": checkpoint}
+  named = [f"--{name}" for name, value in given.items() if value is not None]
+  if len(named) != 1:
     raise errors.UserError(
-      "expected --config for a training or --size for generation, found "
-      f"{'neither' if size is None else 'both'}"
+      "expected --config for a training, or --size or --checkpoint for "
+      f"generation, found {' and '.join(named) or 'none'}"
     )
   of_training = {"--set": bool(set), "--search": search}
   of_generation = {
-    "--dtype": dtype != "bfloat16",
+    "--dtype": dtype is not None,
     "--stage": bool(stage),
     "--guidance-halves": guidance_halves != "batch",
     "--offload": offload,
   }
   _refuse(of_training if config is None else of_generation)
-  if size is not None:
+  if config is None:
+    find, name = _networks(size, checkpoint, dtype)
     options = generation.Options(
       halves=guidance_halves,
       mesh=run_flags.read_mesh(mesh),
       offload=offload,
     )
-    _print(generation_plan.plans(size, group, dtype, stage, options), out)
+    _print(generation_plan.plans(find, name, group, stage, options), out)
     return
   found = read_config(config, lists.items(set, _is_field, "--set"))
   if mesh is not None:
@@ -103,8 +114,29 @@ def _refuse(given: Mapping[str, bool]) -> None:
       raise errors.UserError(
         f"{flag} changes nothing here: --set and --search are for a training "
         "(--config), --dtype, --stage, --guidance-halves and --offload for "
-        "generation (--size); leave it out"
+        "generation (--size, --checkpoint); leave it out"
       )
+
+
+def _networks(
+  size: str | None, checkpoint: pathlib.Path | None, dtype: dtypes.Held | None
+) -> tuple[Callable[[], dict[str, store.Network]], str]:
+  """What finds networks of a size or a checkpoint, and their name.
+
+  Raises:
+    UserError: if there is no such size or checkpoint.
+  """
+  if checkpoint is not None:
+    name = " ".join([checkpoint.name, *([dtype] if dtype else [])])
+    find = functools.partial(requests.open_networks, checkpoint, dtype=dtype)
+    return find, name
+  if size not in variants.VARIANTS:
+    raise errors.UserError(
+      f"--size is {size!r}: choose one of {', '.join(variants.VARIANTS)}"
+    )
+  dtype = dtype or "bfloat16"
+  find = functools.partial(generation_plan.of_size, size, dtype)
+  return find, f"{size} {dtype}"
 
 
 def _print(plans: Sequence[report.Plan], out: pathlib.Path | None) -> None:

@@ -36,8 +36,11 @@ _NANO = ("--config", "configs/depth.py:size=nano")
       (*_NANO, "--devices", "cpu-8", "--set", "optimizer.learning_rte=1"),
       "unknown config field 'optimizer.learning_rte'",
     ),
-    (("--devices", "cpu-8"), "--size for generation, found neither"),
-    ((*_NANO, "--size", "nano", "--devices", "cpu-8"), "found both"),
+    (("--devices", "cpu-8"), "expected --config for a training, or --size"),
+    (
+      (*_NANO, "--size", "nano", "--devices", "cpu-8"),
+      "found --config and --size",
+    ),
     (
       (*_NANO, "--devices", "cpu-8", "--offload"),
       "--offload changes nothing here",
@@ -49,8 +52,9 @@ _NANO = ("--config", "configs/depth.py:size=nano")
     (("--size", "huge", "--devices", "cpu-8"), "choose one of nano, tiny"),
     (
       ("--size", "nano", "--devices", "cpu-8", "--dtype", "int4"),
-      "expected --dtype bfloat16, float32, int8, found 'int4'",
+      "int4",
     ),
+    (("--checkpoint", "none", "--devices", "cpu-8"), "more4d bundle"),
     (
       ("--config", "configs/nowhere.py", "--devices", "cpu-8"),
       "configs/nowhere.py",
