@@ -1,12 +1,13 @@
 """`more4d complete`: films of a saved scene, holes filled by 4D-ViSM."""
 
 import dataclasses
+import functools
 import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from more4d_jax import batches, errors, generation, pipeline, plausibility
+from more4d_jax import batches, errors, pipeline, plausibility
 from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import dtypes
 from more4d_jax.cli import (
@@ -82,12 +83,9 @@ def complete(
     if name not in camera_paths.NAMES and not film.allow_empty:
       coverage.check_scene(saved, name, resample=film.resample_path)
   loras = sampling_flags.read_loras(lora)
-
-  def open_pipeline(
-    held: dtypes.Held | None, options: generation.Options
-  ) -> pipeline.Pipeline:
-    return pipeline.load(checkpoint, changes, loras, conditions, held, options)
-
+  open_pipeline = functools.partial(
+    pipeline.load, checkpoint, changes, loras, conditions
+  )
   default_checkpoint.say(checkpoint)
   loaded = open_pipeline(dtype, run_flags.options(execution))
   for kind in ("video_vae", "vism"):

@@ -1,6 +1,7 @@
 """`more4d generate`: a picture and a sentence to a 4D scene and videos."""
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Literal
@@ -8,7 +9,6 @@ from typing import Literal
 from more4d_jax import (
   batches,
   errors,
-  generation,
   inputs,
   pipeline,
   plausibility,
@@ -140,37 +140,26 @@ def generate(
   # Every mistake is found before a network is read.
   unreadable = _unreadable(jobs, settings, place.several)
   jobs = [job for job in jobs if job.name not in unreadable]
-  loras = sampling_flags.read_loras(lora)
-
-  def open_pipeline(
-    held: dtypes.Held | None, options: generation.Options
-  ) -> pipeline.Pipeline:
-    return pipeline.load(
-      checkpoint, changes, loras, conditions, held, options, frames
-    )
-
+  weights = checkpoint, changes, sampling_flags.read_loras(lora), conditions
+  open_pipeline = functools.partial(pipeline.load, *weights, frames=frames)
   default_checkpoint.say(checkpoint)
   loaded = open_pipeline(dtype, run_flags.options(execution))
   settings = _fitted(settings, loaded, jobs)
-  memory_checks.check(
-    open_pipeline, dtype, loaded, _samples(loaded, settings, len(jobs), batch)
-  )
+  at_once = _at_once(loaded, settings, min(batch, len(jobs)))
+  memory_checks.check(open_pipeline, dtype, loaded, at_once)
   if dry_run:
     plan.show(loaded, jobs, settings, place, unreadable)
   else:
     job_runs.make(loaded, jobs, settings, place, unreadable, batch)
 
 
-def _samples(
-  loaded: pipeline.Pipeline,
-  settings: scene_files.Settings,
-  count: int,
-  batch: int,
+def _at_once(
+  loaded: pipeline.Pipeline, settings: scene_files.Settings, together: int
 ) -> dict[str, int]:
   """How many scenes and films go through a network at once, by its kind."""
   found = {"strag": 1}
   if settings.holes == "vism":
-    films = min(batch, count) * len(settings.cameras)
+    films = together * len(settings.cameras)
     found["vism"] = batches.even(films, loaded.generator.batch)
   return found
 

@@ -237,7 +237,7 @@ def test_a_camera_that_sees_nothing_is_found_before_sampling(
 ):
   sampled = []
   monkeypatch.setattr(
-    "more4d_jax.pipeline.Pipeline.scene", lambda *a: sampled.append(a)
+    "more4d_jax.pipeline.Pipeline.scenes", lambda *a: sampled.append(a)
   )
   np.save(tmp_path / "d.npy", np.full((60, 80), 2.0))
   more = ("--prompt", "p", "--depth", tmp_path / "d.npy")
@@ -305,7 +305,7 @@ def test_a_failure_leaves_nothing(
   def broken(*_, **__):
     raise FloatingPointError("diverged")
 
-  monkeypatch.setattr("more4d_jax.pipeline.Pipeline.scene", broken)
+  monkeypatch.setattr("more4d_jax.pipeline.Pipeline.scenes", broken)
   before = sorted(tmp_path.iterdir())
   out = tmp_path / "out"
   assert _generate(nano_checkpoint, out, photo, "--prompt", "p") == 2
