@@ -83,6 +83,20 @@ def data() -> ml_collections.ConfigDict:
   return section
 
 
+def conditions() -> ml_collections.ConfigDict:
+  """What frozen networks make of records, further fields of `data`."""
+  section = ml_collections.ConfigDict()
+  # Latents and features: "cached", made once and kept, or "online", made for
+  # each step.
+  section.conditions = "cached"
+  section.cache = ""  # Directory of what is kept; empty: in the workdir.
+  section.random_crop = False  # Cut at a random place, not in the middle.
+  # Random choices (places to cut, errors of depth) under which each record is
+  # kept; online they are new in each step.
+  section.variants = 1
+  return section
+
+
 def section(cls: type, **changes: object) -> ml_collections.ConfigDict:
   """The fields of a dataclass with its defaults, but for some of them."""
   return ml_collections.ConfigDict({**dataclasses.asdict(cls()), **changes})

@@ -21,7 +21,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.init_from.motion_vae = ""  # Needed; it holds the video VAE too.
   config.init_from.depth = ""  # Needed if depth.network is above 0.
   config.init_from.strag = ""  # Optional: weights to continue from.
-  config.data.cache = ""  # Directory of latents; empty: in the workdir.
+  config.data.update(common.conditions())
   config.motion = common.motion()  # As the motion VAE was trained.
   config.flow = common.flow()
   config.model = common.transformer(size)

@@ -23,7 +23,7 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.num_steps = 1000
   config.init_from.video_vae = ""  # Needed: the video autoencoder.
   config.init_from.vism = ""  # Weights to continue from; a LoRA needs them.
-  config.data.cache = ""  # Directory of latents; empty: in the workdir.
+  config.data.update(common.conditions())
   config.flow = common.flow()
   config.model = common.transformer(size)
   # Above 0 a LoRA of this rank is trained instead of the network.

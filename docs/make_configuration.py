@@ -15,7 +15,7 @@ from typing import Any
 ROOT = pathlib.Path(__file__).parents[1]
 TASKS = ("video_vae", "depth", "motion_vae", "strag", "vism")
 # Function of configs/common.py -> section that its fields stand in.
-_SECTIONS = {"transformer": "model"}
+_SECTIONS = {"transformer": "model", "conditions": "data"}
 _OBJECTIVES = "more4d_jax.training.objectives"
 # Section, of a task or of all -> dataclass that describes its fields.
 _CLASSES = {

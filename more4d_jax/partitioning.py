@@ -239,6 +239,7 @@ def map_shards(
   function: Callable[..., Array],
   axes: Sequence[Sequence[str | None]],
   *arrays: Shaped[Array, "..."] | None,
+  check_vma: bool = True,
 ) -> Shaped[Array, "..."]:
   """Calls a function with each device's parts of arrays, all axes manual.
 
@@ -248,6 +249,8 @@ def map_shards(
     function: returns an array that is divided like the first one.
     axes: logical names of each array's axes, see `partition_spec`.
     *arrays: arguments of the function; None stays None.
+    check_vma: see `jax.shard_map`; not for loops that begin with constants,
+      nor where there are gradients without it.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty or mesh.size == 1:
@@ -256,7 +259,9 @@ def map_shards(
     PartitionSpec() if x is None else partition_spec(names, x.shape, mesh)
     for names, x in zip(axes, arrays, strict=True)
   )
-  mapped = jax.shard_map(function, in_specs=specs, out_specs=specs[0])
+  mapped = jax.shard_map(
+    function, in_specs=specs, out_specs=specs[0], check_vma=check_vma
+  )
   return mapped(*arrays)
 
 

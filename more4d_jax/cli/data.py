@@ -1,4 +1,4 @@
-"""`more4d data`: makes, imports, checks, counts and shows records."""
+"""`more4d data`: makes, imports, checks, counts, shows, caches records."""
 
 import json
 import pathlib
@@ -6,7 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from more4d_jax import errors
-from more4d_jax.cli import data_curation, data_imports, outputs
+from more4d_jax.cli import (
+  data_cache,
+  data_curation,
+  data_imports,
+  outputs,
+)
 
 
 def make(
@@ -215,5 +220,6 @@ commands: Mapping[str, Callable[..., None]] = {
   "show": show,
   "curate": data_curation.curate,
   "ask": data_curation.ask,
+  "cache": data_cache.cache,
 }
 """Subcommand -> function; its arguments are those of the command line."""

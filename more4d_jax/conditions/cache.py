@@ -1,26 +1,30 @@
 """What frozen networks make of records, computed once and kept.
 
 A cache is a folder of parts, each written whole or not at all, so that an
-interrupted run continues with the first missing part.
+interrupted run continues with the first missing part. Parts know nothing of
+each other: any number of processes make a cache together, each its share.
 """
 
 import dataclasses
 import hashlib
 import json
 import pathlib
+import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
 from typing import Any
 
 import jax
 import numpy as np
 import tqdm
-from jax.experimental import multihost_utils
 from jaxtyping import Array
 
-from more4d_jax.data import array_cache, loader
+from more4d_jax import errors
+from more4d_jax.data import array_cache, loader, transforms
 
 Batch = Mapping[str, Any]
 Encode = Callable[[Batch], Mapping[str, Array]]
+_OPENING_THREADS = 32  # A distant index costs a request.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +35,19 @@ class CacheJob:
     root: folder of caches; each has a name that follows from `fingerprint`.
     kind: first part of the name, and shown while it is made.
     fingerprint: JSON values; other values, another cache.
+    count: number of examples.
     batch: examples encoded together.
     part: examples in a part.
+    threads: that read.
   """
 
   root: pathlib.Path
   kind: str
   fingerprint: Mapping[str, Any]
+  count: int
   batch: int = 8
-  part: int = 256
+  part: int = 64
+  threads: int = 4
 
   @property
   def directory(self) -> pathlib.Path:
@@ -48,60 +56,121 @@ class CacheJob:
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     return self.root / f"{self.kind}-{digest}"
 
+  @property
+  def parts(self) -> list[array_cache.Place]:
+    """Where the parts lie."""
+    count = -(-self.count // self.part)
+    return [array_cache.Place(self.directory, k) for k in range(count)]
+
+  def numbers(self, part: int) -> range:
+    """Numbers of the examples of a part."""
+    start = part * self.part
+    return range(start, min(start + self.part, self.count))
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+  """What a process has made of a cache.
+
+  Attributes:
+    job: what was to be made.
+    examples: number of those made.
+    bytes: of these.
+    seconds: it took.
+  """
+
+  job: CacheJob
+  examples: int
+  bytes: int
+  seconds: float
+
+
+class Repeated:
+  """Each item of a source several times in a row, to be changed at random."""
+
+  def __init__(self, whole: loader.Source, times: int):
+    """Keeps the source."""
+    self._whole, self._times = whole, times
+
+  def __len__(self) -> int:
+    """Number of items."""
+    return self._times * len(self._whole)
+
+  def __getitem__(self, index: int) -> Any:
+    """Returns an item."""
+    return self._whole[index // self._times]
+
 
 def build(
   job: CacheJob,
   source: loader.Source,
   transform: loader.Transform,
   encode: Encode,
-) -> list[array_cache.ArrayCache]:
-  """Makes what is missing of a cache and opens it, part by part.
+  share: tuple[int, int] = (0, 1),
+  check: bool = False,
+) -> Made:
+  """Makes a share of what is missing of a cache, part by part.
 
   Args:
     job: see CacheJob.
-    source: records.
-    transform: record -> arrays that `encode` takes, without batch axis.
+    source: as many records, or what becomes of them.
+    transform: item -> arrays that `encode` takes, without batch axis; its
+      random choices follow from the item's number.
     encode: batch -> arrays of the cache; compiled for one batch size.
+    share: (k, n) makes every n-th part from number k on.
+    check: whether to compare hashes of the parts that are there, and to make
+      again what is damaged.
+
+  Raises:
+    UserError: names a record that gives numbers that are not finite.
   """
-  starts = range(0, len(source), job.part)
-  folders = [job.directory / f"part-{k:05d}" for k in range(len(starts))]
-  if jax.process_index() == 0:
-    missing = [
-      k for k, f in enumerate(folders) if not array_cache.is_finished(f)
-    ]
-    done = len(source) - sum(
-      min(job.part, len(source) - starts[k]) for k in missing
+  first, every = share
+  mine = range(first, len(job.parts), every)
+  missing = [k for k in mine if not _is_whole(job, job.parts[k], check)]
+  began, size = time.monotonic(), 0
+  total = sum(len(job.numbers(k)) for k in mine)
+  left = sum(len(job.numbers(k)) for k in missing)
+  with tqdm.tqdm(
+    total=total,
+    initial=total - left,
+    desc=f"{job.kind} cache",
+    unit="record",
+    disable=not missing,
+    mininterval=1.0,
+  ) as bar:
+    for k in missing:
+      examples = _encoded(job, source, transform, encode, job.numbers(k))
+      size += array_cache.write_part(
+        job.parts[k], _counted(examples, bar), job.fingerprint
+      )
+  return Made(job, left, size, time.monotonic() - began)
+
+
+def open_parts(job: CacheJob) -> list[array_cache.Part]:
+  """Opens the parts of a finished cache.
+
+  Raises:
+    UserError: if a part is missing, damaged or made from something else.
+  """
+  with futures.ThreadPoolExecutor(_OPENING_THREADS) as pool:
+    return list(
+      pool.map(
+        lambda place: array_cache.open_part(place, job.fingerprint), job.parts
+      )
     )
-    with tqdm.tqdm(
-      total=len(source),
-      initial=done,
-      desc=f"{job.kind} cache",
-      unit="record",
-      disable=not missing,
-      mininterval=1.0,
-    ) as bar:
-      for k in missing:
-        stop = min(starts[k] + job.part, len(source))
-        part = [starts[k], stop]
-        _write_part(
-          job, folders[k], _encoded(job, source, transform, encode, part), bar
-        )
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(f"cache {job.directory.name}")
-  return [array_cache.open_cache(f, job.fingerprint) for f in folders]
 
 
-class _Range:
-  """A contiguous piece of a source."""
-
-  def __init__(self, whole: loader.Source, start: int, stop: int):
-    self._whole, self._start, self._stop = whole, start, stop
-
-  def __len__(self) -> int:
-    return self._stop - self._start
-
-  def __getitem__(self, index: int) -> Any:
-    return self._whole[self._start + index]
+def _is_whole(job: CacheJob, place: array_cache.Place, check: bool) -> bool:
+  """Whether a part is there, and as it was written if that is to be checked."""
+  if not array_cache.is_finished(place):
+    return False
+  if check:
+    try:
+      array_cache.open_part(place, job.fingerprint).check()
+    except errors.UserError as error:
+      tqdm.tqdm.write(f"made again: {error}")
+      return False
+  return True
 
 
 def _encoded(
@@ -109,12 +178,13 @@ def _encoded(
   source: loader.Source,
   transform: loader.Transform,
   encode: Encode,
-  part: list[int],
-) -> Iterator[tuple[int, int, dict[str, np.ndarray]]]:
-  """Yields (place in the part, size of the part, encoded examples)."""
-  piece = _Range(source, *part)
-  start = 0
-  for batch in loader.batches_in_order(piece, transform, job.batch):
+  numbers: range,
+) -> Iterator[dict[str, np.ndarray]]:
+  """Yields what becomes of items of a source, one by one."""
+  start = numbers.start
+  for batch in loader.batches_in_order(
+    source, transform, job.batch, threads=job.threads, numbers=numbers
+  ):
     count = len(next(iter(batch.values())))
     # A last, smaller batch is filled up: one shape, one compilation.
     full = {
@@ -122,26 +192,28 @@ def _encoded(
       for name, v in batch.items()
     }
     found = jax.device_get(encode(full))
-    yield (
-      start,
-      len(piece),
-      {n: np.asarray(v)[:count] for n, v in found.items()},
-    )
+    for i in range(count):
+      example = {name: np.asarray(v[i]) for name, v in found.items()}
+      _check_finite(example, source, start + i)
+      yield example
     start += count
 
 
-def _write_part(
-  job: CacheJob,
-  folder: pathlib.Path,
-  encoded: Iterator[tuple[int, int, dict[str, np.ndarray]]],
-  bar: tqdm.tqdm,
+def _check_finite(
+  example: Mapping[str, np.ndarray], source: loader.Source, number: int
 ) -> None:
-  start, count, first = next(encoded)
-  spec = array_cache.spec_of(count, {name: v[0] for name, v in first.items()})
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  with array_cache.ArrayCacheWriter(folder, spec, job.fingerprint) as writer:
-    writer.write(start, first)
-    bar.update(len(next(iter(first.values()))))
-    for start, _, found in encoded:
-      writer.write(start, found)
-      bar.update(len(next(iter(found.values()))))
+  for name, value in example.items():
+    if np.issubdtype(value.dtype, np.floating) and not np.isfinite(value).all():
+      raise errors.UserError(
+        f"{transforms.name_of(source[number])} gives {name} that are not "
+        "finite: look at it with `more4d data validate`, and mend it or leave "
+        "it out"
+      )
+
+
+def _counted(
+  examples: Iterator[dict[str, np.ndarray]], bar: tqdm.tqdm
+) -> Iterator[dict[str, np.ndarray]]:
+  for example in examples:
+    yield example
+    bar.update(1)

@@ -1,10 +1,10 @@
 """Latents of motion, picture and depth, which 4D-STraG trains on."""
 
 import dataclasses
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
+import grain
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -42,8 +42,8 @@ class DepthShares:
 
 
 @dataclasses.dataclass(frozen=True)
-class SceneExample:
-  """Record -> what `encode_scenes` takes.
+class SceneExample(grain.transforms.RandomMap):
+  """Record -> what `encode_scenes` takes, under random choices.
 
   Attributes:
     options: frames and size.
@@ -55,12 +55,12 @@ class SceneExample:
   tokenizer: tokenizer.Tokenizer
   depth: DepthShares
 
-  def __call__(self, item: transforms.Item) -> dict[str, np.ndarray]:
+  def random_map(
+    self, item: transforms.Item, rng: np.random.Generator
+  ) -> dict[str, np.ndarray]:
     """Returns tracks, intrinsics, image, depth, whose it is, and text."""
-    example = transforms.scene_example(item, self.options)
+    example = transforms.scene_example(item, self.options, rng)
     names = ("tracks", "intrinsics", "image", "depth")
-    identity = item.decode(("id",))["id"]
-    rng = np.random.default_rng(zlib.crc32(identity.encode()))
     place, shares = rng.random(), self.depth
     if place < shares.noisy:
       example["depth"] = NOISE.draw(example["depth"], rng)
@@ -79,7 +79,7 @@ def encode_scenes(
   batch: Mapping[str, Any],
   depth_network: networks.BoundModule | None = None,
 ) -> dict[str, Array]:
-  """Latents that STraG trains on.
+  """Latents that STraG trains on; beside them are `features`.
 
   Args:
     video_vae: encodes pictures; with the statistics of its latents.
@@ -109,6 +109,4 @@ def encode_scenes(
     "control": control,
     "depth": depth,
     "reference": control[:, 0],
-    "image": batch["image"],
-    "text": batch["text"],
   }

@@ -15,15 +15,16 @@ Source: docs/method/view_completion.md#training.
 """
 
 import dataclasses
-import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from more4d_jax import partitioning
 from more4d_jax.data import estimation_noise, loader, transforms
 from more4d_jax.geometry import camera_paths, path_reach
 from more4d_jax.models import vism
@@ -89,8 +90,8 @@ class Films:
 
 
 @dataclasses.dataclass(frozen=True)
-class FilmExample:
-  """Film -> what `encode_films` takes.
+class FilmExample(grain.transforms.RandomMap):
+  """Film -> what `encode_films` takes, under random choices.
 
   Attributes:
     options: frames and size.
@@ -102,20 +103,24 @@ class FilmExample:
   tokenizer: tokenizer.Tokenizer
   films: FilmOptions
 
-  def __call__(self, film: Film) -> dict[str, np.ndarray]:
+  def random_map(
+    self, film: Film, rng: np.random.Generator
+  ) -> dict[str, np.ndarray]:
     """Returns tracks, intrinsics, image, film, poses of cameras and text.
 
     Raises:
       UserError: if the record is sparse, or light: it has no film.
     """
     item, number = film
-    fields = item.decode(("id", "views"))
-    rng = np.random.default_rng([zlib.crc32(fields["id"].encode()), number])
-    other = number < len(fields["views"])
-    if other:
-      example = transforms.view_example(item, self.options, view=number)
+    fields = item.decode(("views",))
+    # What is cut out is the same of film and scene.
+    cut = int(rng.integers(1 << 32))
+    if number < len(fields["views"]):
+      example = transforms.view_example(
+        item, self.options, np.random.default_rng(cut), view=number
+      )
     else:
-      example = self._own_film(item)
+      example = self._own_film(item, cut)
     tracks, poses = example["tracks"], example["target_world_from_camera"]
     seen_from = poses
     if number > len(fields["views"]):
@@ -135,10 +140,13 @@ class FilmExample:
       "text": self.tokenizer([example["caption"]])[0],
     }
 
-  def _own_film(self, item: transforms.Item) -> dict[str, Any]:
+  def _own_film(self, item: transforms.Item, cut: int) -> dict[str, Any]:
     """A scene and the film of its own camera."""
-    film = transforms.video_example(item, self.options)["video"]
-    example = transforms.scene_example(item, self.options)
+    film, example = (
+      function(item, self.options, np.random.default_rng(cut))
+      for function in (transforms.video_example, transforms.scene_example)
+    )
+    film = film["video"]
     fields = item.decode(("tracks_frame", "world_from_camera"))
     poses = fields["world_from_camera"][: len(film)]
     # Tracks in each camera's own frame are those of a camera that stands.
@@ -171,6 +179,8 @@ def render_batch(
 ) -> tuple[Float[Array, "B T H W 3"], Bool[Array, "B T H W"]]:
   """Renders each scene from its film's camera; colour in [0, 1], coverage.
 
+  Under a mesh each device renders its own scenes.
+
   Args:
     batch: of `FilmExample`.
     holes: as in `FilmOptions`; 0 if they are to be grey.
@@ -180,7 +190,7 @@ def render_batch(
     height=height, width=width, fill=holes == "filled"
   )
 
-  def one(scene: Any) -> tuple[Array, Array]:
+  def one(scene: Any) -> Float[Array, "T H W 4"]:
     tracks, image, poses, seen_from, intrinsics = scene
     camera = jnp.broadcast_to(intrinsics, (tracks.shape[0], 4))
 
@@ -196,12 +206,19 @@ def render_batch(
     colour, _, coverage = render_video.render_frames(
       tracks, image, poses, camera, intrinsics, options
     )
-    return colour, coverage
+    covered = coverage[..., None].astype(colour.dtype)
+    return jnp.concatenate([colour, covered], axis=-1)
 
   image = batch["image"].astype(jnp.float32) / 255.0
   names = "poses", "seen_from", "intrinsics"
   scenes = batch["tracks"], image, *(batch[name] for name in names)
-  return jax.lax.map(one, scenes)
+  found = partitioning.map_shards(
+    lambda *mine: jax.lax.map(one, mine),
+    [("batch", *(None,) * (value.ndim - 1)) for value in scenes],
+    *scenes,
+    check_vma=False,
+  )
+  return found[..., :3], found[..., 3] > 0
 
 
 def encode_films(
@@ -209,7 +226,7 @@ def encode_films(
   holes: str,
   batch: Mapping[str, Any],
 ) -> dict[str, Array]:
-  """Latents that ViSM trains on.
+  """Latents that ViSM trains on; beside them are `features`.
 
   Args:
     video_vae: with the statistics of its latents.
@@ -228,6 +245,4 @@ def encode_films(
     "target_logvar": logvar,
     "masked": networks.encode_video(video_vae, shown),
     "mask": vism.pack_mask(~coverage),
-    "image": batch["image"],
-    "text": batch["text"],
   }

@@ -1,256 +1,273 @@
-"""Array caches: one `.npy` file per field, memory-mapped, read by number.
+"""Caches of arrays: what frozen networks make of records, read by number.
 
-What frozen networks make of the records (latents, tokens, depth) is computed
-once and kept here. A cache carries a fingerprint of what it was made from
-(records, checkpoints, settings) and refuses to be taken for another.
+A cache is a folder of parts. Each is two files: `part-00000.bin` holds the
+examples one after the other, each the bytes of its fields; `part-00000.json`
+says where what lies, with a hash of the file and a checksum of each example,
+and what the cache was made from (records, networks, settings). It is written
+last: a part without it is not there. An example is one range of one file, so
+that a cache may lie where reading costs a request.
+
+Rows at the end of a field that are zero are not stored: features of a caption
+take the room of its tokens, not that of the longest one.
 """
 
 import dataclasses
+import hashlib
 import json
-import os
+import math
 import pathlib
-import shutil
-from collections.abc import Mapping
+import secrets
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from more4d_jax import errors
 
-INDEX_FILE = "index.json"
-_VERSION = 1
+_VERSION = 2
+_PARTIAL = ".partial"
+
+Example = Mapping[str, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
-class CacheSpec:
-  """What a cache holds.
+class Field:
+  """One array of every example.
 
   Attributes:
-    count: number of examples.
-    fields: name -> (shape of one example, dtype name).
+    shape: of it.
+    dtype: its name.
   """
 
-  count: int
-  fields: Mapping[str, tuple[tuple[int, ...], str]]
+  shape: tuple[int, ...]
+  dtype: str
+
+  @property
+  def row_bytes(self) -> int:
+    """Bytes of a row, which is all of it if it has no axes."""
+    return math.prod(self.shape[1:]) * np.dtype(self.dtype).itemsize
+
+  def stored(self, value: np.ndarray) -> np.ndarray:
+    """The rows that are stored."""
+    rows = value[None] if not self.shape else value
+    last = len(rows)
+    while last and not rows[last - 1].any():
+      last -= 1
+    return rows[:last]
+
+  def restored(self, rows: np.ndarray) -> np.ndarray:
+    """The array of its stored rows."""
+    shape = self.shape or (1,)
+    full = np.zeros(shape, self.dtype)
+    full[: len(rows)] = rows.reshape(len(rows), *shape[1:])
+    return full.reshape(self.shape)
 
 
-def spec_of(count: int, example: Mapping[str, np.ndarray]) -> CacheSpec:
-  """The spec of `count` examples like this one (no batch axis)."""
-  return CacheSpec(
-    count,
-    {
-      name: (tuple(np.shape(value)), np.asarray(value).dtype.name)
-      for name, value in example.items()
-    },
-  )
+def fields_of(example: Example) -> dict[str, Field]:
+  """The fields of examples like this one, in the order they are stored."""
+  return {
+    name: Field(tuple(value.shape), value.dtype.name)
+    for name, value in sorted(example.items())
+  }
 
 
-class ArrayCacheWriter:
-  """Writes a cache into a temporary folder that `finish` renames.
+@dataclasses.dataclass(frozen=True)
+class Place:
+  """Where a part lies; paths of any kind with `open`, `replace` and so on.
 
-  One writer at a time may fill a directory; what a killed one has left is
-  deleted by the next.
-
-  with ArrayCacheWriter(directory, spec, fingerprint) as writer:
-    writer.write(start, batch)  # for every batch
-  # Left without an exception: finished. With one: nothing remains.
+  Attributes:
+    folder: of the cache.
+    number: of the part.
   """
 
-  def __init__(
-    self,
-    directory: str | os.PathLike[str],
-    spec: CacheSpec,
-    fingerprint: Mapping[str, Any],
-  ):
-    """Makes the files at their final size.
+  folder: pathlib.Path
+  number: int
 
-    Raises:
-      UserError: the directory exists already.
-    """
-    self._directory = pathlib.Path(directory)
-    self._spec = spec
-    self._fingerprint = _canonical(fingerprint)
-    if self._directory.exists():
-      raise errors.UserError(
-        f"{self._directory} exists already; delete it to make the cache again"
-      )
-    name = f"{self._directory.name}.incomplete"
-    self._temporary = self._directory.with_name(name)
-    if self._temporary.exists():  # Of a run that was killed.
-      shutil.rmtree(self._temporary)
-    self._temporary.mkdir(parents=True)
-    self._written = np.zeros(spec.count, bool)
-    self._arrays = {
-      name: np.lib.format.open_memmap(
-        self._temporary / f"{name}.npy",
-        mode="w+",
-        dtype=np.dtype(dtype),
-        shape=(spec.count, *shape),
-      )
-      for name, (shape, dtype) in spec.fields.items()
-    }
+  @property
+  def data(self) -> pathlib.Path:
+    """The file of the examples."""
+    return self.folder / f"part-{self.number:05d}.bin"
 
-  def write(self, start: int, batch: Mapping[str, np.ndarray]) -> None:
-    """Stores examples `start`, `start + 1`, ...; arrays have a batch axis.
+  @property
+  def index(self) -> pathlib.Path:
+    """The file that says what is in the other; the last one written."""
+    return self.folder / f"part-{self.number:05d}.json"
 
-    Raises:
-      ValueError: other fields, shapes or dtypes than the spec says.
-    """
-    if set(batch) != set(self._arrays):
-      raise ValueError(
-        f"batch has {sorted(batch)}, the cache expects {sorted(self._arrays)}"
-      )
-    for name in batch:
-      target, value = self._arrays[name], np.asarray(batch[name])
-      stop = start + len(value)
-      if (
-        value.shape[1:] != target.shape[1:]
-        or value.dtype != target.dtype
-        or stop > len(target)
-      ):
-        raise ValueError(
-          f"{name} is {value.dtype} {value.shape} at {start}; the cache "
-          f"expects {target.dtype} {target.shape[1:]} below {len(target)}"
-        )
-      target[start:stop] = value
-      self._written[start:stop] = True
-
-  def finish(self) -> None:
-    """Flushes, writes the index and gives the folder its final name.
-
-    Raises:
-      ValueError: examples are missing.
-    """
-    if not self._written.all():
-      first = int(np.flatnonzero(~self._written)[0])
-      raise ValueError(f"example {first} of {self._spec.count} was not written")
-    for array in self._arrays.values():
-      array.flush()
-    self._arrays = {}
-    index = {
-      "version": _VERSION,
-      "count": self._spec.count,
-      "fields": {
-        name: {"shape": list(shape), "dtype": dtype}
-        for name, (shape, dtype) in self._spec.fields.items()
-      },
-      "fingerprint": self._fingerprint,
-    }
-    (self._temporary / INDEX_FILE).write_text(json.dumps(index, indent=2))
-    self._temporary.rename(self._directory)
-
-  def abort(self) -> None:
-    """Deletes what was written."""
-    self._arrays = {}
-    shutil.rmtree(self._temporary, ignore_errors=True)
-
-  def __enter__(self) -> "ArrayCacheWriter":
-    return self
-
-  def __exit__(self, kind: Any, *_: Any) -> None:
-    if kind is not None:
-      self.abort()
-      return
-    try:
-      self.finish()
-    except ValueError:
-      self.abort()
-      raise
+  def leftovers(self) -> list[pathlib.Path]:
+    """Files of writers that were killed."""
+    start = f"part-{self.number:05d}."
+    return [
+      path
+      for path in self.folder.iterdir()
+      if path.name.startswith(start) and path.name.endswith(_PARTIAL)
+    ]
 
 
-class ArrayCache:
-  """A finished cache: `cache[i]` is a dict of arrays without batch axis."""
+def write_part(
+  place: Place, examples: Iterable[Example], fingerprint: Mapping[str, Any]
+) -> int:
+  """Writes a part, whole or not at all.
 
-  def __init__(self, directory: pathlib.Path, index: Mapping[str, Any]):
-    """Maps the files; raises UserError if one is missing or of wrong size."""
-    self.directory = directory
-    self.fingerprint = index["fingerprint"]
-    self.fields = {
-      name: (tuple(entry["shape"]), entry["dtype"])
-      for name, entry in index["fields"].items()
-    }
-    self._count = index["count"]
-    self._arrays = {name: self._map(name) for name in self.fields}
-
-  def __len__(self) -> int:
-    return self._count
-
-  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    if not 0 <= index < self._count:
-      raise IndexError(f"example {index} of {self._count}")
-    return {
-      name: np.array(array[index]) for name, array in self._arrays.items()
-    }
-
-  def array(self, name: str) -> np.ndarray:
-    """The memory-mapped array of one field over all examples, read-only."""
-    return self._arrays[name]
-
-  def _map(self, name: str) -> np.ndarray:
-    path = self.directory / f"{name}.npy"
-    shape, dtype = self.fields[name]
-    try:
-      array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-      raise errors.UserError(
-        f"{path} is missing or damaged ({error}); delete {self.directory} and "
-        f"run the command again"
-      ) from error
-    if array.shape != (self._count, *shape) or array.dtype != dtype:
-      raise errors.UserError(
-        f"{path} is {array.dtype} {array.shape}, the index says {dtype} "
-        f"{(self._count, *shape)}; delete {self.directory} and run the command "
-        f"again"
-      )
-    return array
-
-  def __getstate__(self) -> dict[str, Any]:
-    return {**self.__dict__, "_arrays": None}
-
-  def __setstate__(self, state: dict[str, Any]) -> None:
-    self.__dict__.update(state)
-    self._arrays = {name: self._map(name) for name in self.fields}
-
-
-def is_finished(directory: str | os.PathLike[str]) -> bool:
-  """Whether a finished cache lies there."""
-  return (pathlib.Path(directory) / INDEX_FILE).is_file()
-
-
-def open_cache(
-  directory: str | os.PathLike[str],
-  fingerprint: Mapping[str, Any] | None = None,
-) -> ArrayCache:
-  """Opens a finished cache.
+  Several writers may be at one part; the last one's is kept.
 
   Args:
-    directory: where it was written.
-    fingerprint: what it must have been made from; None accepts any.
+    place: of the part.
+    examples: at least one; all have the fields of the first.
+    fingerprint: JSON values, what they are made from.
+
+  Returns: number of bytes of the examples.
 
   Raises:
-    UserError: no cache there, damaged, or made from something else.
+    ValueError: an example has other fields, shapes or dtypes.
   """
-  directory = pathlib.Path(directory)
+  place.folder.mkdir(parents=True, exist_ok=True)
+  token = secrets.token_hex(4)
+  temporary = place.folder / f"{place.data.stem}.{token}{_PARTIAL}"
   try:
-    index = json.loads((directory / INDEX_FILE).read_text())
-    version = index["version"]
+    with temporary.open("wb") as file:
+      index = _write_examples(file, examples)
+    index |= {"version": _VERSION, "fingerprint": _canonical(fingerprint)}
+    temporary.replace(place.data)
+    temporary.write_text(json.dumps(index))
+    temporary.replace(place.index)
+  except BaseException:
+    temporary.unlink(missing_ok=True)
+    raise
+  for path in place.leftovers():
+    path.unlink(missing_ok=True)
+  return index["bytes"]
+
+
+def _write_examples(file: Any, examples: Iterable[Example]) -> dict[str, Any]:
+  digest, size = hashlib.sha256(), 0
+  fields: dict[str, Field] = {}
+  rows: list[list[int]] = []
+  checksums: list[int] = []
+  for example in examples:
+    fields = fields or fields_of(example)
+    if fields_of(example) != fields:
+      raise ValueError(f"an example has {fields_of(example)}, not {fields}")
+    found = [fields[name].stored(example[name]) for name in fields]
+    blob = b"".join(np.ascontiguousarray(part).tobytes() for part in found)
+    file.write(blob)
+    digest.update(blob)
+    size += len(blob)
+    rows.append([len(part) for part in found])
+    checksums.append(zlib.crc32(blob))
+  return {
+    "bytes": size,
+    "sha256": digest.hexdigest(),
+    "fields": {name: dataclasses.asdict(f) for name, f in fields.items()},
+    "rows": rows,
+    "crc32": checksums,
+  }
+
+
+class Part:
+  """A finished part: `part[i]` is a dict of arrays without batch axis."""
+
+  def __init__(self, place: Place, index: Mapping[str, Any]):
+    """Keeps what the index says; the file is opened for each example."""
+    self.place = place
+    self.bytes: int = index["bytes"]
+    self.sha256: str = index["sha256"]
+    self.fields = {
+      name: Field(tuple(entry["shape"]), entry["dtype"])
+      for name, entry in index["fields"].items()
+    }
+    self._rows: Sequence[Sequence[int]] = index["rows"]
+    self._checksums: Sequence[int] = index["crc32"]
+    row_bytes = [field.row_bytes for field in self.fields.values()]
+    sizes = np.asarray(self._rows, np.int64) @ np.asarray(row_bytes, np.int64)
+    self._ends = np.cumsum(sizes)
+
+  def __len__(self) -> int:
+    return len(self._rows)
+
+  def __getitem__(self, number: int) -> dict[str, np.ndarray]:
+    if not 0 <= number < len(self):
+      raise IndexError(f"example {number} of {len(self)}")
+    start = int(self._ends[number - 1]) if number else 0
+    blob = self._read(start, int(self._ends[number]) - start)
+    if zlib.crc32(blob) != self._checksums[number]:
+      raise self._damaged(f"example {number} is not what was written")
+    found, offset = {}, 0
+    for (name, field), rows in zip(
+      self.fields.items(), self._rows[number], strict=True
+    ):
+      size = rows * field.row_bytes
+      values = np.frombuffer(blob[offset : offset + size], field.dtype)
+      found[name] = field.restored(values.reshape(rows, *field.shape[1:]))
+      offset += size
+    return found
+
+  def check(self) -> None:
+    """Reads the whole file and compares its hash.
+
+    Raises:
+      UserError: if it is another one.
+    """
+    digest = hashlib.sha256()
+    try:
+      with self.place.data.open("rb") as file:
+        while piece := file.read(1 << 24):
+          digest.update(piece)
+    except OSError as error:
+      raise self._damaged(str(error)) from error
+    if digest.hexdigest() != self.sha256:
+      raise self._damaged("its hash is not that of the index")
+
+  def _read(self, start: int, size: int) -> bytes:
+    try:
+      with self.place.data.open("rb") as file:
+        file.seek(start)
+        return file.read(size)
+    except OSError as error:
+      raise self._damaged(str(error)) from error
+
+  def _damaged(self, what: str) -> errors.UserError:
+    return errors.UserError(
+      f"{self.place.data} is missing or damaged ({what}): delete "
+      f"{self.place.index} and make the cache again"
+    )
+
+
+def is_finished(place: Place) -> bool:
+  """Whether a finished part lies there."""
+  return place.index.is_file()
+
+
+def open_part(place: Place, fingerprint: Mapping[str, Any]) -> Part:
+  """Opens a finished part.
+
+  Args:
+    place: where it was written.
+    fingerprint: what it must have been made from.
+
+  Raises:
+    UserError: no part there, damaged, or made from something else.
+  """
+  path = place.index
+  try:
+    index = json.loads(path.read_text())
+    found = index["version"], index["fingerprint"]
+    part = Part(place, index) if found[0] == _VERSION else None
   except OSError as error:
     raise errors.UserError(
-      f"{directory} holds no finished array cache ({INDEX_FILE} is missing)"
+      f"{path} is missing: make the cache first, with the same configuration"
     ) from error
   except (ValueError, KeyError, TypeError) as error:
     raise errors.UserError(
-      f"{directory / INDEX_FILE} is damaged ({error}); delete {directory} and "
-      f"run the command again"
+      f"{path} is damaged ({error}): delete it and make the cache again"
     ) from error
-  if version != _VERSION:
+  if part is None:
     raise errors.UserError(
-      f"{directory} has cache version {version}, this program reads "
-      f"{_VERSION}; delete it and run the command again"
+      f"{path} has version {found[0]}, this program reads {_VERSION}: delete "
+      "it and make the cache again"
     )
-  if fingerprint is not None:
-    _compare(directory, index["fingerprint"], _canonical(fingerprint))
-  return ArrayCache(directory, index)
+  _compare(path, found[1], _canonical(fingerprint))
+  return part
 
 
 def _canonical(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
@@ -259,7 +276,7 @@ def _canonical(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compare(
-  directory: pathlib.Path, found: dict[str, Any], expected: dict[str, Any]
+  path: pathlib.Path, found: dict[str, Any], expected: dict[str, Any]
 ) -> None:
   names = sorted(
     name
@@ -269,7 +286,6 @@ def _compare(
   if names:
     name = names[0]
     raise errors.UserError(
-      f"{directory} was made from something else: {name} is "
-      f"{found.get(name)!r}, expected {expected.get(name)!r}; delete it or use "
-      f"another directory"
+      f"{path} was made from something else: {name} is {found.get(name)!r}, "
+      f"expected {expected.get(name)!r}; delete it or name another data.cache"
     )

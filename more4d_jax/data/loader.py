@@ -202,12 +202,24 @@ class _Rows(grain.MapDataset):
 
 
 def batches_in_order(
-  source: Source, transform: Transform, batch: int, *, threads: int = 2
+  source: Source,
+  transform: Transform,
+  batch: int,
+  *,
+  threads: int = 2,
+  numbers: range | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Every example once, in order; the last batch may be smaller.
 
   For evaluation and for filling caches. Random transforms get a generator
   seeded by the example's number.
+
+  Args:
+    source: of items.
+    transform: item -> example.
+    batch: examples in a batch.
+    threads: that read.
+    numbers: of the items, one after the other; all when left out.
   """
   if batch < 1:
     raise errors.UserError(f"batch is {batch}; expected at least 1")
@@ -217,12 +229,13 @@ def batches_in_order(
     return damaged_records.apply(transform, source[index], rng)
 
   with futures.ThreadPoolExecutor(threads) as pool:
-    starts = range(0, len(source), batch)
+    wanted = range(len(source)) if numbers is None else numbers
+    starts = range(wanted.start, wanted.stop, batch)
     ahead = None
     for start in [*starts, None]:
       coming = None
       if start is not None:
-        stop = min(start + batch, len(source))
+        stop = min(start + batch, wanted.stop)
         coming = [pool.submit(example, i) for i in range(start, stop)]
       if ahead is not None:
         yield stack([future.result() for future in ahead])

@@ -107,13 +107,13 @@ def view_example(
   options: ExampleOptions | None = None,
   rng: np.random.Generator | None = None,
   *,
-  view: int = 0,
+  view: int | None = None,
 ) -> dict[str, Any]:
   """What ViSM learns from: a scene and its true film by another camera.
 
   Returns: as `scene_example`, and `target_video` [T H W 3] uint8 with its
-    `target_world_from_camera` [T 4 4] float32; the view of this number, or
-    with a generator any.
+    `target_world_from_camera` [T 4 4] float32; the view of this number. When
+    that is left out, the first one, or with a generator any.
 
   Raises:
     UserError: the record is sparse or has no views.
@@ -124,11 +124,12 @@ def view_example(
   fields = _decode_dense(item, (*_SCENE, "views"), frames)
   if not fields["views"]:
     raise errors.UserError(
-      f"{_name(item)} has no views from other cameras; make the records with "
+      f"{name_of(item)} has no views from other cameras; make the records with "
       f"--views 1 or more"
     )
-  number = view if rng is None else int(rng.integers(len(fields["views"])))
-  chosen = fields["views"][number]
+  if view is None:
+    view = 0 if rng is None else int(rng.integers(len(fields["views"])))
+  chosen = fields["views"][view]
   poses = framing_lib.frame_poses(chosen.world_from_camera, framing)
   return {
     **_scene(fields, clip, options, rng),
@@ -155,7 +156,7 @@ def video_example(
   light = len(video) < len(fields["frame_indices"])
   if light and options.frames != 1:
     raise errors.UserError(
-      f"{_name(item)} is light, it has one frame of video; make full records "
+      f"{name_of(item)} is light, it has one frame of video; make full records "
       f"(without --light)"
     )
   framing = _framing(video.shape[1:3], options, rng)
@@ -234,6 +235,12 @@ def flip_caption(caption: str) -> str:
   return _SIDES.sub(other, caption)
 
 
+def name_of(item: Any) -> str:
+  """What to call a record, or an item of one, in messages."""
+  record = getattr(item, "record", item)
+  return getattr(record, "where", None) or f"record {record.id}"
+
+
 _MOVING = 0.01  # Of the first depth; trackers' noise lies below.
 _SCENE = (
   "tracks",
@@ -250,10 +257,6 @@ _OTHER_SIDE = {
   for ending in ("", "ward", "wards", "most")
 } | {"clockwise": "counterclockwise", "counterclockwise": "clockwise"}
 _SIDES = re.compile(rf"\b({'|'.join(_OTHER_SIDE)})\b", re.IGNORECASE)
-
-
-def _name(item: Item) -> str:
-  return getattr(item, "where", None) or f"record {item.id}"
 
 
 class _Clip(NamedTuple):
@@ -277,8 +280,9 @@ def _decode_dense(
   fields = item.decode(wanted, frames)
   if fields["tracks"] is None:
     raise errors.UserError(
-      f"{_name(item)} is sparse, it follows chosen points and not every pixel; "
-      f"this task needs dense tracks: take such records out of data.records"
+      f"{name_of(item)} is sparse, it follows chosen points and not every "
+      "pixel; this task needs dense tracks: take such records out of "
+      "data.records"
     )
   return fields
 

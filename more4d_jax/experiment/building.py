@@ -14,9 +14,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from flax import traverse_util
 from jax.sharding import Mesh
 
 from more4d_jax import errors, partitioning, rng
+from more4d_jax.checkpoints import stored_arrays
 from more4d_jax.data import loader as loaders
 from more4d_jax.experiment import held_out, record_splits, run_config
 from more4d_jax.experiment import task as tasks
@@ -43,7 +45,7 @@ class TrainStep:
     batch: shapes of a batch of all devices together.
     trained: boxed shapes of the trained parameters, which name their axes.
     chain: the optimizer.
-    init: makes all parameters, boxed.
+    init: makes all parameters of the step, boxed.
   """
 
   jitted: jax.stages.Wrapped
@@ -104,10 +106,13 @@ def train_step(
   dit = getattr(task.network, "dit", None)
   if dit is not None:
     check_kernels(dit.layer, mesh)
-  init = functools.partial(objective.init, rng.key(config.seed, "init"))
+  init = functools.partial(_init, objective, config.seed, task.outside)
   with jax.set_mesh(mesh):  # Kernels say what they choose on its devices.
     shapes = jax.eval_shape(init)
   trained, frozen = paths.split(shapes, task.trainable)
+  frozen = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, task.frozen_dtype), frozen
+  )
   chain = optimizer.make_optimizer(
     config.optimizer, config.num_steps, task.multipliers
   )
@@ -136,6 +141,30 @@ def train_step(
   )
 
 
+def _init(
+  objective: base.Objective, seed: int, outside: Sequence[str]
+) -> dict[str, Any]:
+  """Boxed parameters of the network, those of some parts left out."""
+  params = objective.init(rng.key(seed, "init"))
+  return {name: part for name, part in params.items() if name not in outside}
+
+
+def _given(task: tasks.Task, opened: tasks.Opened, frozen: Any) -> Any:
+  """Parameters of a step that are not initialised.
+
+  What is trained is float32, what is frozen has the task's type, whatever they
+  are stored in; they are brought to it as they are read.
+  """
+  given = task.initial_params(opened)
+  given = {k: v for k, v in given.items() if k not in task.outside}
+  flat = traverse_util.flatten_dict(given, sep="/")
+  held = set(traverse_util.flatten_dict(frozen, sep="/"))
+  for path, leaf in flat.items():
+    dtype = task.frozen_dtype if path in held else "float32"
+    flat[path] = stored_arrays.cast(leaf, jnp.dtype(dtype))
+  return traverse_util.unflatten_dict(flat, sep="/")
+
+
 def loss_of(objective: base.Objective) -> steps.LossFn:
   """An objective's loss as the step takes it, trained and frozen apart."""
 
@@ -151,13 +180,16 @@ def training(task: tasks.Task, opened: tasks.Opened) -> runs.Training:
   objective = task.objective(opened)
   step = train_step(task, mesh, objective)
   window = config.optimizer.window
+  task.prepare(opened)
+  encode = task.encoder(opened, mesh)
 
   # Each part by itself: nothing holds the first parameters while others train.
   part = functools.partial(
-    states.create_params, step.init, mesh, task.initial_params(opened)
+    states.create_params, step.init, mesh, _given(task, opened, step.frozen)
   )
   _tell_undivided(step)
   frozen = part(step.frozen) if step.frozen else {}
+  frozen = jax.tree.map(lambda x: x.astype(task.frozen_dtype), frozen)
   train_set = task.train_set(opened)
   return runs.Training(
     name=f"{config.task} {config.size}",
@@ -166,13 +198,13 @@ def training(task: tasks.Task, opened: tasks.Opened) -> runs.Training:
       part(step.state.params), step.trained, step.chain, mesh, window
     ),
     abstract=step.state,
-    step=steps.under_mesh(step.jitted, mesh),
+    step=steps.encoded(steps.under_mesh(step.jitted, mesh), encode),
     frozen=frozen,
     loader=loaders.make_loader(
       train_set.source, train_set.transform, _loader_config(config, mesh)
     ),
     evaluators=held_out.evaluators(
-      task, opened, loss_of(objective), mesh, frozen
+      task, opened, loss_of(objective), mesh, frozen, encode
     ),
     config=config.loop,
     seed=config.seed,

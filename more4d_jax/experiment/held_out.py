@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from more4d_jax import partitioning
+from more4d_jax.conditions import cache
 from more4d_jax.data import loader as loaders
 from more4d_jax.experiment import record_splits
 from more4d_jax.experiment import task as tasks
@@ -26,8 +27,18 @@ def evaluators(
   loss: steps.LossFn,
   mesh: Mesh,
   frozen: Any,
+  encode: cache.Encode | None = None,
 ) -> list[runs.Evaluator]:
-  """The loss on held-out examples, then the task's own evaluation."""
+  """The loss on held-out examples, then the task's own evaluation.
+
+  Args:
+    task: what is trained.
+    opened: by it.
+    loss: of the task.
+    mesh: where states are.
+    frozen: parameters of a step that are not trained, on the mesh.
+    encode: what makes a batch one that the loss takes, if there is a need.
+  """
   compiled = jax.jit(_evaluation_loss(loss, task.config.seed))
   held = task.held_out(opened)  # Now: bad records show before any training.
 
@@ -38,7 +49,8 @@ def evaluators(
     found: list[dict[str, float]] = []
     with jax.set_mesh(mesh):
       for number, batch in enumerate(_batches(task, held, mesh)):
-        values = compiled(state.ema, frozen, batch, np.int32(number))
+        taken = batch if encode is None else encode(batch)
+        values = compiled(state.ema, frozen, taken, np.int32(number))
         found.append(partitioning.fetch(values))
     return {
       name: float(np.mean([values[name] for values in found]))
@@ -49,7 +61,7 @@ def evaluators(
     state: states.TrainState, step: int, folder: pathlib.Path
   ) -> Mapping[str, float]:
     with jax.set_mesh(mesh):
-      params = task.assembled(paths.merge(state.ema, frozen))
+      params = task.assembled(whole(opened, state.ema, frozen))
       return task.evaluate(opened, params, step, folder)
 
   return [losses, evaluate]
@@ -78,3 +90,27 @@ def _batches(
   ):
     mine = {name: value[rows] for name, value in batch.items()}
     yield prefetch.to_mesh(mine, mesh)
+
+
+def whole(opened: tasks.Opened, trained: Any, frozen: Any) -> Any:
+  """All parameters of a network.
+
+  What is not trained is as exact as where it came from, and is still on disk
+  where the network was started from another.
+
+  Args:
+    opened: by the task.
+    trained: on the mesh, where they stay.
+    frozen: what else is on the mesh.
+  """
+  rest = {**frozen, **opened.outside}
+  if opened.start is not None:
+    rest = _taken(opened.start.params, rest)
+  return paths.merge(trained, rest)
+
+
+def _taken(start: Any, like: Any) -> Any:
+  """The parameters of a network that stand in another tree too."""
+  if not isinstance(like, Mapping):
+    return start
+  return {name: _taken(start[name], inner) for name, inner in like.items()}

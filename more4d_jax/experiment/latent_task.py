@@ -1,31 +1,29 @@
-"""What 4D-STraG and 4D-ViSM share: flow matching on kept latents."""
+"""What 4D-STraG and 4D-ViSM share: flow matching under given conditions."""
 
-import abc
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from more4d_jax import errors, partitioning
+from more4d_jax import errors, partitioning, rng
 from more4d_jax.checkpoints import store
-from more4d_jax.conditions import cache
-from more4d_jax.data import loader
-from more4d_jax.experiment import model_config, record_splits, run_config
+from more4d_jax.conditions import features
+from more4d_jax.experiment import condition_task, model_config, run_config
 from more4d_jax.experiment import task as tasks
 from more4d_jax.lora import dialects
-from more4d_jax.models import latent_stats, lora, lora_merging
+from more4d_jax.models import denoiser, latent_stats, lora, lora_merging
 from more4d_jax.models.encoders import tokenizer
 from more4d_jax.sampling import denoising, sampler_options
 
 _LORA_FILE = "lora.safetensors"
 
 
-class LatentTask(tasks.Task):
-  """Flow matching on latents that are made once and kept.
+class LatentTask(condition_task.ConditionTask):
+  """Flow matching on latents, under what frozen networks say of records.
 
   Attributes:
     config: with the sections `model`, `dropout`, `flow` and `sampling`.
@@ -98,20 +96,43 @@ class LatentTask(tasks.Task):
     ]
 
   @property
+  def outside(self) -> Sequence[str]:
+    """The encoders that are not trained."""
+    return [
+      name
+      for name in denoiser.encoders_of(self.network)
+      if f"{name}/.*" not in self.trainable
+    ]
+
+  @property
+  def frozen_dtype(self) -> str:
+    """That of the products, as sampling may hold transformers."""
+    return self.config.dtype
+
+  @property
   def example(self) -> Mapping[str, jax.ShapeDtypeStruct]:
-    """Shapes of what every kept example has; more in the subclasses."""
-    variant, text = self.variant, self.network.text
-    image = (variant.height, variant.width, 3)
-    return {
-      "image": jax.ShapeDtypeStruct(image, jnp.uint8),
-      "text": jax.ShapeDtypeStruct((text.length,), jnp.int32),
+    """Shapes of what every example has; more in the subclasses."""
+    variant, network = self.variant, self.network
+    read = {
+      "image": ((variant.height, variant.width, 3), jnp.uint8),
+      "text": ((network.text.length,), jnp.int32),
     }
+    trained = set(denoiser.encoders_of(network)) - set(self.outside)
+    found = {
+      denoiser.ENCODERS[name].reads: jax.ShapeDtypeStruct(
+        *read[denoiser.ENCODERS[name].reads]
+      )
+      for name in trained
+    }
+    for name, shape in features.shapes(network, self.outside).items():
+      found[name] = jax.ShapeDtypeStruct(shape, self.kept_dtype)
+    return found
 
   def latents(self, *names: str, channels: int = 0) -> dict[str, Any]:
     """Shapes of latents, by name."""
     channels = channels or self.network.dit.out_channels
     shape = (*self.variant.latent_grid, channels)
-    return dict.fromkeys(names, jax.ShapeDtypeStruct(shape, jnp.float32))
+    return dict.fromkeys(names, jax.ShapeDtypeStruct(shape, self.kept_dtype))
 
   def open(self, workdir: pathlib.Path) -> tasks.Opened:
     """Opens records, networks, and the tokenizer of the one to go on from.
@@ -137,7 +158,28 @@ class LatentTask(tasks.Task):
     found = tokenizer.find(
       files.get("tokenizer"), text.length, text.vocabulary, name
     )
-    return dataclasses.replace(opened, tokenizer=found)
+    if np.count_nonzero(found([""])) != 1:
+      raise errors.UserError(
+        f"the tokenizer of {name} makes several tokens of an empty caption: "
+        "expected the end of the text alone; convert the text encoder again"
+      )
+    opened = dataclasses.replace(opened, tokenizer=found)
+    return dataclasses.replace(opened, outside=self._outside(opened))
+
+  def _outside(self, opened: tasks.Opened) -> dict[str, Any]:
+    """Parameters of the encoders that are not trained."""
+    if opened.start is not None:
+      return {name: opened.start.params[name] for name in self.outside}
+    if not self.outside:
+      return {}
+    objective = self.objective(opened)
+
+    @jax.jit
+    def init() -> Any:
+      params = objective.init(rng.key(self.config.seed, "init"))
+      return partitioning.unbox({name: params[name] for name in self.outside})
+
+    return jax.device_get(init())
 
   def _trained_lora(self, params: Any) -> lora.LoRA:
     return lora.from_trained(
@@ -168,53 +210,6 @@ class LatentTask(tasks.Task):
     if jax.process_index() == 0:
       dialects.save(workdir / _LORA_FILE, found, "original")
 
-  @abc.abstractmethod
-  def films(self, records: loader.Source) -> loader.Source:
-    """The items whose latents are kept, of records."""
-
-  @abc.abstractmethod
-  def prepared(self, opened: tasks.Opened) -> loader.Transform:
-    """Item -> arrays that `encoder` takes, without batch axis."""
-
-  @abc.abstractmethod
-  def encoder(self, opened: tasks.Opened) -> Callable[[Any], Any]:
-    """A compiled function: batch -> what is kept."""
-
-  @property
-  def conditions(self) -> Mapping[str, Any]:
-    """What the kept latents follow from besides, as JSON values."""
-    return {}
-
-  def train_set(self, opened: tasks.Opened) -> tasks.DataSet:
-    """Kept latents of the training records."""
-    return self._kept(opened, "train", opened.training)
-
-  def held_out(self, opened: tasks.Opened) -> tasks.DataSet:
-    """Kept latents of the held-out records."""
-    return self._kept(opened, "held_out", self.shown_records(opened))
-
-  def _kept(
-    self, opened: tasks.Opened, name: str, records: loader.Source
-  ) -> tasks.DataSet:
-    """Latents of records, made where they are missing."""
-    data = self.config.data
-    root = pathlib.Path(data.cache) if data.cache else opened.workdir / "cache"
-    job = cache.CacheJob(
-      root=root,
-      kind=f"{self.kind}-{name}",
-      fingerprint={
-        "records": record_splits.facts(data, name, len(records)),
-        **opened.trained_on,
-        **opened.tokenizer.facts,
-        **self.size,
-        **self.conditions,
-      },
-    )
-    parts = cache.build(
-      job, self.films(records), self.prepared(opened), self.encoder(opened)
-    )
-    return tasks.DataSet(record_splits.Concatenated(parts), _as_it_is)
-
   def sampled(self, opened: tasks.Opened, params: Any) -> store.Network:
     """The network as it will be stored, to sample from."""
     metadata = self.metadata(opened, params)
@@ -226,8 +221,3 @@ class LatentTask(tasks.Task):
     """How to sample."""
     del opened, params
     return {**self.size, "sampling": self.config.sampler}
-
-
-def _as_it_is(item: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-  """Kept examples are ready."""
-  return item

@@ -68,6 +68,11 @@ def _compiled(
   )
   beside = f"gradients are {report.gib(gradients)} GiB of the temporaries"
   remarks = [counts, beside, *([remark] if remark else [])]
+  if getattr(task.config.data, "conditions", "cached") == "online":
+    remarks.append(
+      "conditions are made online: the networks that make them, and what they "
+      "compute, come on top"
+    )
   return report.Plan(
     title=_title(task.config, mesh),
     group=group,

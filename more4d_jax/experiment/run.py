@@ -11,6 +11,7 @@ from more4d_jax import errors, registry
 from more4d_jax.checkpoints import store, training_states
 from more4d_jax.experiment import (
   building,
+  held_out,
   model_config,
   plan,
   run_config,
@@ -18,7 +19,7 @@ from more4d_jax.experiment import (
 )
 from more4d_jax.experiment import task as tasks
 from more4d_jax.planning import devices, report
-from more4d_jax.training import loop, paths, runs, stopping
+from more4d_jax.training import loop, runs, stopping
 from more4d_jax.training import state as states
 
 
@@ -110,7 +111,7 @@ def finish(
   directory = opened.workdir / "model"
   if jax.process_index() == 0:
     print(f"writing {directory}", file=sys.stderr)
-  trained = paths.merge(state.ema, training.frozen)
+  trained = held_out.whole(opened, state.ema, training.frozen)
   with jax.set_mesh(training.mesh):
     params = task.assembled(trained)
     metadata = {**task.size, **task.metadata(opened, params)}

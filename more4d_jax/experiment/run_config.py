@@ -64,13 +64,26 @@ class DataConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CachedDataConfig(DataConfig):
-  """Records of which latents are kept.
+  """Records, of which frozen networks make the conditions of training.
 
   Attributes:
-    cache: directory of the latents; empty for one in the workdir.
+    conditions: "cached": made once and kept; "online": made for each step.
+    cache: directory of what is kept; empty for one in the workdir.
+    random_crop: whether pictures are cut out at a random place.
+    variants: under how many random choices each record is kept.
   """
 
+  conditions: str = setting(choices=("cached", "online"))
   cache: str
+  random_crop: bool
+  variants: int = setting(low=1)
+
+  def __post_init__(self) -> None:
+    if self.variants > 1 and self.conditions == "online":
+      raise ValueError(
+        f"variants is {self.variants}, but random choices are new in each step "
+        "with data.conditions=online: set it to 1"
+      )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,25 +1,22 @@
 """Task `strag` (stage B)."""
 
 import dataclasses
-import functools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from more4d_jax import batches, errors, generation, pipeline
-from more4d_jax.checkpoints import placing, store
+from more4d_jax.checkpoints import store
 from more4d_jax.conditions import latents
 from more4d_jax.data import loader, transforms
 from more4d_jax.evaluation import track_metrics
 from more4d_jax.experiment import latent_task, pretrained, run_config
 from more4d_jax.experiment import task as tasks
 from more4d_jax.geometry import motion as motion_geometry
-from more4d_jax.models import latent_stats, motion_vae, strag, video_vae
-from more4d_jax.models.encoders import depth
+from more4d_jax.models import strag
 from more4d_jax.sampling import networks
 from more4d_jax.training.objectives import strag as objective
 from more4d_jax.viewing import panels
@@ -101,7 +98,7 @@ class STraGTask(latent_task.LatentTask):
     names = ("motion_mean", "motion_logvar", "control", "depth")
     found = self.latents(*names)
     shape = found["control"].shape[1:]
-    reference = jax.ShapeDtypeStruct(shape, jnp.float32)
+    reference = jax.ShapeDtypeStruct(shape, found["control"].dtype)
     return {**super().example, **found, "reference": reference}
 
   def open(self, workdir: pathlib.Path) -> tasks.Opened:
@@ -137,10 +134,14 @@ class STraGTask(latent_task.LatentTask):
     """The records themselves."""
     return records
 
-  def prepared(self, opened: tasks.Opened) -> latents.SceneExample:
+  def prepared(
+    self, opened: tasks.Opened, random_crop: bool = False
+  ) -> latents.SceneExample:
     """Record -> tracks, picture, depth and tokens."""
     return latents.SceneExample(
-      self.options(), opened.tokenizer, self.config.depth
+      self.options(random_crop=random_crop),
+      opened.tokenizer,
+      self.config.depth,
     )
 
   @property
@@ -151,27 +152,21 @@ class STraGTask(latent_task.LatentTask):
       found["noise"] = dataclasses.asdict(latents.NOISE)
     return found
 
-  def encoder(self, opened: tasks.Opened) -> Callable[[Any], Any]:
+  def encoding(self, opened: tasks.Opened) -> dict[str, store.Network]:
+    """The autoencoders of motion and video, and the depth network if any."""
+    return {**opened.below, "video_vae": _video_vae(opened)}
+
+  def encode_latents(
+    self, found: Mapping[str, networks.BoundModule], batch: Mapping[str, Any]
+  ) -> dict[str, jax.Array]:
     """Latents of motion, picture and depth."""
-    motion, video = opened.below["motion_vae"], _video_vae(opened)
-    stats = latent_stats.LatentStats.from_json(video.metadata["latent_stats"])
-    encode = functools.partial(
-      jax.jit(latents.encode_scenes, static_argnames="normalisation"),
-      networks.BoundModule(
-        placing.put_tree(video.params), video_vae.VideoVAE(video.config), stats
-      ),
-      networks.BoundModule(
-        placing.put_tree(motion.params), motion_vae.MotionVAE(motion.config)
-      ),
-      normalisation=self.config.motion.read(),
+    return latents.encode_scenes(
+      found["video_vae"],
+      found["motion_vae"],
+      self.config.motion.read(),
+      batch,
+      found.get("depth"),
     )
-    network = None
-    if "depth" in opened.below:
-      found = opened.below["depth"]
-      network = networks.BoundModule(
-        placing.put_tree(found.params), depth.DepthNetwork(found.config)
-      )
-    return lambda batch: encode(batch=batch, depth_network=network)
 
   def evaluate(
     self, opened: tasks.Opened, params: Any, step: int, folder: pathlib.Path

@@ -14,9 +14,11 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from more4d_jax import errors
 from more4d_jax.checkpoints import store
+from more4d_jax.conditions import cache
 from more4d_jax.data import loader, transforms
 from more4d_jax.experiment import (
   model_config,
@@ -49,6 +51,8 @@ class Opened:
     below: kind -> trained network that this one is trained on.
     start: the network to go on from, if any.
     tokenizer: of captions, for a task that reads them.
+    outside: parameters of the parts of the network that no step has, nested
+      dict of arrays in memory or on disk; see `Task.outside`.
   """
 
   training: loader.Source
@@ -57,6 +61,7 @@ class Opened:
   below: Mapping[str, store.Network] = dataclasses.field(default_factory=dict)
   start: store.Network | None = None
   tokenizer: tokenizers.Tokenizer | None = None
+  outside: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
   def trained_on(self) -> dict[str, str]:
@@ -109,6 +114,16 @@ class Task(abc.ABC):
     return (".*",)
 
   @property
+  def outside(self) -> Sequence[str]:
+    """Parts of the network that no step has: what they make is in batches."""
+    return ()
+
+  @property
+  def frozen_dtype(self) -> str:
+    """The type in which a step holds what it does not train."""
+    return "float32"
+
+  @property
   def multipliers(self) -> Mapping[str, float]:
     """Pattern of paths -> factor of the learning rate."""
     return {}
@@ -148,6 +163,18 @@ class Task(abc.ABC):
   def initial_params(self, opened: Opened) -> Mapping[str, Any]:
     """Parameters that are not initialised: a part of the nested dict."""
     return {} if opened.start is None else opened.start.params
+
+  def prepare(self, opened: Opened) -> None:  # noqa: B027 (most tasks read records as they are)
+    """Makes what the data sets are read from, where it is missing."""
+
+  def encoder(self, opened: Opened, mesh: Mesh) -> cache.Encode | None:
+    """What makes a batch of the data sets one that the loss takes, if needed.
+
+    Args:
+      opened: by `open`.
+      mesh: where batches are.
+    """
+    del opened, mesh
 
   @abc.abstractmethod
   def train_set(self, opened: Opened) -> DataSet:

@@ -1,22 +1,21 @@
 """Task `vism` (stage C)."""
 
 import dataclasses
-import functools
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from more4d_jax import batches, generation, partitioning, pipeline
-from more4d_jax.checkpoints import placing
+from more4d_jax.checkpoints import store
 from more4d_jax.conditions import rendered_views
 from more4d_jax.data import loader
 from more4d_jax.evaluation import video_metrics
 from more4d_jax.experiment import latent_task, run_config
 from more4d_jax.experiment import task as tasks
-from more4d_jax.models import video_vae, vism
+from more4d_jax.models import vism
 from more4d_jax.sampling import networks
 from more4d_jax.training.objectives import vism as objective
 from more4d_jax.viewing import panels
@@ -65,10 +64,14 @@ class ViSMTask(latent_task.LatentTask):
     """The films of each record, see `rendered_views`."""
     return rendered_views.Films(records, self.config.conditions.films)
 
-  def prepared(self, opened: tasks.Opened) -> rendered_views.FilmExample:
+  def prepared(
+    self, opened: tasks.Opened, random_crop: bool = False
+  ) -> rendered_views.FilmExample:
     """Film -> what is rendered, its target and tokens."""
     return rendered_views.FilmExample(
-      self.options(), opened.tokenizer, self.config.conditions
+      self.options(random_crop=random_crop),
+      opened.tokenizer,
+      self.config.conditions,
     )
 
   @property
@@ -87,19 +90,16 @@ class ViSMTask(latent_task.LatentTask):
       "conditions": {"holes": self.config.conditions.holes},
     }
 
-  def encoder(self, opened: tasks.Opened) -> Callable[[Any], Any]:
+  def encoding(self, opened: tasks.Opened) -> dict[str, store.Network]:
+    """The video autoencoder."""
+    return dict(opened.below)
+
+  def encode_latents(
+    self, found: Mapping[str, networks.BoundModule], batch: Mapping[str, Any]
+  ) -> dict[str, jax.Array]:
     """Latents of films and of renderings with holes."""
-    vae = opened.below["video_vae"]
-    encode = functools.partial(
-      jax.jit(rendered_views.encode_films, static_argnames="holes"),
-      networks.BoundModule(
-        placing.put_tree(vae.params),
-        video_vae.VideoVAE(vae.config),
-        self.stats(opened),
-      ),
-      holes=self.config.conditions.holes,
-    )
-    return lambda batch: encode(batch=batch)
+    holes = self.config.conditions.holes
+    return rendered_views.encode_films(found["video_vae"], holes, batch)
 
   def evaluate(
     self, opened: tasks.Opened, params: Any, step: int, folder: pathlib.Path
@@ -116,7 +116,10 @@ class ViSMTask(latent_task.LatentTask):
     )
     records = self.shown_records(opened)
     sources = rendered_views.Films(records, 1)
-    films = [self.prepared(opened)(sources[i]) for i in range(len(records))]
+    films = [
+      self.prepared(opened).random_map(sources[i], np.random.default_rng(i))
+      for i in range(len(records))
+    ]
     batch = loader.stack(films)
     rendering, coverage = partitioning.fetch(
       jax.jit(rendered_views.render_batch, static_argnames="holes")(

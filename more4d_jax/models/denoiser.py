@@ -1,5 +1,7 @@
 """The common part of 4D-STraG and 4D-ViSM: a transformer and its encoders."""
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -9,6 +11,44 @@ from jaxtyping import Array, Float, Int
 from more4d_jax.models import backbone, blocks
 from more4d_jax.models.encoders import image as image_encoder
 from more4d_jax.models.encoders import text as text_encoder
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+  """An encoder of a denoiser.
+
+  Attributes:
+    field: of the configuration, which is None without the encoder.
+    method: of the denoiser, which applies it.
+    reads: name of what it takes in a training example.
+    features: name of what it gives in one.
+  """
+
+  field: str
+  method: str
+  reads: str
+  features: str
+
+
+# By the name of its parameters.
+ENCODERS: Mapping[str, Encoder] = {
+  "text_encoder": Encoder("text", "text_context", "text", "text_features"),
+  "image_encoder": Encoder("image", "image_context", "image", "image_features"),
+  "motion_encoder": Encoder(
+    "motion", "motion_features", "image", "motion_features"
+  ),
+}
+# Features of the caption "" in a training example.
+EMPTY_TEXT = "empty_text_features"
+
+
+def encoders_of(config: Any) -> tuple[str, ...]:
+  """Names of the encoders that a configuration has."""
+  return tuple(
+    name
+    for name, encoder in ENCODERS.items()
+    if getattr(config, encoder.field, None) is not None
+  )
 
 
 class Denoiser(nn.Module):

@@ -162,3 +162,10 @@ def under_mesh(compiled: jax.stages.Wrapped, mesh: Mesh) -> StepFn:
       return compiled(state, frozen, batch)
 
   return run
+
+
+def encoded(step: StepFn, encode: Callable[[Batch], Batch] | None) -> StepFn:
+  """A step that makes its batch of another one first, if there is a need."""
+  if encode is None:
+    return step
+  return lambda state, frozen, batch: step(state, frozen, encode(batch))

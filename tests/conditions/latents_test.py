@@ -1,7 +1,5 @@
 """Depth that STraG is shown: exact, with errors, or a network's own."""
 
-import dataclasses
-
 import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
@@ -29,8 +27,7 @@ class _Network(nn.Module):
 def _records():
   options = procedural.RecordOptions(*_SIZE, light=True)
   record = procedural.make_record(3, options)
-  # The kind of depth follows from the record's name alone.
-  return [dataclasses.replace(record, id=f"r{i}") for i in range(40)]
+  return 40 * [record]
 
 
 def _examples(records, **shares):
@@ -39,7 +36,10 @@ def _examples(records, **shares):
     tokenizer.ByteTokenizer(32),
     latents.DepthShares(**shares),
   )
-  return [example(record) for record in records]
+  return [
+    example.random_map(record, np.random.default_rng(number))
+    for number, record in enumerate(records)
+  ]
 
 
 def test_shares_are_those_of_the_scenes(records):

@@ -36,7 +36,10 @@ def _example(options=_EXACT):
 def _films(record, options=_EXACT):
   source = rendered_views.Films([record], options.films)
   assert len(source) == options.films
-  examples = [_example(options)(film) for film in source]
+  examples = [
+    _example(options).random_map(film, np.random.default_rng(number))
+    for number, film in enumerate(source)
+  ]
   batch = loader.stack(examples)
   rendered = jax.device_get(_render(batch, holes=options.holes))
   return batch, *rendered
@@ -126,7 +129,8 @@ def test_an_estimated_scene_errs_but_not_in_scale(films):
   for wrong, true in zip(batch["tracks"], exact["tracks"], strict=True):
     ratio = wrong[0, ..., 2] / true[0, ..., 2]
     assert 0.005 < np.std(np.log(ratio)) < 0.5
-    assert np.median(ratio) == pytest.approx(1, abs=0.35)
+    # A shift of three deviations, at places twice as far as the median.
+    assert abs(np.median(np.log(ratio))) < 0.6
     # On their rays: the first camera sees the same picture.
     np.testing.assert_allclose(
       wrong[0, ..., :2] / wrong[0, ..., 2:],
@@ -169,7 +173,9 @@ def _light():
 
 def test_light_records_are_one_clear_line():
   with pytest.raises(errors.UserError, match="is light"):
-    _example()(rendered_views.Film(_light(), 0))
+    _example().random_map(
+      rendered_views.Film(_light(), 0), np.random.default_rng(0)
+    )
 
 
 @pytest.mark.parametrize(

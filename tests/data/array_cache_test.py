@@ -1,5 +1,7 @@
-"""Array caches against what was written into them."""
+"""Parts of caches against what was written into them."""
 
+import hashlib
+import json
 import pickle
 
 import numpy as np
@@ -11,101 +13,118 @@ from more4d_jax.data import array_cache
 FINGERPRINT = {"records": "abc", "shape": (9, 48, 64)}
 
 
-def examples(count):
+def examples(count=7):
+  """Captions of different lengths, a scalar, and a last one of zeros."""
   rng = np.random.default_rng(0)
-  return {
-    "latents": rng.normal(size=(count, 3, 4)).astype(np.float32),
-    "text": rng.integers(0, 9, (count, 6), np.int32),
-  }
+  found = []
+  for number in range(count):
+    text = rng.normal(size=(6, 4)).astype(np.float16)
+    text[1 + number % 6 :] = 0
+    example = {
+      "text": text,
+      "latents": rng.normal(size=(3, 4, 2)).astype(np.float32),
+      "image": rng.integers(0, 256, (2, 5, 3), np.uint8),
+      "number": np.array(number, np.int32),
+    }
+    found.append(example)
+  return [
+    *found,
+    {name: np.zeros_like(value) for name, value in example.items()},
+  ]
 
 
-def write(directory, count=7, batch=3):
-  batches = examples(count)
-  first = {name: value[0] for name, value in batches.items()}
-  spec = array_cache.spec_of(count, first)
-  with array_cache.ArrayCacheWriter(directory, spec, FINGERPRINT) as writer:
-    for start in range(0, count, batch):
-      part = {n: v[start : start + batch] for n, v in batches.items()}
-      writer.write(start, part)
-  return batches
+def place(folder, number=3):
+  return array_cache.Place(folder, number)
 
 
-def test_round_trip(tmp_path):
-  expected = write(tmp_path / "cache")
-  cache = array_cache.open_cache(tmp_path / "cache", FINGERPRINT)
-  assert len(cache) == 7 and cache.fingerprint["records"] == "abc"
-  for opened in (cache, pickle.loads(pickle.dumps(cache))):
-    for index in range(7):
-      example = opened[index]
-      assert sorted(example) == ["latents", "text"]
+def test_round_trip_without_the_rows_that_are_zero(tmp_path):
+  expected = examples()
+  size = array_cache.write_part(place(tmp_path), expected, FINGERPRINT)
+  part = array_cache.open_part(place(tmp_path), FINGERPRINT)
+  assert len(part) == len(expected)
+  for opened in (part, pickle.loads(pickle.dumps(part))):
+    for index, example in enumerate(expected):
+      found = opened[index]
+      assert set(found) == set(example)
       for name, value in example.items():
-        np.testing.assert_array_equal(value, expected[name][index])
-        assert value.dtype == expected[name].dtype
-  np.testing.assert_array_equal(cache.array("text"), expected["text"])
-  cache[0]["text"][:] = 0  # A copy; the cache stays.
-  np.testing.assert_array_equal(cache[0]["text"], expected["text"][0])
+        np.testing.assert_array_equal(found[name], value)
+        assert found[name].dtype == value.dtype
+        assert found[name].shape == value.shape
+  tokens = sum(int((e["text"] != 0).any(1).sum()) for e in expected)
+  numbers = len([e for e in expected if e["number"]])
+  pictures = (len(expected) - 1) * (3 * 4 * 2 * 4 + 2 * 5 * 3)
+  assert size == tokens * 4 * 2 + numbers * 4 + pictures
+  assert place(tmp_path).data.stat().st_size == size
+  part[0]["text"][:] = 0  # A copy; the cache stays.
+  np.testing.assert_array_equal(part[0]["text"], expected[0]["text"])
   with pytest.raises(IndexError):
-    cache[7]
-  assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+    part[len(part)]
+
+
+def test_a_part_carries_its_hash(tmp_path):
+  array_cache.write_part(place(tmp_path), examples(), FINGERPRINT)
+  part = array_cache.open_part(place(tmp_path), FINGERPRINT)
+  data = place(tmp_path).data.read_bytes()
+  assert part.sha256 == hashlib.sha256(data).hexdigest()
+  part.check()
+  place(tmp_path).data.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+  with pytest.raises(errors.UserError, match="its hash is not that"):
+    part.check()
 
 
 def test_another_fingerprint_is_refused(tmp_path):
-  write(tmp_path / "cache")
+  array_cache.write_part(place(tmp_path), examples(), FINGERPRINT)
   with pytest.raises(errors.UserError, match="records is 'abc', expected 'x'"):
-    array_cache.open_cache(tmp_path / "cache", {**FINGERPRINT, "records": "x"})
-  with pytest.raises(errors.UserError, match="exists already"):
-    write(tmp_path / "cache")
+    array_cache.open_part(place(tmp_path), {**FINGERPRINT, "records": "x"})
 
 
 def test_nothing_half_written_is_left(tmp_path):
-  with pytest.raises(ValueError, match="example 3 of 7 was not written"):
-    write_part(tmp_path / "cache")
+  def broken():
+    yield from examples()
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    array_cache.write_part(place(tmp_path), broken(), FINGERPRINT)
   assert not list(tmp_path.iterdir())
-  assert not array_cache.is_finished(tmp_path / "cache")
-  with pytest.raises(errors.UserError, match="no finished array cache"):
-    array_cache.open_cache(tmp_path / "cache")
+  assert not array_cache.is_finished(place(tmp_path))
+  with pytest.raises(errors.UserError, match="is missing: make the cache"):
+    array_cache.open_part(place(tmp_path), FINGERPRINT)
 
 
-def test_what_a_killed_writer_left_is_replaced(tmp_path):
-  (tmp_path / "cache.incomplete").mkdir()
-  (tmp_path / "cache.incomplete" / "latents.npy").write_bytes(b"half")
-  expected = write(tmp_path / "cache")
-  cache = array_cache.open_cache(tmp_path / "cache")
-  np.testing.assert_array_equal(cache.array("latents"), expected["latents"])
-  assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+def test_what_a_killed_writer_left_is_removed(tmp_path):
+  (tmp_path / "part-00003.0123abcd.partial").write_bytes(b"half")
+  (tmp_path / "part-00004.0123abcd.partial").write_bytes(b"of another part")
+  array_cache.write_part(place(tmp_path), examples(), FINGERPRINT)
+  assert sorted(path.name for path in tmp_path.iterdir()) == [
+    "part-00003.bin",
+    "part-00003.json",
+    "part-00004.0123abcd.partial",
+  ]
 
 
-def write_part(directory):
-  batch = {name: value[:3] for name, value in examples(7).items()}
-  spec = array_cache.spec_of(
-    7, {name: value[0] for name, value in batch.items()}
-  )
-  with array_cache.ArrayCacheWriter(directory, spec, FINGERPRINT) as writer:
-    writer.write(0, batch)
-
-
-def test_wrong_batches_are_refused(tmp_path):
-  batch = examples(2)
-  spec = array_cache.spec_of(
-    2, {name: value[0] for name, value in batch.items()}
-  )
-  writer = array_cache.ArrayCacheWriter(tmp_path / "cache", spec, FINGERPRINT)
-  with pytest.raises(ValueError, match="latents is float64"):
-    writer.write(0, {**batch, "latents": batch["latents"].astype(np.float64)})
-  with pytest.raises(ValueError, match="below 2"):
-    writer.write(1, batch)
-  with pytest.raises(ValueError, match="the cache expects"):
-    writer.write(0, {"text": batch["text"]})
-  writer.abort()
+def test_other_examples_are_refused(tmp_path):
+  first, *rest = examples()
+  rest[0] = {**rest[0], "latents": rest[0]["latents"].astype(np.float64)}
+  with pytest.raises(ValueError, match="float64"):
+    array_cache.write_part(place(tmp_path), [first, *rest], FINGERPRINT)
   assert not list(tmp_path.iterdir())
 
 
 def test_damaged_files_are_named(tmp_path):
-  write(tmp_path / "cache")
-  path = tmp_path / "cache" / "latents.npy"
-  path.write_bytes(path.read_bytes()[:200])
-  with pytest.raises(errors.UserError, match=r"latents\.npy is missing or dam"):
-    array_cache.open_cache(tmp_path / "cache")
-  (tmp_path / "cache" / array_cache.INDEX_FILE).write_text("{")
-  with pytest.raises(errors.UserError, match=r"index\.json is damaged"):
-    array_cache.open_cache(tmp_path / "cache")
+  array_cache.write_part(place(tmp_path), examples(), FINGERPRINT)
+  part = array_cache.open_part(place(tmp_path), FINGERPRINT)
+  data = place(tmp_path).data
+  data.write_bytes(data.read_bytes()[:200])
+  with pytest.raises(errors.UserError, match=r"00003\.bin is missing or dam"):
+    part[5]
+  data.unlink()
+  with pytest.raises(errors.UserError, match=r"00003\.bin is missing or dam"):
+    part[0]
+  index = place(tmp_path).index
+  older = {**json.loads(index.read_text()), "version": 1}
+  index.write_text(json.dumps(older))
+  with pytest.raises(errors.UserError, match="has version 1"):
+    array_cache.open_part(place(tmp_path), FINGERPRINT)
+  index.write_text("{")
+  with pytest.raises(errors.UserError, match=r"00003\.json is damaged"):
+    array_cache.open_part(place(tmp_path), FINGERPRINT)

@@ -1,4 +1,7 @@
-"""The flow matching on cached latents that STraG and ViSM share.
+"""The flow matching on latents that STraG and ViSM share.
+
+A batch holds the features of the encoders that are frozen, and for those that
+are trained along what they read: tokens and the picture.
 
 Source: docs/method/flow_matching.md#objective.
 """
@@ -12,9 +15,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
-from more4d_jax.models import flow_matching, latent_stats, video_vae
+from more4d_jax.models import (
+  denoiser,
+  flow_matching,
+  latent_stats,
+  video_vae,
+)
 from more4d_jax.models import lora as lora_model
 from more4d_jax.training import step as steps
 from more4d_jax.training.objectives import base
@@ -64,7 +72,7 @@ def flow_loss(
 
 @dataclasses.dataclass(frozen=True)
 class LatentObjective(abc.ABC):
-  """Flow matching on latents of a cache.
+  """Flow matching on latents that frozen networks made.
 
   Attributes:
     config: the network.
@@ -128,25 +136,51 @@ class LatentObjective(abc.ABC):
     self, name: str, batch: Mapping[str, Array], keys: steps.Keys
   ) -> Bool[Array, "B"]:
     """Draws which samples keep the condition `dropout` has under a name."""
-    count, rate = batch["text"].shape[0], getattr(self.dropout, name)
+    count = batch[f"{self.target}_mean"].shape[0]
+    rate = getattr(self.dropout, name)
     return base.keep_mask(keys(f"dropout_{name}"), rate, count)
 
   def encode(self, params: Any, method: str, value: Array) -> Any:
     """Applies an encoder of the network; None where it has none."""
     return self.network.apply({"params": params}, value, method=method)
 
+  def picture_features(
+    self, params: Any, batch: Mapping[str, Array], name: str
+  ) -> Float[Array, "B ..."] | None:
+    """Features of the picture; None if the network has no such encoder.
+
+    Args:
+      params: of the encoder too, if the batch holds the picture instead.
+      batch: see the module.
+      name: of `denoiser.ENCODERS`.
+    """
+    if name not in denoiser.encoders_of(self.config):
+      return None
+    encoder = denoiser.ENCODERS[name]
+    if encoder.features in batch:
+      return batch[encoder.features]
+    image = base.unit_image(batch[encoder.reads])
+    return self.encode(params, encoder.method, image)
+
   def text_context(
     self, params: Any, batch: Mapping[str, Array], keys: steps.Keys
   ) -> Float[Array, "B L E"]:
     """Features of the captions; dropped ones are empty captions."""
     kept = self.keep("text", batch, keys)
+    encoder = denoiser.ENCODERS["text_encoder"]
+    if encoder.features in batch:
+      full, empty = batch[encoder.features], batch[denoiser.EMPTY_TEXT]
+      beyond = full.shape[1] - empty.shape[1]
+      empty = jnp.pad(empty, ((0, 0), (0, beyond), (0, 0)))
+      return base.select(kept, full, empty)
     text = base.select(kept, batch["text"], self.empty_text)
-    return self.encode(params, "text_context", text)
+    return self.encode(params, encoder.method, text)
 
   def loss(
     self, params: Any, batch: Mapping[str, Array], keys: steps.Keys
   ) -> tuple[Float[Array, ""], steps.Metrics]:
-    """Returns the flow-matching loss of a batch of the latent cache."""
+    """Returns the flow-matching loss of a batch, in float32."""
+    batch = {name: _float32(value) for name, value in batch.items()}
     moments = (batch[f"{self.target}_mean"], batch[f"{self.target}_logvar"])
     latents = posterior_sample(*moments, self.stats, keys)
     conditions = self.conditions(params, batch, keys)
@@ -156,3 +190,9 @@ class LatentObjective(abc.ABC):
       return self.network.apply(variables, noisy, timestep, conditions)
 
     return flow_loss(velocity, latents, self.flow, keys)
+
+
+def _float32(value: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+  """Floating numbers in float32, whatever they are kept in."""
+  floating = jnp.issubdtype(value.dtype, jnp.floating)
+  return value.astype(jnp.float32) if floating else value

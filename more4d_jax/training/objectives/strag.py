@@ -60,7 +60,7 @@ class STraGObjective(flow.LatentObjective):
         return None
       return base.select(self.keep(name, batch, keys), features, 0)
 
-    config, image = self.config, base.unit_image(batch["image"])
+    config = self.config
     depth = batch["depth"] if config.use_depth_latents else None
     reference = batch["reference"] if config.dit.reference else None
     return strag_model.STraGConditions(
@@ -68,8 +68,10 @@ class STraGObjective(flow.LatentObjective):
       control=drop("control", batch["control"]),
       depth=drop("depth", depth),
       reference=drop("reference", reference),
-      image_context=drop("image", self.encode(params, "image_context", image)),
+      image_context=drop(
+        "image", self.picture_features(params, batch, "image_encoder")
+      ),
       motion_features=drop(
-        "motion", self.encode(params, "motion_features", image)
+        "motion", self.picture_features(params, batch, "motion_encoder")
       ),
     )

@@ -52,8 +52,7 @@ class ViSMObjective(flow.LatentObjective):
     """Conditions of a batch after dropout; latents are normalised already."""
     empty = jnp.max(batch["mask"], axis=(1, 2, 3, 4)) <= 0
     shown = ~empty | self.keep("all_hole", batch, keys)
-    image = base.unit_image(batch["image"])
-    features = self.encode(params, "image_context", image)
+    features = self.picture_features(params, batch, "image_encoder")
     if features is not None:
       features = base.select(self.keep("image", batch, keys), features, 0)
     return vism_model.ViSMConditions(
