@@ -88,7 +88,6 @@ def vism_batch(count, seed=0):
     "target_logvar": source["motion_logvar"],
     "masked": source["control"],
     "mask": mask,
-    "image": source["image"],
     "text": source["text"],
   }
 
