@@ -123,10 +123,8 @@ def test_kept_and_online_conditions_give_equal_losses(inputs, kind, tmp_path):
 def _features(task, outside, raw):
   """What encoders with these parameters make of tokens and pictures."""
   module = task.objective().network
-  image = np.float32(raw["image"]) / 255
   empty = np.zeros((8, task.network.text.length), np.int32)
   empty[:, 0] = 1
-  inputs = {"text_encoder": raw["text"]}
   found = {}
   for name in task.outside:
     encoder = denoiser.ENCODERS[name]
@@ -135,7 +133,10 @@ def _features(task, outside, raw):
         {"params": params}, value, method=method
       )
     )
-    found[encoder.features] = apply(outside, inputs.get(name, image))
+    value = raw[encoder.reads]
+    if encoder.reads == "image":
+      value = np.float32(value) / 255
+    found[encoder.features] = apply(outside, value)
     if name == "text_encoder":
       found[denoiser.EMPTY_TEXT] = apply(outside, empty)[:, :1]
   return found
