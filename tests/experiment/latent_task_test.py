@@ -91,6 +91,7 @@ def test_a_run_reads_captions_with_the_tokenizer_it_starts_from(tmp_path):
   config = configurations.read("strag", **_config(tmp_path))
   task = run.make_task(config)
   opened = task.open(tmp_path / "run")
+  task.prepare(opened)
   example = task.train_set(opened).source[0]
   caption = opened.training[0].decode(("caption",))["caption"]
   length = _NANO.strag.text.length
