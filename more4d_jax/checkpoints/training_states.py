@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -109,10 +110,12 @@ class TrainingCheckpoints:
     """Writes one checkpoint unless this step is already there.
 
     Raises:
-      UserError: if it, or the one before, could not be written.
+      UserError: if the disk has no room for it, or it, or the one before,
+        could not be written.
     """
     if step in self._manager.all_steps():
       return
+    self._check_space(state)
     with self._writing():
       self._manager.save(
         step,
@@ -128,13 +131,27 @@ class TrainingCheckpoints:
     try:
       yield
     except (ValueError, OSError, jax.errors.JaxRuntimeError) as error:
-      steps = ocp.path.step.checkpoint_steps(self._manager.directory)
-      left = f"checkpoint {max(steps)} is whole" if steps else "none is there"
       raise errors.UserError(
         f"could not write a checkpoint to {self._manager.directory} "
         f"({_cause(error)}): free space or mend the disk, then the same "
-        f"command goes on; {left}"
+        f"command goes on; {self._left()}"
       ) from error
+
+  def _check_space(self, state: Any) -> None:
+    """Makes sure that the disk holds one more, before it is begun."""
+    needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+    free = shutil.disk_usage(self._manager.directory).free
+    if free < needed:
+      raise errors.UserError(
+        f"a checkpoint takes up to {needed / 1e9:.3g} GB and the disk of "
+        f"{self._manager.directory} has {free / 1e9:.3g} GB left: free space, "
+        f"then the same command goes on; {self._left()}"
+      )
+
+  def _left(self) -> str:
+    """What a run can go on from."""
+    steps = ocp.path.step.checkpoint_steps(self._manager.directory)
+    return f"checkpoint {max(steps)} is whole" if steps else "none is there"
 
   def restore(
     self, abstract_state: Any, step: int | None = None

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 
 import jax
@@ -258,6 +259,22 @@ def test_a_checkpoint_that_cannot_be_read_is_not_to_be_deleted(
   with pytest.raises(errors.UserError, match="could not be read") as caught:
     loop.train(_training(4), tmp_path)
   assert "delete" not in str(caught.value)
+
+
+def test_a_checkpoint_for_which_there_is_no_room_is_not_begun(
+  tmp_path, monkeypatch
+):
+  usage = shutil.disk_usage
+  left = iter([1 << 30, 1 << 30, 100])
+  monkeypatch.setattr(
+    shutil, "disk_usage", lambda p: usage(p)._replace(free=next(left))
+  )
+  with pytest.raises(
+    errors.UserError, match=r"1e-07 GB left: .* checkpoint 5 is whole"
+  ):
+    loop.train(_training(9), tmp_path)
+  saved = {p.name for p in (tmp_path / "checkpoints").iterdir() if p.is_dir()}
+  assert saved == {"4", "5"}
 
 
 def test_a_full_disk_is_one_line_and_the_checkpoint_before_stays(
