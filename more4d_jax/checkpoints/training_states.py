@@ -81,8 +81,11 @@ class TrainingCheckpoints:
       keep: which stay; to read only, when left out.
       losses: see `Keeping.policy`.
     """
-    options = ocp.CheckpointManagerOptions(read_only=True)
-    if keep is not None:
+    if keep is None:
+      options = ocp.CheckpointManagerOptions(
+        read_only=True, save_interval_steps=0, create=False
+      )
+    else:
       options = ocp.CheckpointManagerOptions(
         preservation_policy=keep.policy({} if losses is None else losses),
         cleanup_tmp_directories=True,
