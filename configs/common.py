@@ -63,6 +63,33 @@ def base(task: str, size: str) -> ml_collections.ConfigDict:
   return config
 
 
+def as_published(
+  config: ml_collections.ConfigDict,
+  *,
+  seed: int,
+  steps: int,
+  batch_of_a_device: int,
+  checkpoints: tuple[int, int],
+) -> None:
+  """What the original's scripts set and what the paper says of a training.
+
+  The batch is that of four devices, which the paper has.
+  Source: docs/method/recipes.md#training.
+
+  Args:
+    config: changed.
+    seed: of the script.
+    steps: of the paper.
+    batch_of_a_device: of the script.
+    checkpoints: steps between two of them, and how many stay.
+  """
+  config.seed, config.num_steps = seed, steps
+  config.batch_size = 4 * batch_of_a_device
+  config.checkpoint.every, config.checkpoint.keep = checkpoints
+  config.optimizer.b2 = 0.999
+  config.optimizer.schedule = "constant"
+
+
 def data() -> ml_collections.ConfigDict:
   """Where records come from and how they are read."""
   section = ml_collections.ConfigDict()

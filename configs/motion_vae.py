@@ -35,8 +35,13 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.statistics_records = 256
   if common.published(size):
     config.optimizer.learning_rate = 5e-6
-    config.optimizer.b2 = 0.999
-    config.optimizer.schedule = "constant"
+    common.as_published(
+      config,
+      seed=40,
+      steps=5_000,
+      batch_of_a_device=1,
+      checkpoints=(200, 3),
+    )
     config.optimizer.warmup_steps = 100
     config.optimizer.skip_loss_above = 1e7
     config.optimizer.skip_after = 0

@@ -43,14 +43,16 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   config.sampling.smoothing = common.by_size(size, 4.0, 0.0)
   if common.published(size):
     config.optimizer.learning_rate = 2e-5
-    config.optimizer.b2 = 0.999
+    common.as_published(
+      config, seed=42, steps=2_000, batch_of_a_device=3, checkpoints=(50, 5)
+    )
+    config.data.limit = 6_000
     config.optimizer.eps = 1e-10
     config.optimizer.weight_decay = 3e-2
     config.optimizer.clip = 0.05
     config.optimizer.clip_ramp_factor = 5.0
     config.optimizer.clip_ramp_steps = 1000
     config.optimizer.clip_outlier_ratio = 5.0
-    config.optimizer.schedule = "constant"
     config.optimizer.warmup_steps = 100
     config.optimizer.skip_loss_above = 0.25
   return config

@@ -44,10 +44,11 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
     config.sampling.guidance_scale = 1.0
   if common.published(size):
     config.optimizer.learning_rate = 1e-4
-    config.optimizer.b2 = 0.999
+    common.as_published(
+      config, seed=42, steps=10_000, batch_of_a_device=2, checkpoints=(100, 5)
+    )
     config.optimizer.eps = 1e-10
     config.optimizer.weight_decay = 3e-2
     config.optimizer.clip = 0.05
-    config.optimizer.schedule = "constant"
     config.optimizer.warmup_steps = 0
   return config

@@ -79,21 +79,28 @@ def test_published_size_builds_and_shards(name, size):
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_ablation_is_its_baseline_but_for_its_fields(name):
   config = _config(f"ablations.{name}", "size=nano")
-  base = _config("strag", "size=nano")
-  mine, other = (c.to_dict() for c in (config, base))
-  changed = [
-    f"{section}.{field}"
-    for section in ("model", "motion")
-    for field in mine[section]
-    if mine[section][field] != other[section][field]
-  ]
-  assert len(changed) == 1
-  assert {k: mine[k] for k in mine if k not in ("model", "motion")} == {
-    k: other[k] for k in other if k not in ("model", "motion")
+  base = _config(config.task, "size=nano")
+  mine, other = (
+    config_reader.flat(config_reader.read(c)) for c in (config, base)
+  )
+  (changed,) = [field for field in mine if mine[field] != other[field]]
+  ours, theirs = _task(config), _task(base)
+  if changed.startswith("model"):
+    assert ours.network != theirs.network
+
+
+@pytest.mark.parametrize("size", ["1p3b", "14b"])
+def test_published_sizes_have_the_steps_and_batches_of_the_paper(size):
+  found = {}
+  for name in ("motion_vae", "strag", "vism"):
+    config = _config(name, f"size={size}")
+    kept = config.checkpoint.every, config.checkpoint.keep
+    found[name] = (config.num_steps, config.batch_size, config.seed, *kept)
+  assert found == {
+    "motion_vae": (5_000, 4, 40, 200, 3),
+    "strag": (2_000, 12, 42, 50, 5),
+    "vism": (10_000, 8, 42, 100, 5),
   }
-  network = _task(config).network
-  if changed[0].startswith("model"):
-    assert network != _task(base).network
 
 
 def test_ablations_change_the_network_as_they_say():
