@@ -244,7 +244,7 @@ def _tell_undivided(step: TrainStep) -> None:
 def check_kernels(
   layer: attention_layers.AttentionConfig, mesh: jax.sharding.Mesh
 ) -> None:
-  """Makes sure that the devices have the kernels that a config names.
+  """Makes sure that devices have a config's kernels and can divide its heads.
 
   Raises:
     UserError: unless they do.

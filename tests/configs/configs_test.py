@@ -174,11 +174,12 @@ def test_unknown_attention_is_one_clear_line(name, field):
       {"context": 4, "tensor": 2},
       "heads of a device by 4, .* found 2 heads",
     ),
-    ({"attention": "xla"}, {"tensor": 8}, None),
+    ({}, {"tensor": 8}, "tensor is 8, which does not divide the 4 heads"),
+    ({"attention": "xla"}, {"tensor": 4, "data": 2}, None),
     ({"context_attention": "ulysses"}, {"context": 4, "data": 2}, None),
   ],
 )
-def test_kernels_that_the_devices_lack_are_one_clear_line(
+def test_kernels_and_heads_that_do_not_suit_the_devices_are_one_clear_line(
   fields, mesh, message
 ):
   config = _config("strag", "size=nano")
