@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from more4d_jax import partitioning
+from more4d_jax.checkpoints import placing, stored_arrays
 from more4d_jax.data import loader
 from more4d_jax.experiment import record_splits
 from more4d_jax.experiment import task as tasks
@@ -20,12 +21,22 @@ def compiled(function: Any, params: Any) -> Any:
   """Compiles `function(params, batch)` and gives it its parameters.
 
   They are arguments of the program; as parts of `function` they would become
-  constants of it, a second copy that the compiler looks through.
+  constants of it, a second copy that the compiler looks through. Those that
+  are still on disk, which are not trained, go whole to each device of the mesh
+  in force.
 
   Returns: a function of the batch, whose results are on the host.
   """
-  program = functools.partial(jax.jit(function), params)
+  placed = jax.tree.map(_placed, params)
+  program = functools.partial(jax.jit(function), placed)
   return lambda batch: partitioning.fetch(program(batch))
+
+
+def _placed(array: Any) -> Any:
+  if not isinstance(array, stored_arrays.StoredArray):
+    return array
+  mesh = jax.sharding.get_mesh()
+  return placing.put(array, partitioning.replicated(mesh))
 
 
 def measure_latents(
