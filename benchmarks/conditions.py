@@ -10,6 +10,7 @@ network are of the size, their weights are random, records are procedural.
 """
 
 import argparse
+import dataclasses
 import importlib
 import json
 import pathlib
@@ -50,7 +51,7 @@ def _write_autoencoder(root: pathlib.Path, kind: str, size: str) -> None:
     "identity": "random",
     "latent_stats": stats,
     "base_latent_stats": stats,
-    "normalisation": motion.MotionNormalisation().to_json(),
+    "normalisation": dataclasses.asdict(motion.MotionNormalisation()),
   }
   store.save_network(root / kind / "model", params, config, metadata)
 
