@@ -124,7 +124,7 @@ def _fill_a_box(devices: Sequence[jax.Device]) -> bool:
     return True
   places = np.asarray([device.coords for device in devices])
   sides = places.max(axis=0) - places.min(axis=0) + 1
-  return sides.prod() == len(np.unique(places, axis=0))
+  return int(sides.prod()) == len(np.unique(places, axis=0))
 
 
 def one_device() -> Mesh:
