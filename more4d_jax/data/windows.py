@@ -40,10 +40,9 @@ class MotionWindow:
     tracks = whole["tracks"]
     _check_side(self.side, tracks.shape[1:3])
     top, left = self._corner(tracks, rng)
-    rows, columns = slice(top, top + self.side), slice(left, left + self.side)
     shift = np.array([0, 0, left, top], np.float32)
     return {
-      "tracks": np.ascontiguousarray(tracks[:, rows, columns]),
+      "tracks": _cut(tracks, (top, left), self.side),
       "intrinsics": whole["intrinsics"] - shift,
     }
 
@@ -87,11 +86,9 @@ class VideoWindow:
     whole = transforms.video_example(item, options, rng)
     size = whole["depth"].shape[1:3]
     _check_side(self.side, size)
-    top, left = rng.integers(np.array(size) - self.side + 1)
-    rows, columns = slice(top, top + self.side), slice(left, left + self.side)
+    top, left = rng.integers(np.array(size) - self.side + 1).tolist()
     return {
-      name: np.ascontiguousarray(value[:, rows, columns])
-      for name, value in whole.items()
+      name: _cut(value, (top, left), self.side) for name, value in whole.items()
     }
 
 
@@ -101,3 +98,9 @@ def _check_side(side: int, size: tuple[int, int]) -> None:
       f"a window of {side} pixels does not fit pictures of {size[0]} x "
       f"{size[1]}: choose a smaller one, or 0 for whole pictures"
     )
+
+
+def _cut(frames: np.ndarray, corner: tuple[int, int], side: int) -> np.ndarray:
+  """A square of all frames [T H W ...], from its first row and column on."""
+  rows, columns = (slice(first, first + side) for first in corner)
+  return np.ascontiguousarray(frames[:, rows, columns])
