@@ -4,22 +4,43 @@ Depth is estimated, trajectories are drawn on it, and both are compared with
 the truth; the same networks with true depth stand beside it.
 """
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
 from more4d_jax import evaluate_bundle, pipeline
-from more4d_jax.evaluation import depth_metrics, track_metrics
+from more4d_jax.evaluation import (
+  depth_metrics,
+  intervals,
+  tapvid3d,
+  track_metrics,
+)
+from more4d_jax.geometry import visibility
 
-_SIDE = 256  # Pixels of the pictures that TAPVid-3D's thresholds refer to.
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+  """What a split of scenes gives.
+
+  Attributes:
+    figures: means over scenes.
+    intervals: where 95 % of the means of scenes drawn again lie; of figures
+      that two scenes or more have.
+  """
+
+  figures: Mapping[str, float]
+  intervals: Mapping[str, tuple[float, float]]
 
 
 def evaluate_chain(
   pipe: pipeline.Pipeline,
   examples: Sequence[evaluate_bundle.Example],
   options: evaluate_bundle.Options,
-) -> dict[str, float]:
+) -> Chain:
   """Figures of scenes made of picture and caption, one sample per scene.
 
   Errors count the points of objects that truly move, see `moving_points`.
@@ -29,10 +50,11 @@ def evaluate_chain(
 
   Args:
     pipe: the networks, depth included.
-    examples: of `transforms.scene_example`.
+    examples: of `transforms.scene_example`, and `world_from_camera` [T 4 4]
+      of the film.
     options: how samples are drawn.
 
-  Returns: means over the scenes in which something moves.
+  Returns: means over the scenes in which something moves, of
     `depth_error` and `depth_error_scaled`: absolute relative error of depth.
     `end_point_error`, `nothing_moves` in metres and their quotient `relative`:
     of the scaled tracks, and of points that stay on the estimated depth.
@@ -41,7 +63,10 @@ def evaluate_chain(
     in which nothing moves has 1.
     `true_depth_relative`: the same where the networks are given true depth.
     `direction`, `true_depth_direction`: mean cosine of displacements.
-    `within_depth`: APD3D over all points seen, and `still_within_depth`.
+    `average_jaccard`, `points_within`, `occlusion_accuracy`: of all points
+      whose path is known, in the camera of each frame; see
+      `evaluation.tapvid3d`. `still_...`: the same of points that stay on the
+      estimated depth.
     `right_sign`: share of the scenes whose caption names a side in which the
     object moves to it.
   """
@@ -64,7 +89,7 @@ def evaluate_chain(
   for name, error, still in _QUOTIENTS:
     if still in means:
       figures[name] = means[error] / means[still]
-  return figures
+  return Chain(figures, intervals.of_rows(rows, _QUOTIENTS))
 
 
 # Quotients of means, so that scenes that hardly move do not rule.
@@ -113,15 +138,40 @@ def _figures(
       told, true, moving
     ),
   }
-  height, width = known.shape
-  fx, fy = example["intrinsics"][:2]
-  focal = float(fx / width + fy / height) / 2 * _SIDE
-  for name, tracks in (("within_depth", scaled), ("still_within_depth", still)):
-    found[name] = track_metrics.points_within_depth(
-      tracks, true, example["visible"], focal
-    )
+  for prefix, tracks in (("", scaled), ("still_", still)):
+    compared = _compare_tracks(example, tracks)
+    found |= {prefix + name: value for name, value in compared.items()}
   sign = track_metrics.caption_sign(example["caption"])
   if sign:
     moved = track_metrics.mean_horizontal_motion(made, moving)
     found["right_sign"] = float(sign * moved > 0)
   return found
+
+
+def _compare_tracks(
+  example: evaluate_bundle.Example, tracks: Float[np.ndarray, "T H W 3"]
+) -> dict[str, float]:
+  """TAPVid-3D's figures: in each frame's camera, which shows what it sees."""
+  poses, intrinsics = example["world_from_camera"], example["intrinsics"]
+  true = _in_each_camera(example["tracks"], poses)
+  ours = _in_each_camera(tracks, poses)
+  seen = np.asarray(_visible(jnp.asarray(ours), jnp.asarray(intrinsics)))
+  known = np.isfinite(true).all(axis=(0, -1))
+  return tapvid3d.figures(
+    ours[:, known],
+    seen[:, known],
+    true[:, known],
+    example["visible"][:, known],
+    tapvid3d.focal_length(intrinsics, known.shape),
+  )
+
+
+_visible = jax.jit(visibility.visible_points)
+
+
+def _in_each_camera(
+  tracks: Float[np.ndarray, "T H W 3"], poses: Float[np.ndarray, "T 4 4"]
+) -> Float[np.ndarray, "T H W 3"]:
+  """Points of the first camera's frame in the frames of `poses`."""
+  moved = tracks - poses[:, None, None, :3, 3]
+  return np.einsum("thwi,tij->thwj", moved, poses[:, :3, :3])

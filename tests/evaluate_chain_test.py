@@ -37,6 +37,7 @@ def _example(side):
     "intrinsics": _INTRINSICS,
     "image": np.zeros((height, width, 3), np.uint8),
     "depth": first[..., 2],
+    "world_from_camera": np.repeat(np.eye(4, dtype=np.float32)[None], 5, 0),
     "caption": f"a block slides to the {'right' if side > 0 else 'left'}",
   }
 
@@ -77,7 +78,7 @@ def test_a_scale_that_no_picture_tells_costs_nothing(scale):
   examples = [_example(1), _example(-1), _example(1)]
   found = evaluate_chain.evaluate_chain(
     _Pipe(scale, 1.0), examples, evaluate_bundle.Options(batch=2)
-  )
+  ).figures
   assert found["scenes"] == 3 and found["right_sign"] == 1
   assert found["depth_error"] == pytest.approx(scale - 1, abs=1e-5)
   for name in (
@@ -88,14 +89,15 @@ def test_a_scale_that_no_picture_tells_costs_nothing(scale):
   ):
     assert found[name] == pytest.approx(0, abs=1e-5), name
   assert found["direction"] == pytest.approx(1, abs=1e-5)
-  assert found["within_depth"] == 1 > found["still_within_depth"]
+  assert found["points_within"] == 1 > found["still_points_within"]
+  assert found["average_jaccard"] > found["still_average_jaccard"]
 
 
 @pytest.mark.parametrize(("speed", "relative"), [(0.0, 1), (0.5, 0.5), (3, 2)])
 def test_errors_are_relative_to_a_still_scene(speed, relative):
   found = evaluate_chain.evaluate_chain(
     _Pipe(1.5, speed), [_example(1)], evaluate_bundle.Options()
-  )
+  ).figures
   for name in ("relative", "motion_relative", "true_depth_relative"):
     assert found[name] == pytest.approx(relative, rel=1e-4), name
   assert found["true_motion"] == pytest.approx(0.25, rel=1e-4)
@@ -107,4 +109,23 @@ def test_scenes_without_motion_do_not_count():
   found = evaluate_chain.evaluate_chain(
     _Pipe(1.0, 0.5), [still, _example(-1)], evaluate_bundle.Options()
   )
-  assert found["scenes"] == 1
+  assert found.figures["scenes"] == 1 and not found.intervals
+
+
+def test_a_camera_that_moves_is_the_one_that_sees():
+  """Of a wall left of which the camera goes, what leaves the picture hides."""
+  example = _example(1)
+  wall = _points(np.full(_SIZE[1:], 4.0))
+  example["tracks"] = np.repeat(wall[None], 5, 0)
+  example["tracks"][..., 1] += 0.11 * np.arange(5)[:, None, None]
+  example["world_from_camera"][:, 0, 3] = np.arange(5)
+  column = np.arange(24)[None, :] + 0.5 - 20 / 4 * np.arange(5)[:, None]
+  row = np.arange(16) + 0.5 + 20 / 4 * 0.11 * np.arange(5)[:, None]
+  inside = (column >= 0)[:, None] & (row < 16)[..., None]
+  example["visible"] = inside & np.ones(_SIZE, bool)
+  found = evaluate_chain._compare_tracks(example, example["tracks"])
+  assert found == {
+    "average_jaccard": 1,
+    "points_within": 1,
+    "occlusion_accuracy": 1,
+  }

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +20,8 @@ from more4d_jax.cli import (
 )
 from more4d_jax.data import transforms
 
-Figures = dict[str, float]
+Figures = Mapping[str, float]
+Intervals = Mapping[str, tuple[float, float]]
 
 _CHAIN = "public200"  # The split on which the whole chain is measured.
 _SPLITS = ("all", "motion64", "unseen", _CHAIN)
@@ -125,13 +126,16 @@ def evaluate(
   if training_scenes is None:
     training_scenes = _fitting_scenes(pipe.size)
   groups: dict[str, Figures] = {}
+  intervals: dict[str, Intervals] = {}
   if split in ("all", "motion64"):
     groups["motion64"] = _show("motion64", run.tracks("motion64", scenes))
   if split in ("all", "unseen"):
     for name, figures in run.unseen(scenes, kind_scenes, training_scenes):
       groups[name] = _show(name, figures)
   if split == _CHAIN:
-    groups["chain"] = _show("chain", run.chain(scenes))
+    chain = run.chain(scenes)
+    groups["chain"] = _show("chain", chain.figures, chain.intervals)
+    intervals["chain"] = chain.intervals
   report = {
     "checkpoint": str(shipped.find(checkpoint)),
     "split": split,
@@ -139,6 +143,7 @@ def evaluate(
     "sampler": dataclasses.asdict(pipe.networks.sampler("strag")),
     "loras": pipe.networks.loras,
     "figures": groups,
+    "intervals": intervals,
     "bounds": check_bounds(groups),
   }
   for line in report["bounds"]:
@@ -193,10 +198,13 @@ class _Run:
       look=self._look(split),
     )
 
-  def chain(self, count: int) -> Figures:
+  def chain(self, count: int) -> evaluate_chain.Chain:
     """What a user gets of picture and caption."""
-    records = self._records(_CHAIN, count, light=True)
-    examples = [self._example(transforms.scene_example, r) for r in records]
+    examples = [
+      self._example(transforms.scene_example, record)
+      | {"world_from_camera": record.world_from_camera}
+      for record in self._records(_CHAIN, count, light=True)
+    ]
     return evaluate_chain.evaluate_chain(self._pipe, examples, self._options)
 
   def unseen(
@@ -325,17 +333,26 @@ def check_bounds(groups: dict[str, Figures]) -> list[str]:
   return lines
 
 
-def _show(name: str, figures: Figures) -> Figures:
+def _show(
+  name: str, figures: Figures, intervals: Intervals | None = None
+) -> Figures:
+  """Prints figures, with what 95 % of repetitions would give beside them."""
   print(f"{name}:", flush=True)
   for key, value in figures.items():
-    print(f"  {key:<22}{value:.4g}", flush=True)
+    line = f"  {key:<26}{value:.4g}"
+    if intervals and key in intervals:
+      low, high = intervals[key]
+      line += f"  [{low:.4g}, {high:.4g}]"
+    print(line, flush=True)
   return figures
 
 
 def _plain(value: Any) -> Any:
   """The same values, with null for numbers that JSON cannot hold."""
-  if isinstance(value, dict):
+  if isinstance(value, Mapping):
     return {name: _plain(item) for name, item in value.items()}
+  if isinstance(value, tuple):
+    return [_plain(item) for item in value]
   if isinstance(value, float) and not math.isfinite(value):
     return None
   return value

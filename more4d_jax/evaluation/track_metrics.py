@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -155,46 +154,6 @@ def direction_agreement(
   product = (ours * theirs).sum(axis=-1)[moves]
   size = np.linalg.norm(ours, axis=-1)[moves] * lengths[moves]
   return float((product / np.maximum(size, 1e-12)).mean())
-
-
-def points_within_depth(
-  predicted: Float[np.ndarray, "T H W 3"],
-  true: Float[np.ndarray, "T H W 3"],
-  visible: Bool[np.ndarray, "T H W"],
-  focal: float,
-  pixels: Sequence[float] = (1, 2, 4, 8, 16),
-) -> float:
-  """APD3D: share of visible points near the truth, mean over thresholds.
-
-  A threshold of n pixels at a point's true depth z is n z / focal metres, so
-  that near and far points count alike. The original's pixels are those of
-  pictures brought to 256 x 256, and so is the focal length.
-
-  Args:
-    predicted: trajectories, already scaled.
-    true: the same points' true trajectories.
-    visible: (point, frame) pairs that count; frame 0 never does.
-    focal: mean of both focal lengths, in pixels.
-    pixels: thresholds.
-
-  Returns: NaN where nothing is visible.
-
-  Source: TAPVid-3D (arXiv 2407.05921), delta_avg of 3D points.
-  """
-  seen = visible[1:] & np.isfinite(true[1:]).all(axis=-1)
-  if not seen.any():
-    return float("nan")
-  error = predicted[1:][seen].astype(np.float64) - true[1:][seen]
-  distance = np.linalg.norm(error, axis=-1)
-  unit = true[1:][seen][:, 2] / focal
-  return float(np.mean([(distance < n * unit).mean() for n in pixels]))
-
-
-def visibility_accuracy(
-  predicted: Bool[np.ndarray, "T H W"], true: Bool[np.ndarray, "T H W"]
-) -> float:
-  """Share of (point, frame) pairs whose visibility is right."""
-  return float((predicted == true).mean())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -89,3 +89,6 @@ def test_the_chain_of_a_user_is_measured(nano_checkpoint, tmp_path):
   for name in ("motion_relative", "true_depth_relative", "depth_error_scaled"):
     assert figures[name] > 0, name
   assert -1 <= figures["direction"] <= 1
+  assert 0 <= figures["average_jaccard"] <= figures["points_within"] <= 1
+  low, high = report["intervals"]["chain"]["motion_relative"]
+  assert low <= figures["motion_relative"] <= high

@@ -90,13 +90,6 @@ def test_summary_of_two_scenes():
   assert found["oracle_relative"] == pytest.approx(0.25)
 
 
-def test_visibility_accuracy():
-  true = np.ones((2, 2, 2), bool)
-  predicted = true.copy()
-  predicted[0, 0, 0] = False
-  assert track_metrics.visibility_accuracy(predicted, true) == 7 / 8
-
-
 def test_the_global_scale_is_the_median_ratio():
   rng = np.random.default_rng(0)
   points = rng.random((4, 6, 3)).astype(np.float32) + 1
@@ -121,18 +114,3 @@ def test_directions_agree_by_their_cosine():
     assert found == pytest.approx(cosine, abs=1e-5)
   still = _tracks([0, 0, 0])
   assert np.isnan(track_metrics.direction_agreement(true, still, mask))
-
-
-def test_points_within_depth_is_a_share_of_thresholds():
-  """An error of 3 pixels at every depth is within 4, 8 and 16 pixels."""
-  true = _tracks([0, 0, 0.5])
-  off = true.copy()
-  off[..., 1] += 3 * true[..., 2] / 100
-  visible = np.ones(true.shape[:3], bool)
-  visible[1:, 0] = False
-  off[1:, 0] = 1e6  # Not seen.
-  off[0] = -5  # The first frame does not count.
-  found = track_metrics.points_within_depth(off, true, visible, focal=100.0)
-  assert found == pytest.approx(3 / 5)
-  hidden = np.zeros_like(visible)
-  assert np.isnan(track_metrics.points_within_depth(off, true, hidden, 100.0))
