@@ -122,20 +122,11 @@ def evaluate(
   default_checkpoint.say(checkpoint)
   pipe = pipeline.load(checkpoint, changes, loras, conditions, dtype, running)
   options = evaluate_bundle.Options(seed, batch)
-  run = _Run(pipe, options, videos)
   if training_scenes is None:
     training_scenes = _fitting_scenes(pipe.size)
-  groups: dict[str, Figures] = {}
-  intervals: dict[str, Intervals] = {}
-  if split in ("all", "motion64"):
-    groups["motion64"] = _show("motion64", run.tracks("motion64", scenes))
-  if split in ("all", "unseen"):
-    for name, figures in run.unseen(scenes, kind_scenes, training_scenes):
-      groups[name] = _show(name, figures)
-  if split == _CHAIN:
-    chain = run.chain(scenes)
-    groups["chain"] = _show("chain", chain.figures, chain.intervals)
-    intervals["chain"] = chain.intervals
+  groups, intervals = _measure(
+    _Run(pipe, options, videos), split, (scenes, kind_scenes, training_scenes)
+  )
   report = {
     "checkpoint": str(shipped.find(checkpoint)),
     "split": split,
@@ -150,6 +141,33 @@ def evaluate(
     print(line)
   if out is not None:
     outputs.write_json(out, _plain(report))
+
+
+def _measure(
+  run: "_Run", split: str, counts: tuple[int, int, int]
+) -> tuple[dict[str, Figures], dict[str, Intervals]]:
+  """Measures and prints what a split holds.
+
+  Args:
+    run: of a pipeline.
+    split: one of `_SPLITS`.
+    counts: of scenes, of those of each kind, of training scenes.
+
+  Returns: group -> figures, and group -> intervals where there are any.
+  """
+  scenes, kind_scenes, training_scenes = counts
+  groups: dict[str, Figures] = {}
+  intervals: dict[str, Intervals] = {}
+  if split in ("all", "motion64"):
+    groups["motion64"] = _show("motion64", run.tracks("motion64", scenes))
+  if split in ("all", "unseen"):
+    for name, figures in run.unseen(scenes, kind_scenes, training_scenes):
+      groups[name] = _show(name, figures)
+  if split == _CHAIN:
+    chain = run.chain(scenes)
+    groups["chain"] = _show("chain", chain.figures, chain.intervals)
+    intervals["chain"] = chain.intervals
+  return groups, intervals
 
 
 def _check_outputs(
