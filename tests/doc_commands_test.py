@@ -178,12 +178,13 @@ def test_there_are_commands():
 
 def _flags():
   """Every flag of every subcommand and of main.py."""
-  from more4d_jax.cli import data
+  from more4d_jax.cli import data, score
 
   names = {"--config", "--workdir", "--mode", "--help", "--version"}
   names |= {"--cases", "--reduced", "--repetitions"}  # Of a benchmark.
-  calls = [[name] for name in main.COMMANDS if name != "data"]
-  calls += [["data", name] for name in data.commands]
+  groups = {"data": data.commands, "score": score.commands}
+  calls = [[name] for name in main.COMMANDS if name not in groups]
+  calls += [[group, name] for group, part in groups.items() for name in part]
   return names, calls
 
 

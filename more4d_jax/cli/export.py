@@ -20,7 +20,8 @@ def export(
 
   Args:
     scene: the scene.npz that `more4d generate` wrote.
-    to: formats: html, ply, npz, 3dgs, glb, colmap; several as --to html ply.
+    to: formats: html, ply, npz, 3dgs, glb, colmap, tapvid3d; several as
+      --to html ply.
     out: the folder to write to.
     points: budget of points of each frame, most of them at edges and on
       slanted surfaces; all of them when left out. A page is kept below 25 MB.

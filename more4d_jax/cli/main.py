@@ -114,6 +114,12 @@ COMMANDS: Mapping[str, Command] = {
     "metrics against ground truth",
     compiles=True,
   ),
+  "score": Command(
+    "score",
+    "commands",
+    _CHECKPOINTS,
+    "results to judges: tracks, vbench, vbench-results, vlm",
+  ),
   "doctor": Command(
     "doctor", "doctor", _MACHINE, "what there is, and what is missing"
   ),

@@ -21,6 +21,7 @@ class SceneLike(Protocol):
 
   Attributes:
     tracks: metres, in the first camera's frame, [T H W 3].
+    visible: whether the first camera sees the point, [T H W].
     colours: the picture, [H W 3] uint8.
     intrinsics: (fx, fy, cx, cy) in pixels of the picture.
     fps: frames per second.
@@ -28,10 +29,14 @@ class SceneLike(Protocol):
   """
 
   tracks: np.ndarray
+  visible: np.ndarray
   colours: np.ndarray
   intrinsics: np.ndarray
   fps: float
   metadata: dict[str, Any]
+
+  def render(self, path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Film and coverage from a pose that stays, world_from_camera [1 4 4]."""
 
 
 @dataclasses.dataclass(frozen=True)

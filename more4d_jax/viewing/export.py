@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from more4d_jax import errors
+from more4d_jax import errors, track_files
 from more4d_jax.viewing import clouds, formats, page
 
 
@@ -115,6 +115,27 @@ def _colmap(
   return folder
 
 
+def _tapvid3d(
+  scene: clouds.SceneLike, cloud: clouds.Cloud, directory: str
+) -> str:
+  """The tracks as TAPVid-3D has them, seen by the first camera.
+
+  The film shows what the points show; a hole is black.
+  """
+  path = os.path.join(directory, "tapvid3d.npz")
+  visible = scene.visible.reshape(len(scene.visible), -1)[:, cloud.pixels]
+  stay = np.eye(4, dtype=np.float32)[None]
+  video, _ = scene.render(stay)
+  track_files.write(
+    path,
+    track_files.Tracks(cloud.positions, visible),
+    scene.intrinsics,
+    track_files.pixel_queries(cloud.pixels, cloud.size[1]),
+    video,
+  )
+  return path
+
+
 TARGETS: Mapping[str, Callable[[clouds.SceneLike, clouds.Cloud, str], str]] = {
   "html": _html,
   "ply": _ply,
@@ -122,4 +143,5 @@ TARGETS: Mapping[str, Callable[[clouds.SceneLike, clouds.Cloud, str], str]] = {
   "3dgs": _splats,
   "glb": _glb,
   "colmap": _colmap,
+  "tapvid3d": _tapvid3d,
 }

@@ -1,0 +1,1 @@
+"""Films handed to programs that judge them without a truth."""
