@@ -200,10 +200,9 @@ class CheckpointNetworks:
       model.params.clear()  # Whoever keeps the module keeps no weights.
       self.release(kind, parts)
 
-  @property
-  def size(self) -> tuple[int, int, int]:
-    """Frames, height and width of the scenes."""
-    frames, height, width = frame_size(self.network("strag").metadata)
+  def size(self, kind: str) -> tuple[int, int, int]:
+    """Frames, height and width of what `strag` or `vism` draws."""
+    frames, height, width = frame_size(self.network(kind).metadata)
     return self._frames or frames, height, width
 
   @property

@@ -154,12 +154,11 @@ class Generator:
     self.options = options
     self._texts: dict[tuple[str, str], Float[np.ndarray, "n E"]] = {}
 
-  @property
-  def batch(self) -> int:
-    """Samples that go through a network at once."""
+  def batch(self, kind: str) -> int:
+    """Samples that go through `strag` or `vism` at once."""
     if self.options.batch is not None:
       return self.options.batch
-    width = self.networks.network("strag").config.dit.width
+    width = self.networks.network(kind).config.dit.width
     return 1 if width > _SMALL_WIDTH else _SMALL_BATCH
 
   def depth(
@@ -202,7 +201,7 @@ class Generator:
       pictures: of the model's size.
       keep: given what is drawn.
     """
-    sampler = self.networks.sampler("strag")
+    sampler, size = self.networks.sampler("strag"), self.networks.size("strag")
     settings = sample_strag.Settings(
       self.networks.normalisation, sampler, self.networks.choices("strag")
     )
@@ -213,7 +212,8 @@ class Generator:
         np.asarray(batch.depths, np.float32),
         np.asarray(batch.intrinsics, np.float32),
         *context,
-        noise.latents(batch.noise_keys, "strag", self.networks.size),
+        noise.latents(batch.noise_keys, "strag", size),
+        batch.known,
       )
       for batch, context in zip(pictures, contexts)
     ]

@@ -119,7 +119,7 @@ def _too_large(
 ) -> Need | None:
   """The first stage that does not fit, if there is one."""
   needs = [
-    (kind, bounded(generator, stage, samples[kind]))
+    (kind, bounded(generator, kind, stage, samples[kind]))
     for kind in samples
     for stage in _STAGES[kind]
   ]
@@ -135,19 +135,20 @@ def _too_large(
 
 
 def bounded(
-  generator: generation.Generator, stage: stages.Stage, batch: int
+  generator: generation.Generator, kind: str, stage: stages.Stage, batch: int
 ) -> Need:
   """What a stage needs at most, from sizes alone.
 
   Args:
     generator: of the networks.
-    stage: of a sampler.
+    kind: of the network that is sampled.
+    stage: of its sampler.
     batch: samples that go through a network at once.
   """
   networks = generator.networks
   weights = networks.weight_bytes(stage.kind, stage.parts)
   config = networks.network(stage.kind).config
-  frames, height, width = networks.size
+  frames, height, width = networks.size(kind)
   if stage.kind.endswith("vae"):
     vae = getattr(config, "vae", config)
     pixels = height * width * min(frames, _FRAMES_AT_ONCE)

@@ -239,7 +239,7 @@ def _trace_tracks(
   batch: int,
 ) -> None:
   """Traces what draws trajectories."""
-  frames, rows, columns = checkpoint.size
+  frames, rows, columns = checkpoint.size("strag")
   context = _context(tracing, sample_strag.TEXT, batch)
   pictures = sample_strag.Pictures(
     _array((batch, rows, columns, 3), "uint8"),
@@ -263,7 +263,7 @@ def _trace_videos(
   batch: int,
 ) -> None:
   """Traces what completes renderings."""
-  frames, rows, columns = checkpoint.size
+  frames, rows, columns = checkpoint.size("vism")
   context = _context(tracing, sample_vism.TEXT, batch)
   renderings = sample_vism.Renderings(
     _array((batch, frames, rows, columns, 3), "uint8"),

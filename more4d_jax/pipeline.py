@@ -63,7 +63,7 @@ class Pipeline:
   @property
   def size(self) -> tuple[int, int, int]:
     """Frames, height and width of the scenes."""
-    return self.networks.size
+    return self.networks.size("strag")
 
   def __call__(
     self,
@@ -204,10 +204,6 @@ class Pipeline:
       for number, tracks in zip(chosen[:kept], drawn.tracks):
         yield self._scene(requests[number], tracks, drawn.computed, fps)
 
-  def _batch(self, count: int) -> int:
-    """Samples that go through the networks at once, of as many as there are."""
-    return max(1, min(self.generator.batch, count))
-
   def _scene(
     self,
     request: generation_requests.SceneRequest,
@@ -312,12 +308,13 @@ class Pipeline:
     Raises:
       UserError: if a rendering has another size than its scene.
     """
-    size = batch or self._batch(len(requests))
-    plan = list(batches.chunks(len(requests), size))
+    size = self.networks.size("vism")
+    at_once = min(self.generator.batch("vism"), len(requests))
+    plan = list(batches.chunks(len(requests), batch or max(1, at_once)))
     filled = self.networks.choices("vism").holes == "filled"
     given = [
       generation_requests.rendering_batch(
-        [requests[i] for i in chosen], self.size, filled=filled
+        [requests[i] for i in chosen], size, filled=filled
       )
       for chosen, _ in plan
     ]

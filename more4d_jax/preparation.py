@@ -81,7 +81,7 @@ def _frame(
   generator: generation.Generator, picture: pictures.Picture, view: View
 ) -> tuple[int, int] | errors.UserError:
   """(H, W) of a picture's scene, or why it cannot have the wanted one."""
-  shape, model = picture.pixels.shape[:2], generator.networks.size[1:]
+  shape, model = picture.pixels.shape[:2], generator.networks.size("strag")[1:]
   try:
     return scene_size.frame_size(view.size, shape, model, view.fit)
   except errors.UserError as error:
@@ -100,7 +100,7 @@ def _small(
   """
   networks = generator.networks
   resizes = networks.network("depth").config.input_size is not None
-  wanted = frame if resizes else networks.size[1:]
+  wanted = frame if resizes else networks.size("strag")[1:]
   whole = inputs.whole_size(picture.pixels.shape[:2], wanted)
   return inputs.resize(picture.pixels, whole)[None]
 
@@ -121,7 +121,7 @@ def _prepared(
   view: View,
 ) -> inputs.Prepared:
   """One picture with depth at the model's size, and at `frame` if finer."""
-  model = generator.networks.size[1:]
+  model = generator.networks.size("strag")[1:]
   prepared = inputs.prepare(*given, model, view.fov, view.fit)
   if frame == model:
     return prepared

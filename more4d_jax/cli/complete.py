@@ -90,7 +90,7 @@ def complete(
   loaded = open_pipeline(dtype, run_flags.options(execution))
   for kind in ("video_vae", "vism"):
     loaded.networks.network(kind)
-  together = together or loaded.generator.batch
+  together = together or loaded.generator.batch("vism")
   samples = {"vism": batches.even(len(cameras), together)}
   memory_checks.check(open_pipeline, dtype, loaded, samples)
   settings = films.FilmSettings(film, "vism", seed, together)

@@ -252,7 +252,8 @@ def _shares(loaded: pipeline.Pipeline, one: Rendering) -> dict[str, float]:
     share = float(covered.mean())
   else:
     keeps = loaded.networks.sampler("vism").keep_rendered
-    share = completion.kept_share(covered, loaded.size, keep_rendered=keeps)
+    size = loaded.networks.size("vism")
+    share = completion.kept_share(covered, size, keep_rendered=keeps)
   return {"rendered": share, holes: 1 - share}
 
 

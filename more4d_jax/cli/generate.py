@@ -160,7 +160,7 @@ def _at_once(
   found = {"strag": 1}
   if settings.holes == "vism":
     films = together * len(settings.cameras)
-    found["vism"] = batches.even(films, loaded.generator.batch)
+    found["vism"] = batches.even(films, loaded.generator.batch("vism"))
   return found
 
 

@@ -223,9 +223,11 @@ class Batch:
     self, order: Order, scene: scene_lib.Scene
   ) -> list[films.Rendering]:
     """Renders the films of a scene that are not there."""
-    job, settings, spill, kept = order.job, self.settings, None, None
+    job, settings = order.job, self.settings
+    together, spill, kept = 1, None, None
     cameras = scene_files.missing_films(settings, order.target)
     if settings.holes == "vism":
+      together = self.loaded.generator.batch("vism")
       spill = order.renderings
       spill.mkdir()
     if settings.keep:
@@ -237,9 +239,8 @@ class Batch:
         self.done(job, found.failed)
 
     filming = films.FilmSettings(
-      settings.film, settings.holes, job.seed, self.loaded.generator.batch,
-      kept, spill,
-    )  # fmt: skip
+      settings.film, settings.holes, job.seed, together, kept, spill
+    )
     shoot = films.Shoot(
       order.target, filming, scene.fps, films.Films(), after_film, order.title
     )

@@ -76,7 +76,7 @@ def test_settings_of_an_earlier_version_are_read(place):
   )
   sampler = networks.sampler("strag")
   assert (sampler.num_steps, sampler.guidance_scale) == (2, 3.0)
-  assert networks.size == (5, 32, 48)
+  assert networks.size("strag") == (5, 32, 48)
   assert networks.normalisation.mode == "depth"
 
 

@@ -147,7 +147,8 @@ def test_opening_reads_nothing_and_placing_a_part_only_that(
   networks = checkpoint_networks.CheckpointNetworks(
     lora_requests.open_networks(nano_checkpoint, asked, "bfloat16")
   )
-  assert networks.size and networks.sampler("vism") and networks.normalisation
+  assert networks.size("vism") and networks.sampler("vism")
+  assert networks.normalisation
   assert not reads
   text = networks.bound("strag", ["text_encoder"]).params
   placed = [tuple(leaf.shape) for leaf in jax.tree.leaves(text)]

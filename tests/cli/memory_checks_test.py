@@ -102,7 +102,7 @@ for halves in ("batch", "sequence"):
   for kind, stages in memory._STAGES.items():
     for stage in stages:
       if halves == "batch" or stage.what == "views":
-        bound = memory.bounded(generator, stage, 2)
+        bound = memory.bounded(generator, kind, stage, 2)
         exact = memory.compiled(generator, kind, stage, 2)
         few = exact.weights - bound.weights  # Statistics of latents.
         assert 0 <= few < 1000, stage
