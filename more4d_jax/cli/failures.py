@@ -5,13 +5,37 @@ from typing import Any, TypeVar
 
 from more4d_jax import errors
 
-FAILURES = (errors.UserError, FloatingPointError, OSError, RuntimeError)
+FAILURES = (
+  errors.UserError,
+  FloatingPointError,
+  OSError,
+  RuntimeError,
+  MemoryError,
+)
+_LESS = (
+  "use those of --guidance-halves sequence, --mesh auto, --dtype int8, "
+  "--offload, fewer --frames and a smaller --scene-size that this command has, "
+  "or close other programs"
+)
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
+def is_out_of_memory(error: Exception) -> bool:
+  """Whether a device or this machine had no more memory."""
+  on_device = isinstance(error, RuntimeError)
+  return isinstance(error, MemoryError) or (
+    on_device and str(error).startswith("RESOURCE_EXHAUSTED")
+  )
+
+
 def one_line(error: Exception) -> str:
-  """An error's message without line breaks."""
+  """An error's message without line breaks; what to do without memory."""
+  if is_out_of_memory(error):
+    # Behind the first line jax lists what lies in memory.
+    wanted = (str(error).splitlines() or ["MemoryError"])[0].strip()
+    place = "machine" if isinstance(error, MemoryError) else "device"
+    return f"the {place} has too little memory ({wanted}): {_LESS}"
   return " ".join(str(error).split()) or type(error).__name__
 
 

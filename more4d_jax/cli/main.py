@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from more4d_jax import errors
-from more4d_jax.cli import compilation_cache, flag_errors
+from more4d_jax.cli import compilation_cache, failures, flag_errors
 
 _ROOM = "more4d_jax.cli"
 
@@ -150,7 +150,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
       if COMMANDS[arguments[0]].compiles:
         compilation_cache.use()
       command()
-  except (errors.UserError, FloatingPointError, OSError) as error:
+  except failures.FAILURES as error:
+    unknown = isinstance(error, RuntimeError)
+    if unknown and not failures.is_out_of_memory(error):
+      raise
     return _fail(error)
   except ModuleNotFoundError as error:
     if (error.name or "").startswith(("more4d_jax", "data_pipelines")):
@@ -280,9 +283,12 @@ def _help(program: str, groups: Mapping[str, Mapping[str, str]]) -> str:
 
 def _fail(message: Exception | str) -> int:
   if isinstance(message, OSError):
-    message = flag_errors.describe_file(message)
-  line = " ".join(str(message).split())
-  print(f"error: {line}", file=sys.stderr)
+    line = flag_errors.describe_file(message)
+  elif isinstance(message, Exception):
+    line = failures.one_line(message)
+  else:
+    line = message
+  print(f"error: {' '.join(line.split())}", file=sys.stderr)
   return 3 if isinstance(message, errors.PartlyDoneError) else 2
 
 

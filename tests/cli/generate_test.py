@@ -2,6 +2,8 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
@@ -9,7 +11,7 @@ from safetensors import numpy as safetensors_numpy
 
 from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import store
-from more4d_jax.cli import main
+from more4d_jax.cli import failures, main
 from more4d_jax.lora import dialects
 from more4d_jax.viewing import video
 from tests.lora import requests_test as lora_requests_test
@@ -299,14 +301,42 @@ def test_one_scene_does_not_replace_several_nor_they_it(
     assert json.loads((out / "summary.json").read_text()) == summary
 
 
+_FULL = "RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.\nLargest: 7"
+
+
+@pytest.mark.parametrize(
+  ("error", "words"),
+  [
+    (FloatingPointError("diverged"), "error: diverged"),
+    (
+      jax.errors.JaxRuntimeError(_FULL),
+      "error: the device has too little memory (RESOURCE_EXHAUSTED: Out of "
+      "memory allocating 8 bytes.): use those of --guidance-halves sequence, ",
+    ),
+    (
+      MemoryError("Unable to allocate 8 PiB"),
+      "error: the machine has too little memory (Unable to allocate 8 PiB): ",
+    ),
+  ],
+)
 def test_a_failure_leaves_nothing(
-  nano_checkpoint, photo, tmp_path, monkeypatch
+  error, words, nano_checkpoint, photo, tmp_path, monkeypatch, capsys
 ):
   def broken(*_, **__):
-    raise FloatingPointError("diverged")
+    raise error
 
   monkeypatch.setattr("more4d_jax.pipeline.Pipeline.scenes", broken)
   before = sorted(tmp_path.iterdir())
   out = tmp_path / "out"
   assert _generate(nano_checkpoint, out, photo, "--prompt", "p") == 2
+  (line,) = capsys.readouterr().err.strip().splitlines()
+  assert line.startswith(words)
   assert sorted(tmp_path.iterdir()) == before
+
+
+def test_memory_that_is_not_there_is_told_from_other_errors():
+  for ask in (lambda: jnp.zeros(1 << 50), lambda: np.ones(1 << 50)):
+    with pytest.raises((RuntimeError, MemoryError)) as caught:
+      ask()
+    assert failures.is_out_of_memory(caught.value)
+  assert not failures.is_out_of_memory(RuntimeError("INTERNAL: out of order"))
