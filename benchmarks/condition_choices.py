@@ -156,9 +156,11 @@ def relative(found: np.ndarray, base: np.ndarray) -> float:
 def pictures(
   found: list[scene_lib.Scene], text: np.ndarray
 ) -> sample_strag.Pictures:
-  """The scenes' pictures; some of their depth is invalid."""
+  """The scenes' pictures; some of their depth is not known, but filled."""
   depths = np.stack([scene.tracks[0, ..., 2] for scene in found])
-  depths[np.random.default_rng(0).random(depths.shape) < _INVALID] = 0
+  known = np.random.default_rng(0).random(depths.shape) >= _INVALID
+  for depth, mask in zip(depths, known):
+    depth[~mask] = np.median(depth[mask])
   shape = (found[0].num_frames, *found[0].size)
   return sample_strag.Pictures(
     np.stack([scene.colours for scene in found]),
@@ -167,6 +169,7 @@ def pictures(
     text,
     None,
     noise.latents([(0, i) for i in range(len(found))], "strag", shape),
+    known,
   )
 
 

@@ -20,6 +20,7 @@ class PictureBatch:
       that a picture's sample does not depend on its batch.
     negative_prompts: what guidance leads away from, one each; none where all
       are empty.
+    known: False where depth was not known and is filled; None where all is.
   """
 
   images: UInt8[np.ndarray, "B H W 3"]
@@ -28,6 +29,7 @@ class PictureBatch:
   prompts: Sequence[str]
   noise_keys: Sequence[tuple[int, int]]
   negative_prompts: Sequence[str] = ()
+  known: Bool[np.ndarray, "B H W"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -103,6 +103,7 @@ def picture_batch(requests: Sequence[SceneRequest]) -> batches.PictureBatch:
     prompts=[request.prompt for request in requests],
     noise_keys=[(request.seed, 0) for request in requests],
     negative_prompts=[request.negative_prompt for request in requests],
+    known=np.stack([p.known for p in prepared]),
   )
 
 

@@ -105,6 +105,13 @@ class Prepared:
   depth_estimated: bool = False
   finer: "Prepared | None" = None
 
+  @property
+  def known(self) -> Bool[np.ndarray, "H W"]:
+    """True where the depth is not filled; a letterbox's borders repeat it."""
+    known = np.ones_like(self.valid)
+    known[self.window.slices] = self.valid[self.window.slices]
+    return known
+
   def with_camera(self, intrinsics: Float[np.ndarray, "4"]) -> "Prepared":
     """The same seen by another camera, in pixels of `image`."""
     finer = self.finer

@@ -34,6 +34,7 @@ def test_depth_is_sampled_where_the_picture_is():
   expected[2] = 21  # The median of the other 39 columns.
   np.testing.assert_array_equal(prepared.depth[3], expected)
   np.testing.assert_array_equal(prepared.valid[3], np.arange(20) != 2)
+  np.testing.assert_array_equal(prepared.known, prepared.valid)
   assert prepared.invalid_depth == 20
 
 
@@ -83,6 +84,7 @@ def test_a_letterbox_keeps_all_of_the_picture(caplog):
   np.testing.assert_array_equal(found.image[:, 5], expected[:, 0])
   np.testing.assert_array_equal(found.image[:, 40], expected[:, -1])
   assert found.valid[rows, columns].all() and found.valid.sum() == 32 * 21
+  assert found.known.all()  # Borders repeat depth that is known.
   np.testing.assert_array_equal(found.depth[:, 0], found.depth[:, 20])
   assert (np.diff(found.depth[:, 20]) > 0).all()
   # The camera in the window sees the same rays as that of the map.

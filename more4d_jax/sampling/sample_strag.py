@@ -51,9 +51,10 @@ class STraGChoices:
     reference: latent before the video's: the picture's, or "zeros" as the
       original's weights were trained. Source:
       docs/method/conditioning.md#latent-conditions.
-    colours: "truncated" cuts the picture's colours as the original does.
-    depth_cleaning: "clip" cleans depth by the original's rule; see
-      `depth.clean_depth`.
+    colours: "truncated" cuts the picture's colours as the original does, see
+      `original_conditions.colours`.
+    depth_cleaning: "clip" shows depth that is not known as the original does;
+      see `depth.clean_depth`. Points start at the filled depth all the same.
     camera: "original" puts the points where the original's one camera for all
       pictures has them, see `original_conditions.camera`.
   """
@@ -86,6 +87,7 @@ class Pictures:
     text_context: features of the captions.
     negative_context: of what guidance leads away from; None without guidance.
     noise: standard normal; its t fixes the number of frames, 4 (t - 1) + 1.
+    known: False where depth was not known and is filled; None where all is.
   """
 
   images: UInt8[np.ndarray, "B H W 3"]
@@ -94,6 +96,7 @@ class Pictures:
   text_context: Float[np.ndarray, "B L E"]
   negative_context: Float[np.ndarray, "B L E"] | None
   noise: Float[np.ndarray, "B t h w C"]
+  known: Bool[np.ndarray, "B H W"] | None = None
 
   @property
   def frames(self) -> int:
@@ -150,7 +153,7 @@ def encode_latents(
     choices: what the transformer is shown.
   """
   if choices.colours == "truncated":
-    image = original_conditions.truncated(image)
+    image = original_conditions.colours(image)
   stills = [image * 2 - 1]
   if depths is not None:
     compat = choices.depth_cleaning == "clip"
@@ -224,7 +227,7 @@ def encode_conditions(
         _latents,
         video_vae,
         batch.images,
-        batch.depths if config.use_depth_latents else None,
+        _shown_depths(batch, choices) if config.use_depth_latents else None,
         frames=batch.frames,
         choices=choices,
       )
@@ -242,6 +245,15 @@ def encode_conditions(
         )
       )
   return found
+
+
+def _shown_depths(
+  batch: Pictures, choices: STraGChoices
+) -> Float[np.ndarray, "B H W"]:
+  """Depth for the transformer, 0 where it is not known and "clip" cleans it."""
+  if choices.depth_cleaning == "median" or batch.known is None:
+    return batch.depths
+  return np.where(batch.known, batch.depths, np.float32(0))
 
 
 def sample_tracks(

@@ -1,5 +1,6 @@
 """The original's conditions by name: each against its definition."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,6 +16,23 @@ def test_colours_are_cut_and_not_rounded():
   cut = np.floor(np.clip(picture, 0, 1) * 255) / 255
   found = original_conditions.truncated(jnp.asarray(picture))
   np.testing.assert_allclose(found, cut, rtol=1e-6)
+
+
+def test_colours_pass_through_bfloat16():
+  """Each level against PyTorch's arithmetic, in the original's order."""
+  torch = pytest.importorskip("torch")
+  levels = np.arange(256, dtype=np.uint8)
+  picture = torch.from_numpy(levels).float() / 255 * 2 - 1
+  middle = ((picture.to(torch.bfloat16) + 1) / 2).float().numpy()
+  expected = (middle * 255).astype(np.uint8)
+  assert (levels - expected).max() == 1 and (levels != expected).sum() == 95
+  given = jnp.asarray(levels, jnp.float32)[None, None, :, None] / 255
+  for run in (
+    original_conditions.colours,
+    jax.jit(original_conditions.colours),
+  ):
+    found = np.asarray(run(jnp.repeat(given, 3, axis=-1)))[0, 0, :, 0] * 255
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(32, 48), (368, 512)])

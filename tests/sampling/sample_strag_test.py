@@ -1,5 +1,6 @@
 """From pictures to trajectories with made-up networks."""
 
+import dataclasses
 import types
 
 import flax.linen as nn
@@ -136,6 +137,21 @@ def test_choices_of_released_weights():
     sample_strag.STraGChoices(reference="mean")
   with pytest.raises(ValueError, match="'none'"):
     sample_vism.ViSMChoices(image_context="none")
+
+
+def test_depth_that_is_not_known_is_shown_as_the_original_shows_it():
+  """Where the choice acts, depth is 1 m for the network, and for it alone."""
+  pictures = _pictures()
+  known = np.ones(pictures.depths.shape, bool)
+  known[:, 4:8, 8:16] = False
+  holes = dataclasses.replace(pictures, known=known)
+  ones = np.where(known, pictures.depths, np.float32(1))
+  clip = sample_strag.STraGChoices(depth_cleaning="clip")
+  expected = _conditions(dataclasses.replace(pictures, depths=ones)).depth
+  np.testing.assert_allclose(_conditions(holes, clip).depth, expected)
+  ours = _conditions(holes).depth
+  np.testing.assert_array_equal(ours, _conditions(pictures).depth)
+  assert np.abs(ours - expected).max() > 0.01
 
 
 @pytest.mark.parametrize("halves", ["batch", "sequence"])
