@@ -32,6 +32,7 @@ _STAGES = (
   "VideoVAE decoded",
   "MotionVAE decoded",
 )
+_BESIDE = ("DepthNetwork metric depth", "renderings")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +86,9 @@ def _generation() -> Iterator[Row]:
       yield row(devices, stage, "bfloat16", "--mesh auto")
   for stage in _STAGES[:2]:
     yield row("h200-1", stage, "bfloat16")
+  for devices in ("h100-1", "v5e-8"):
+    for stage in _BESIDE:
+      yield row(devices, stage, "bfloat16")
 
 
 ROWS = (*_trainings(), *_generation())

@@ -38,7 +38,8 @@ _KEPT_TEXTS = 256  # Captions whose features are kept for the next call.
 
 
 @jax.jit
-def _depth(model: networks.BoundModule, images: Array) -> Array:
+def metric_depth(model: networks.BoundModule, images: Array) -> Array:
+  """Depth in metres [B H W] of bytes [B H W 3]; see `Generator.depths`."""
   return model(networks.unit(images))
 
 
@@ -101,31 +102,38 @@ def mesh_of(found: Mapping[str, store.Network], options: Options) -> Mesh:
   ]
   if isinstance(options.mesh, Mesh):
     return options.mesh
-  return lay_out(heads, options.mesh, jax.local_devices())
+  return lay_out(heads, options, jax.local_devices())
 
 
 def lay_out(
-  heads: Sequence[int],
-  wanted: partitioning.MeshConfig | str | None,
-  devices: Sequence[jax.Device],
+  heads: Sequence[int], options: Options, devices: Sequence[jax.Device]
 ) -> Mesh:
   """Lays devices out for sampling.
 
   Args:
     heads: of each transformer. "auto" divides them, and weights with them,
-      over as many devices as it can, and tokens over the rest.
-    wanted: see `Options`.
+      over as many devices as it can, and tokens over the rest; if layers lie
+      in the host's memory, weights again.
+    options: with the mesh that is wanted.
     devices: that may be used.
 
   Raises:
-    UserError: if there are fewer devices.
+    UserError: if there are fewer devices, or each would keep layers of its own
+      in the host's memory.
   """
+  wanted = options.mesh
   if wanted is None:
     wanted = partitioning.MeshConfig()
   elif wanted == "auto":
     tensor = math.gcd(len(devices), *heads)
-    wanted = partitioning.MeshConfig(
-      context=len(devices) // tensor, tensor=tensor
+    rest = "fsdp" if options.offload else "context"
+    sizes = {rest: len(devices) // tensor, "tensor": tensor}
+    wanted = partitioning.MeshConfig(**sizes)
+  if options.offload and wanted.data * wanted.context > 1:
+    raise errors.UserError(
+      "expected --offload with a mesh of fsdp and tensor, which divide layers, "
+      f"found data={wanted.data},context={wanted.context}, of which each part "
+      "would keep all layers in the host's memory: use auto or other axes"
     )
   sizes = dataclasses.asdict(wanted)
   count = math.prod(sizes.values())
@@ -186,7 +194,7 @@ class Generator:
       )
     with self.run.borrow(DEPTH) as model:
       return [
-        self.run.call(_depth, model, images)
+        self.run.call(metric_depth, model, images)
         for images in self.run.counted(DEPTH, pictures)
       ]
 

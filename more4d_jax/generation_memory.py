@@ -10,13 +10,13 @@ import dataclasses
 import math
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 from jax.sharding import Mesh
 
-from more4d_jax import errors, generation, generation_plan
-from more4d_jax.models.encoders import vision_transformer
+from more4d_jax import errors, generation, generation_programs
+from more4d_jax.models.encoders import depth, vision_transformer
 from more4d_jax.planning import programs, report
 from more4d_jax.sampling import caching, sample_strag, sample_vism, stages
 
@@ -25,14 +25,25 @@ _SURE = 0.5
 # Bounds of activations. Compilers of CPUs, GPUs and TPUs need less.
 _PER_TOKEN = 64  # float32 values of a transformer's tokens, in its widths.
 _PER_PIXEL = 24  # Of an autoencoder's pixels, in its first level's widths.
+_PER_MAP = 2  # Of a depth network's pixels, in the width of its maps.
+_PER_COLOUR = 12  # Of a picture's pixels, which it resizes.
 _FRAMES_AT_ONCE = 17  # Of an autoencoder, at most.
+_PER_POINT = 20  # Bytes of a rendering's points, in each frame.
+_PER_RENDERED = 1024  # Bytes of the frame that is rendered, of its pixels.
 _LEAST = 2**24  # Bytes, of programs and what else does not grow.
 
-# Kind of network -> the stages of its sampler.
-_STAGES = {"strag": sample_strag.STAGES, "vism": sample_vism.STAGES}
+# Field of `Work` -> the stages that it goes through.
+_STAGES = {
+  "depth": (generation.DEPTH,),
+  "scenes": sample_strag.STAGES,
+  "rendering": (generation_programs.RENDERING,),
+  "films": sample_vism.STAGES,
+}
 
-# What to do instead, as flags, and the networks that it gives.
-Remedy = tuple[str, Callable[[], generation.Generator]]
+# Networks, and what goes through them.
+Asked = tuple[generation.Generator, generation_programs.Work]
+# What to do instead, as flags, and what is asked then.
+Remedy = tuple[str, Callable[[], Asked]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,14 +89,14 @@ def machine_memory() -> int:
 
 def check(
   generator: generation.Generator,
-  samples: Mapping[str, int],
-  remedies: Sequence[Remedy] = (),
+  work: generation_programs.Work,
+  remedies: Iterable[Remedy] = (),
 ) -> None:
   """Refuses what the devices have no memory for.
 
   Args:
     generator: of the networks, whose weights are not read.
-    samples: kind of network -> how many scenes or films go through it at once.
+    work: what goes through the stages at once.
     remedies: what to do instead, the best first.
 
   Raises:
@@ -94,14 +105,14 @@ def check(
   free = available(generator.run.mesh)
   if free is None:
     return
-  largest = _too_large(generator, samples, free)
+  largest = _too_large(generator, work, free)
   if largest is None:
     return
   advice = "take devices with more memory, or a smaller network"
   for flags, make in remedies:
-    other = make()
+    other, less = make()
     room = available(other.run.mesh)
-    if room is not None and _too_large(other, samples, room) is None:
+    if room is not None and _too_large(other, less, room) is None:
       advice = f"with {flags} it fits"
       break
   sizes = (largest.together, largest.weights, free)
@@ -114,57 +125,100 @@ def check(
 
 def _too_large(
   generator: generation.Generator,
-  samples: Mapping[str, int],
+  work: generation_programs.Work,
   free: int,
 ) -> Need | None:
   """The first stage that does not fit, if there is one."""
   needs = [
-    (kind, bounded(generator, kind, stage, samples[kind]))
-    for kind in samples
-    for stage in _STAGES[kind]
+    (alone, bounded(generator, stage, alone)) for stage, alone in parts(work)
   ]
   for _, need in needs:
     if need.weights > free:  # Whatever else it takes.
       return dataclasses.replace(need, others=0)
-  for kind, need in needs:
+  for alone, need in needs:
     if need.together > _SURE * free:
-      exact = compiled(generator, kind, need.stage, samples[kind])
+      exact = compiled(generator, need.stage, alone)
       if exact.together > free:
         return exact
   return None
 
 
+def parts(
+  work: generation_programs.Work,
+) -> Iterator[tuple[stages.Stage, generation_programs.Work]]:
+  """Each stage, with the part of the work that goes through it."""
+  for field, through in _STAGES.items():
+    value = getattr(work, field)
+    for stage in through if value else ():
+      yield stage, generation_programs.Work(**{field: value})
+
+
 def bounded(
-  generator: generation.Generator, kind: str, stage: stages.Stage, batch: int
+  generator: generation.Generator,
+  stage: stages.Stage,
+  work: generation_programs.Work,
 ) -> Need:
   """What a stage needs at most, from sizes alone.
 
   Args:
     generator: of the networks.
-    kind: of the network that is sampled.
-    stage: of its sampler.
-    batch: samples that go through a network at once.
+    stage: of those that the work goes through.
+    work: as `parts` gives it.
   """
+  if work.rendering is not None:
+    return Need(stage, 0, _LEAST + _rendering_bytes(work.rendering))
   networks = generator.networks
   weights = networks.weight_bytes(stage.kind, stage.parts)
+  config = networks.network(stage.kind).config
+  if work.depth is not None:
+    values = _depth_values(config, work.depth)
+  else:
+    values = _sampler_values(generator, stage, work)
+  return Need(stage, weights, _LEAST + 4 * values)
+
+
+def _rendering_bytes(shape: tuple[int, int, int]) -> int:
+  """Bytes of a rendering: points and colours of all frames, and of one more."""
+  frames, height, width = shape
+  return height * width * (frames * _PER_POINT + _PER_RENDERED)
+
+
+def _depth_values(config: depth.DepthConfig, size: tuple[int, int]) -> int:
+  """Values of the depth network, for a picture of (H, W)."""
+  rows, columns = config.working_size(*size)
+  tokens = rows * columns // config.patch**2 + 1
+  return (
+    tokens * config.width * (_PER_TOKEN + config.num_layers)
+    + 2 * config.num_heads * tokens**2
+    + rows * columns * config.features * _PER_MAP
+    + math.prod(size) * _PER_COLOUR
+  )
+
+
+def _sampler_values(
+  generator: generation.Generator,
+  stage: stages.Stage,
+  work: generation_programs.Work,
+) -> int:
+  """Values of a stage of one of the samplers."""
+  networks = generator.networks
+  kind, batch = ("strag", work.scenes) if work.scenes else ("vism", work.films)
   config = networks.network(stage.kind).config
   frames, height, width = networks.size(kind)
   if stage.kind.endswith("vae"):
     vae = getattr(config, "vae", config)
     pixels = height * width * min(frames, _FRAMES_AT_ONCE)
     # A picture and its depth go together.
-    values = pixels * vae.width * 2 * batch * _PER_PIXEL
-  elif stage.parts == ("transformer",):
+    return pixels * vae.width * 2 * batch * _PER_PIXEL
+  if stage.parts == ("transformer",):
     halves = 1 + bool(caching.guided_steps(networks.sampler(stage.kind)))
     grid = ((frames - 1) // 4 + 2, height // 8, width // 8)  # With a reference.
     tokens = math.prod(grid) // math.prod(config.dit.patch)
-    values = tokens * config.dit.width * halves * batch * _PER_TOKEN
-  elif stage.parts == ("text_encoder",):  # One text after the other.
-    values = config.text.length * config.text.width * _PER_TOKEN
-  else:
-    encoders = [getattr(config, name, None) for name in ("image", "motion")]
-    values = batch * _PER_TOKEN * sum(map(_values, filter(None, encoders)))
-  return Need(stage, weights, _LEAST + 4 * values)
+    return tokens * config.dit.width * halves * batch * _PER_TOKEN
+  if stage.parts == ("text_encoder",):  # One text after the other.
+    return config.text.length * config.text.width * _PER_TOKEN
+  encoders = [getattr(config, name, None) for name in ("image", "motion")]
+  return batch * _PER_TOKEN * sum(map(_values, filter(None, encoders)))
 
 
 def _values(encoder: vision_transformer.VisionTransformerConfig) -> int:
@@ -174,7 +228,9 @@ def _values(encoder: vision_transformer.VisionTransformerConfig) -> int:
 
 
 def compiled(
-  generator: generation.Generator, kind: str, stage: stages.Stage, batch: int
+  generator: generation.Generator,
+  stage: stages.Stage,
+  work: generation_programs.Work,
 ) -> Need:
   """What a stage needs, as the compiler of its program says.
 
@@ -182,13 +238,13 @@ def compiled(
 
   Args:
     generator: of the networks.
-    kind: of the network that is sampled.
-    stage: of its sampler.
-    batch: samples that go through a network at once.
+    stage: of those that the work goes through.
+    work: as `parts` gives it.
   """
-  options = dataclasses.replace(generator.options, batch=batch)
-  traced = generation_plan.traced(generator.networks, options, [kind])
+  traced = generation_programs.traced(
+    generator.networks, work, generator.options
+  )
   (program,) = (one for which, one in traced if which == stage)
   figures = programs.compile_program(program)
-  weights = figures.held["parameters"]
+  weights = figures.held.get("parameters", 0)
   return Need(stage, weights, figures.together - weights)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from more4d_jax import (
+  checkpoint_networks,
   depth_sources,
   errors,
   generation,
@@ -93,16 +94,29 @@ def _small(
   picture: pictures.Picture,
   frame: tuple[int, int],
 ) -> UInt8[np.ndarray, "1 h w 3"]:
-  """A picture as the depth network sees it, for a scene of size `frame`.
+  """A picture as the depth network sees it, for a scene of size `frame`."""
+  size = depth_size(generator.networks, picture.pixels.shape[:2], frame)
+  return inputs.resize(picture.pixels, size)[None]
+
+
+def depth_size(
+  networks: checkpoint_networks.CheckpointNetworks,
+  picture: tuple[int, int],
+  frame: tuple[int, int],
+) -> tuple[int, int]:
+  """(H, W) of a picture as the depth network sees it.
 
   A network that resizes pictures to a size of its own answers at any size.
   Another was trained at the model's; what it says at a larger one is worse.
+
+  Args:
+    networks: of the checkpoint.
+    picture: (H, W) of it.
+    frame: of its scene, see `scene_size.frame_size`.
   """
-  networks = generator.networks
   resizes = networks.network("depth").config.input_size is not None
   wanted = frame if resizes else networks.size("strag")[1:]
-  whole = inputs.whole_size(picture.pixels.shape[:2], wanted)
-  return inputs.resize(picture.pixels, whole)[None]
+  return inputs.whole_size(picture, wanted)
 
 
 def _depth_map(

@@ -45,10 +45,10 @@ def test_stages_are_those_of_the_samplers():
   done = _plan("--stage", "none such")
   assert done.returncode == 2
   assert done.stderr.strip() == (
-    "error: no stage is called 'none such': there are STraG text context, "
-    "STraG features, VideoVAE latents, STraG step, MotionVAE decoded, "
-    "ViSM text context, ViSM image context, VideoVAE latents, ViSM step, "
-    "VideoVAE decoded"
+    "error: no stage is called 'none such': there are DepthNetwork metric "
+    "depth, STraG text context, STraG features, VideoVAE latents, STraG step, "
+    "MotionVAE decoded, renderings, ViSM text context, ViSM image context, "
+    "VideoVAE latents, ViSM step, VideoVAE decoded"
   )
 
 

@@ -175,6 +175,16 @@ def test_networks_that_share_a_text_encoder_ask_it_once(nano_checkpoint):
   np.testing.assert_array_equal(one.videos, other.videos)
 
 
+def test_layers_are_kept_once_in_the_hosts_memory(nano_checkpoint):
+  generator = _generator(nano_checkpoint, mesh="auto", offload=True)
+  sizes = dict(generator.run.mesh.shape)
+  assert sizes == {"data": 1, "fsdp": 2, "context": 1, "tensor": 4}
+  for axis in ("data", "context"):
+    mesh = partitioning.MeshConfig(**{axis: 2}, tensor=2)
+    with pytest.raises(errors.UserError, match=f"found .*{axis}=2.*use auto"):
+      _generator(nano_checkpoint, mesh=mesh, offload=True)
+
+
 def test_a_mesh_without_its_devices(nano_checkpoint):
   for sizes in ({"fsdp": 16}, {"data": -1}):
     with pytest.raises(errors.UserError, match="at most 8 devices"):

@@ -64,6 +64,7 @@ RULES = {
 JOINERS = {
   "generation_memory",
   "generation_plan",
+  "generation_programs",
   "generation_requests",
   "preparation",
   "experiment",

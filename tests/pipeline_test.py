@@ -106,6 +106,12 @@ def test_the_originals_conditions_by_name(nano_checkpoint, picture):
   # The first pixel lies on the picture's border: x / z = -0.5 / ax.
   ax = expected[0] / 47
   np.testing.assert_allclose(scene.tracks[0, 0, 0, 0] / 2, -0.5 / ax, rtol=1e-5)
+  # Depth that is not known is shown otherwise; points start at the median.
+  holes = depth.copy()
+  holes[20:30, 40:60] = np.nan
+  other = loaded_pipeline(picture, "left", holes, size="model")
+  np.testing.assert_array_equal(other.tracks[0], scene.tracks[0])
+  assert np.abs(other.tracks - scene.tracks).max() > 1e-6
   large = loaded_pipeline(picture, "left", depth, size=(64, 96))
   np.testing.assert_allclose(large.intrinsics, 2 * expected)
   with pytest.raises(ValueError, match="one of trained, original"):

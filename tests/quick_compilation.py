@@ -20,19 +20,21 @@ def flags() -> str:
   """XLA_FLAGS of a process that compiles quickly.
 
   A flag that a compiler does not know ends its process, so the one that a
-  version of jaxlib may lack is looked for in its libraries.
+  version of jaxlib may lack is looked for in its libraries: as a string of its
+  own, for its name alone stays reserved in later versions' messages.
   """
-  name = _OLD_EMITTERS.removeprefix("--").partition("=")[0].encode()
+  name = _OLD_EMITTERS.removeprefix("--").partition("=")[0]
   folder = pathlib.Path(importlib.util.find_spec("jaxlib").origin).parent
-  known = any(_holds(path, name) for path in folder.glob("libjax*.so"))
+  string = f"\0{name}\0".encode()
+  known = any(_holds(path, string) for path in folder.glob("libjax*.so"))
   return (
     f"{_FEW_OPTIMISATIONS} {_OLD_EMITTERS}" if known else _FEW_OPTIMISATIONS
   )
 
 
-def _holds(path: pathlib.Path, name: bytes) -> bool:
+def _holds(path: pathlib.Path, string: bytes) -> bool:
   with (
     path.open("rb") as file,
     mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
   ):
-    return content.find(name) >= 0
+    return content.find(string) >= 0

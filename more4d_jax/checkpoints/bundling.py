@@ -105,19 +105,21 @@ def _copy_network(
   header = json.loads((source / store.NETWORK).read_text())
   metadata = header["metadata"]
   if "identity" in metadata:
-    metadata["identity"] = _identity(header, stored)
+    metadata["identity"] = _in_type(metadata["identity"], stored)
   if "trained_on" in metadata:
     metadata["trained_on"] = {
-      kind: f"{identity}-{stored.name}"
+      kind: _in_type(identity, stored)
       for kind, identity in metadata["trained_on"].items()
     }
   headers.write(target / store.NETWORK, {**header, "format": headers.FORMAT})
 
 
-def _identity(header: Mapping[str, Any], stored: np.dtype | None) -> str | None:
-  """Other weights are another network, also to what was trained on it."""
-  found = header["metadata"].get("identity")
-  return f"{found}-{stored.name}" if found and stored is not None else found
+def _in_type(identity: str, stored: np.dtype | None) -> str:
+  """A network's identity with its weights in a type; None is its own.
+
+  Other weights are another network, also to what was trained on it.
+  """
+  return identity if stored is None else f"{identity}-{stored.name}"
 
 
 def _copy_part(
@@ -127,8 +129,10 @@ def _copy_part(
   if not target.exists():
     _copy_network(source, target, stored)
     return
-  copied = store.load_header(target)["metadata"].get("identity")
-  if copied != _identity(store.load_header(source), stored):
+  copied, own = (
+    store.load_header(part)["metadata"]["identity"] for part in (target, source)
+  )
+  if copied != _in_type(own, stored):
     raise errors.UserError(
       f"{source} is another {target.name} than that of the other networks: "
       "bundle networks that share one"

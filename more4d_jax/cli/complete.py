@@ -7,7 +7,13 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from more4d_jax import batches, errors, pipeline, plausibility
+from more4d_jax import (
+  batches,
+  errors,
+  generation_programs,
+  pipeline,
+  plausibility,
+)
 from more4d_jax import scene as scene_lib
 from more4d_jax.checkpoints import dtypes
 from more4d_jax.cli import (
@@ -87,12 +93,20 @@ def complete(
     pipeline.load, checkpoint, changes, loras, conditions
   )
   default_checkpoint.say(checkpoint)
-  loaded = open_pipeline(dtype, run_flags.options(execution))
+  way = memory_checks.Way(dtype, run_flags.options(execution))
+  loaded = open_pipeline(way.dtype, way.options)
   for kind in ("video_vae", "vism"):
     loaded.networks.network(kind)
   together = together or loaded.generator.batch("vism")
-  samples = {"vism": batches.even(len(cameras), together)}
-  memory_checks.check(open_pipeline, dtype, loaded, samples)
+  work = generation_programs.Work(
+    rendering=(saved.num_frames, *saved.size),
+    films=batches.even(len(cameras), together),
+  )
+  memory_checks.check(
+    (loaded.generator, work),
+    way,
+    lambda way: (open_pipeline(way.dtype, way.options).generator, work),
+  )
   settings = films.FilmSettings(film, "vism", seed, together)
   wanted = _requests(loaded, scene, cameras, settings)
   _make(loaded, saved, _Order(scene, out, wanted, before), settings)

@@ -1,17 +1,22 @@
 """`more4d generate`: a picture and a sentence to a 4D scene and videos."""
 
+import contextlib
 import dataclasses
 import functools
+import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from more4d_jax import (
   batches,
   errors,
+  generation_memory,
+  generation_programs,
   inputs,
   pipeline,
   plausibility,
+  preparation,
 )
 from more4d_jax import scene_size as scene_size_lib
 from more4d_jax.checkpoints import dtypes
@@ -138,30 +143,92 @@ def generate(
   place = job_runs.Place(out, samples > 1 or jobs_lib.names_several(image))
   place.check()
   # Every mistake is found before a network is read.
-  unreadable = _unreadable(jobs, settings, place.several)
+  sizes, unreadable = _read(jobs, settings, place.several)
   jobs = [job for job in jobs if job.name not in unreadable]
   weights = checkpoint, changes, sampling_flags.read_loras(lora), conditions
-  open_pipeline = functools.partial(pipeline.load, *weights, frames=frames)
+  open_pipeline = functools.partial(pipeline.load, *weights)
   default_checkpoint.say(checkpoint)
-  loaded = open_pipeline(dtype, run_flags.options(execution))
+  loaded = open_pipeline(dtype, run_flags.options(execution), frames)
   settings = _fitted(settings, loaded, jobs)
-  at_once = _at_once(loaded, settings, min(batch, len(jobs)))
-  memory_checks.check(open_pipeline, dtype, loaded, at_once)
+  pictures = _Pictures(jobs, sizes, min(batch, len(jobs)))
+  pictures.check_memory(open_pipeline, dtype, loaded, settings)
   if dry_run:
     plan.show(loaded, jobs, settings, place, unreadable)
   else:
     job_runs.make(loaded, jobs, settings, place, unreadable, batch)
 
 
-def _at_once(
-  loaded: pipeline.Pipeline, settings: scene_files.Settings, together: int
-) -> dict[str, int]:
-  """How many scenes and films go through a network at once, by its kind."""
-  found = {"strag": 1}
-  if settings.holes == "vism":
-    films = together * len(settings.cameras)
-    found["vism"] = batches.even(films, loaded.generator.batch("vism"))
-  return found
+@dataclasses.dataclass(frozen=True)
+class _Pictures:
+  """Pictures to set in motion, as far as memory is concerned.
+
+  Attributes:
+    jobs: scenes to make.
+    sizes: (H, W) of each picture.
+    together: scenes that go through each stage together.
+  """
+
+  jobs: Sequence[jobs_lib.Job]
+  sizes: Mapping[pathlib.Path, tuple[int, int]]
+  together: int
+
+  def check_memory(
+    self,
+    open_pipeline: Callable[..., pipeline.Pipeline],
+    dtype: dtypes.Held | None,
+    loaded: pipeline.Pipeline,
+    settings: scene_files.Settings,
+  ) -> None:
+    """Refuses what the devices have no memory for.
+
+    Args:
+      open_pipeline: in a type, with options and a number of frames.
+      dtype: in which networks are held.
+      loaded: these, whose weights are not read.
+      settings: of the scenes.
+
+    Raises:
+      UserError: with the figures, and the first flags with which it would fit.
+    """
+
+    def ask(way: memory_checks.Way) -> generation_memory.Asked:
+      pipe = open_pipeline(way.dtype, way.options, way.frames)
+      other = dataclasses.replace(settings, size=way.size)
+      return pipe.generator, self.work(pipe, other)
+
+    options, frames = loaded.generator.options, loaded.size[0]
+    memory_checks.check(
+      (loaded.generator, self.work(loaded, settings)),
+      memory_checks.Way(dtype, options, frames, settings.size),
+      ask,
+    )
+
+  def work(
+    self, pipe: pipeline.Pipeline, settings: scene_files.Settings
+  ) -> generation_programs.Work:
+    """What goes through the stages at once, of the largest pictures."""
+    frames, estimated, films = [pipe.size[1:]], [], 0
+    for job in self.jobs:
+      size = self.sizes[job.image]
+      with contextlib.suppress(errors.UserError):  # It is said in its turn.
+        frame = scene_size_lib.frame_size(
+          settings.size, size, pipe.size[1:], settings.fit
+        )
+        frames.append(frame)
+        if job.depth is None:
+          estimated.append(preparation.depth_size(pipe.networks, size, frame))
+    if settings.holes == "vism":
+      films = batches.even(
+        self.together * len(settings.cameras), pipe.generator.batch("vism")
+      )
+    return generation_programs.Work(
+      depth=max(estimated, key=math.prod, default=None),
+      scenes=1,
+      rendering=(
+        len(pipe.moments(settings.fps)), *max(frames, key=math.prod),
+      ),
+      films=films,
+    )  # fmt: skip
 
 
 def _check_flags(
@@ -180,20 +247,22 @@ def _check_flags(
     longer_clips.check(frames)
 
 
-def _unreadable(
+def _read(
   jobs: Sequence[jobs_lib.Job], settings: scene_files.Settings, several: bool
-) -> dict[str, str]:
-  """Names of scenes whose files cannot be read, and why.
+) -> tuple[dict[pathlib.Path, tuple[int, int]], dict[str, str]]:
+  """Sizes of pictures, and names of scenes that cannot be read, and why.
 
   Raises:
-    UserError: if there is no other scene.
+    UserError: if there is no scene that can be read.
   """
-  found, reasons = {}, {}
+  sizes, found, reasons = {}, {}, {}
   for job in jobs:
     files = job.image, job.depth
     if files not in reasons:
       try:
-        inputs.check(*scene_files.read(job, settings), settings.fov)
+        picture, known = scene_files.read(job, settings)
+        inputs.check(picture, known, settings.fov)
+        sizes[job.image] = picture.pixels.shape[:2]
         reasons[files] = ""
       except errors.UserError as error:
         if not several:
@@ -207,7 +276,7 @@ def _unreadable(
       f"none of {len(reasons)} pictures can be used: "
       f"{next(iter(found.values()))}"
     )
-  return found
+  return sizes, found
 
 
 def _fitted(

@@ -75,7 +75,7 @@ def render_video(
     camera = jnp.broadcast_to(source, (len(tracks), 4))
   else:
     camera = jnp.asarray(camera_intrinsics, jnp.float32)
-  video, coverage = _render_bytes(
+  video, coverage = render_bytes(
     jnp.asarray(tracks, jnp.float32),
     as_float(colours),
     jnp.asarray(poses, jnp.float32),
@@ -113,7 +113,14 @@ def render_frames(
 
 
 @functools.partial(jax.jit, static_argnames=("options",))
-def _render_bytes(tracks, colours, poses, camera, source, options):
+def render_bytes(
+  tracks: Float[Array, "T h w 3"],
+  colours: Float[Array, "h w 3"],
+  poses: Float[Array, "T 4 4"],
+  camera: Float[Array, "T 4"],
+  source: Float[Array, "4"],
+  options: RenderOptions,
+) -> tuple[UInt8[Array, "T H W 3"], Bool[Array, "T H W"]]:
   """`render_frames` with bytes, without depth, so that little is held."""
   surfaces = edges.find(tracks[0], options.edge_threshold)
 

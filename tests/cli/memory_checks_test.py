@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from more4d_jax import generation_memory, pipeline
+from more4d_jax import generation_memory, generation_programs, pipeline
 from more4d_jax.checkpoints import residency
 from more4d_jax.cli import main
 from tests import quick_compilation
@@ -24,9 +24,13 @@ def generate(nano_checkpoint, tmp_path, monkeypatch):
   def unread(*args):
     raise AssertionError("weights were read")
 
-  def compiled(generator, kind, stage, batch):
+  def compiled(generator, stage, work):
     halves = 1 + (generator.options.halves == "batch")
     size = _weights(generator.networks)  # Other types and meshes have less.
+    if stage.kind == "renderer":
+      size = size if work.rendering[1:] == (32, 48) else 2 * size
+    elif generator.networks.size("strag")[0] > 5:
+      size *= 2
     return generation_memory.Need(stage, 0, halves * 1000 * size)
 
   monkeypatch.setattr(residency.Residency, "params", unread)
@@ -35,12 +39,12 @@ def generate(nano_checkpoint, tmp_path, monkeypatch):
   picture = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
   PIL.Image.fromarray(picture).save(tmp_path / "p.png")
 
-  def run(free, *more):
+  def run(free, *more, size="model", holes="vism"):
     monkeypatch.setattr(generation_memory, "available", lambda mesh: free)
     command = [
       "generate", "--image", str(tmp_path / "p.png"), "--prompt", "left",
       "--checkpoint", str(nano_checkpoint), "--out", str(tmp_path / "out"),
-      "--camera", "static", "--holes", "vism", *more,
+      "--camera", "static", "--holes", holes, "--scene-size", size, *more,
     ]  # fmt: skip
     status = main.main(command)
     assert not (tmp_path / "out").exists()
@@ -92,23 +96,56 @@ def test_flags_that_are_set_are_not_advised(generate, weights, capsys):
       generate(free, *_ALONE)
 
 
+def test_smaller_scenes_and_fewer_frames_are_advised(generate, weights, capsys):
+  """Last, for what is made is another thing then."""
+  _, small = weights
+  more = (*_ALONE, *_SEQUENCE, "--dtype", "int8")
+  for given, size, stage, advice in (
+    ((), "64x96", "renderings (renderer)", "--scene-size model"),
+    (("--frames", "9"), "model", "depth (depth)", "--frames 5"),
+  ):
+    assert generate(1500 * small, *more, *given, size=size) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"error: {stage} would take "), line
+    assert line.endswith(f"with {advice} it fits"), line
+
+
+def test_what_is_asked_follows_from_pictures_and_flags(generate, monkeypatch):
+  found = []
+
+  def check(generator, work, remedies):
+    found.append(work)
+    raise AssertionError("weights were read")
+
+  monkeypatch.setattr(generation_memory, "check", check)
+  for holes, *more in (("vism",), ("background", "--fps", "16")):
+    with pytest.raises(AssertionError, match="weights were read"):
+      generate(0, *more, size="64x96", holes=holes)
+  whole = generation_programs.Work((32, 48), 1, (5, 64, 96), 1)
+  filled = generation_programs.Work((32, 48), 1, (9, 64, 96), 0)
+  assert found == [whole, filled]
+
+
 _COMPILE = """
 import sys
 from more4d_jax import generation_memory as memory, pipeline
+from more4d_jax import generation_programs as programs
 found = {}
 for halves in ("batch", "sequence"):
   options = pipeline.generation.Options(halves=halves)
   generator = pipeline.load(sys.argv[1], options=options).generator
-  for kind, stages in memory._STAGES.items():
-    for stage in stages:
-      if halves == "batch" or stage.what == "views":
-        bound = memory.bounded(generator, kind, stage, 2)
-        exact = memory.compiled(generator, kind, stage, 2)
-        few = exact.weights - bound.weights  # Statistics of latents.
-        assert 0 <= few < 1000, stage
-        assert 0 <= exact.others <= bound.others, (stage, exact, bound)
-        found[stage.what, halves] = exact.others
-assert found["views", "sequence"] < found["views", "batch"], found
+  work = programs.Work((64, 80), 2, (5, 64, 96), 2)
+  for stage, alone in memory.parts(work):
+    if halves == "batch" or stage.what == "views":
+      bound = memory.bounded(generator, stage, alone)
+      exact = memory.compiled(generator, stage, alone)
+      few = exact.weights - bound.weights  # Statistics of latents.
+      assert 0 <= few < 1000, stage
+      assert 0 <= exact.others <= bound.others, (stage, exact, bound)
+      found[stage, halves] = exact.others
+steps = memory.sample_vism.STEPS
+assert found[steps, "sequence"] < found[steps, "batch"], found
+assert len(found) == 13, found
 """
 
 

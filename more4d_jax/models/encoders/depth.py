@@ -77,6 +77,20 @@ class DepthConfig:
         f"depth taps {self.taps}: expected four blocks below {self.num_layers}"
       )
 
+  def working_size(self, height: int, width: int) -> tuple[int, int]:
+    """(H, W) that it runs at: multiples of the patch, aspect kept."""
+    wanted = self.input_size
+    scale = 1.0 if wanted is None else wanted / min(height, width)
+    p = self.patch
+
+    def snap(length: int) -> int:
+      rounded = int(np.round(length * scale / p)) * p
+      if wanted is not None and rounded < wanted:
+        rounded = int(np.ceil(length * scale / p)) * p
+      return max(rounded, p)
+
+    return snap(height), snap(width)
+
 
 def position_table(
   table: Float[Array, "n D"],
@@ -313,20 +327,6 @@ class DepthNetwork(nn.Module):
 
   config: DepthConfig
 
-  def _working_size(self, height: int, width: int) -> tuple[int, int]:
-    """Size the network runs at: multiples of the patch, aspect kept."""
-    wanted = self.config.input_size
-    scale = 1.0 if wanted is None else wanted / min(height, width)
-    p = self.config.patch
-
-    def snap(length: int) -> int:
-      rounded = int(np.round(length * scale / p)) * p
-      if wanted is not None and rounded < wanted:
-        rounded = int(np.ceil(length * scale / p)) * p
-      return max(rounded, p)
-
-    return snap(height), snap(width)
-
   @nn.compact
   def __call__(self, image: Float[Array, "B H W 3"]) -> Float[Array, "B H W"]:
     """Returns depth along z in metres, positive ("relu": relative, >= 0).
@@ -337,7 +337,7 @@ class DepthNetwork(nn.Module):
     """
     config = self.config
     height, width = image.shape[1:3]
-    size = self._working_size(height, width)
+    size = config.working_size(height, width)
     image = interpolation.resize_cubic(image, *size)
     image = (image - jnp.asarray(_COLOUR_MEAN)) / jnp.asarray(_COLOUR_STD)
     taps = Trunk(config, name="trunk")(image)

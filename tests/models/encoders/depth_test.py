@@ -196,8 +196,8 @@ def test_position_table_keeps_its_own_grid():
 def test_published_pipeline_sizes():
   network = depth.DepthNetwork(depth.DepthConfig(input_size=518))
   # Shorter side 518, multiples of 14, as the original's resizing gives.
-  assert network._working_size(480, 640) == (518, 686)
-  assert network._working_size(1080, 1920) == (518, 924)
+  assert network.config.working_size(480, 640) == (518, 686)
+  assert network.config.working_size(1080, 1920) == (518, 924)
 
 
 def test_gradients_reach_every_tensor_that_is_used():
