@@ -8,18 +8,15 @@ import pathlib
 import subprocess
 import sys
 
-import nbclient
-import nbformat
 import numpy as np
 import pytest
 
 from more4d_jax import scene
 from more4d_jax.cli import recipes, train_all
 from more4d_jax.viewing import video
+from tests import notebook_runs
 
 pytestmark = pytest.mark.slow
-
-_COLAB = pathlib.Path(__file__).parents[1] / "colab"
 
 
 def test_every_task_leaves_a_network_and_its_figures(nano_run: pathlib.Path):
@@ -69,26 +66,8 @@ def test_unknown_recipe_is_one_line(tmp_path: pathlib.Path):
   assert not (tmp_path / "out").exists()
 
 
-def _execute(name: str, parameters: dict[str, object], folder: pathlib.Path):
-  """Executes a notebook in `folder` after replacing its parameters."""
-  notebook = nbformat.read(_COLAB / f"{name}.ipynb", as_version=4)
-  [cell] = [
-    cell
-    for cell in notebook.cells
-    if "parameters" in cell.metadata.get("tags", [])
-  ]
-  known = {line.partition(" = ")[0] for line in cell.source.splitlines()}
-  assert set(parameters) <= known
-  cell.source += "".join(f"\n{k} = {v!r}" for k, v in parameters.items())
-  client = nbclient.NotebookClient(
-    notebook, timeout=600, resources={"metadata": {"path": str(folder)}}
-  )
-  client.execute()
-  return notebook
-
-
 def test_image_to_4d_notebook(nano_run: pathlib.Path, tmp_path: pathlib.Path):
-  _execute(
+  notebook = notebook_runs.execute(
     "image_to_4d",
     {
       "CHECKPOINT": str(nano_run / "bundle"),
@@ -100,14 +79,12 @@ def test_image_to_4d_notebook(nano_run: pathlib.Path, tmp_path: pathlib.Path):
   )
   names = {path.name for path in (tmp_path / "out").iterdir()}
   assert names == {"scene.npz", "scene.html"}
+  assert "text/html" in set(notebook_runs.shown(notebook))  # The viewer.
 
 
 def test_train_tiny_notebook(nano_run: pathlib.Path, tmp_path: pathlib.Path):
   # The recipe is finished, so the notebook finds and shows its results.
-  notebook = _execute(
+  notebook = notebook_runs.execute(
     "train_tiny", {"RECIPE": "nano", "OUT": str(nano_run)}, tmp_path
   )
-  shown = [
-    output for cell in notebook.cells for output in cell.get("outputs", [])
-  ]
-  assert any("image/png" in output.get("data", {}) for output in shown)
+  assert "image/png" in set(notebook_runs.shown(notebook))
