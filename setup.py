@@ -27,6 +27,7 @@ _CORE = [
   "platformdirs>=4",
   "safetensors>=0.5",
   "scipy>=1.16",
+  "tensorboardX>=2.6",
   "tqdm>=4.66",
   "tyro>=0.9",
 ]

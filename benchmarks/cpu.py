@@ -92,7 +92,7 @@ def dit() -> list[Case]:
     num_heads=_HEADS,
     num_layers=_LAYERS,
     in_channels=16,
-    remat=False,
+    remat="none",
   )
   model = backbone.WanDiT(config)
   latents = jax.random.normal(jax.random.key(1), (1, *_GRID, 16))

@@ -6,6 +6,7 @@ import ml_collections
 
 from more4d_jax.models import flow_matching, variants
 from more4d_jax.sampling import sampler_options
+from more4d_jax.training import memory
 from more4d_jax.training import optimizer as optimizer_lib
 
 SIZES = tuple(variants.VARIANTS)
@@ -53,9 +54,11 @@ def base(task: str, size: str) -> ml_collections.ConfigDict:
   config.num_steps = 1000  # In all; a resumed run does those that are left.
   config.log_every = 10  # Steps between two lines of metrics.
   config.skip_limit = 100  # Skipped steps in a row that end the run.
+  config.profile = ""  # "START:STOP": these steps, profiled to the workdir.
   config.dtype = by_size(size, "float32", "bfloat16")  # Of matrix products.
   config.data = data()
   config.optimizer = optimizer()
+  config.memory = section(memory.MemoryConfig)
   config.mesh = mesh()
   config.checkpoint = checkpoint(size)
   config.evaluation = evaluation(size)
@@ -73,7 +76,8 @@ def as_published(
 ) -> None:
   """What the original's scripts set and what the paper says of a training.
 
-  The batch is that of four devices, which the paper has.
+  The batch is that of four devices, which the paper has; the average of the
+  parameters is off, as in every script.
   Source: docs/method/recipes.md#training.
 
   Args:
@@ -88,6 +92,7 @@ def as_published(
   config.checkpoint.every, config.checkpoint.keep = checkpoints
   config.optimizer.b2 = 0.999
   config.optimizer.schedule = "constant"
+  config.optimizer.ema_decay = 0.0
 
 
 def data() -> ml_collections.ConfigDict:
@@ -182,7 +187,7 @@ def motion() -> ml_collections.ConfigDict:
   Source: docs/method/trajectories.md#normalisation.
   """
   section = ml_collections.ConfigDict()
-  # Or "first_frame_range", "global_max", "displacement".
+  # Or "first_frame_range" (min-max), "global_max", "displacement".
   section.normalisation = "depth"
   # Camera factors: those of each record's intrinsics, or a fixed pair "ax,ay".
   section.alpha = "intrinsics"
@@ -204,7 +209,6 @@ def transformer(size: str) -> ml_collections.ConfigDict:
   section.norm_rotary = "auto"  # Implementation of kernels.norm_rotary.
   # How attention crosses mesh.context: "ring" or "ulysses".
   section.context_attention = "ring"
-  section.remat = True  # Recompute layers in the backward pass.
   # Whether the text encoder is trained too, or frozen.
   section.train_text_encoder = by_size(size, True, False)
   # Whether the image encoder is trained too, or frozen.
@@ -216,14 +220,14 @@ def transformer(size: str) -> ml_collections.ConfigDict:
   return section
 
 
-def sampling(network: str) -> ml_collections.ConfigDict:
+def sampling(network: str, size: str) -> ml_collections.ConfigDict:
   """How evaluation samples, and later users unless they say otherwise.
 
   The fields of sampling.sampler_options.SamplerConfig that concern a network.
   """
   section = ml_collections.ConfigDict(sampler_options.section(network))
-  section.num_steps = 20
-  section.guidance_scale = 2.0
+  section.num_steps = by_size(size, 20, 50)
+  section.guidance_scale = by_size(size, 2.0, 6.0)
   section.shift = 0.0  # Of the noise levels; 0: as in training, flow.shift.
   return section
 

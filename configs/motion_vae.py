@@ -5,6 +5,12 @@ Question: none; the baseline of the normalisation ablation.
 Command: python main.py --config=configs/motion_vae.py:size=tiny
   --workdir=runs/motion_vae --config.data.records=records/light
   --config.init_from.video_vae=runs/video_vae
+Published sizes, whose autoencoders are the same: 5,000 steps of 4 samples, one
+on each of the paper's four GPUs (docs/method/recipes.md#training).
+Hardware: four H100 or H200. Memory: 1.03 GiB are held (counted from shapes);
+what a step needs besides, levels recomputed, has not been planned yet. Time:
+5.3e14 operations a sample (counted), 1.9 hours on four H200 at an assumed 40 %
+of their peak. Result: not run yet.
 """
 
 import ml_collections
@@ -16,7 +22,7 @@ from more4d_jax.training.objectives import motion_vae as objective
 def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   size = common.arguments(text, size="tiny")["size"]
   config = common.base("motion_vae", size)
-  config.batch_size = common.by_size(size, 8, 16)
+  config.batch_size = 8
   config.num_steps = 2500
   config.init_from.video_vae = ""  # Needed: the video autoencoder.
   config.init_from.motion_vae = ""  # Optional: weights to continue from.
@@ -34,7 +40,6 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
   # Records whose latents give mean and deviation.
   config.statistics_records = 256
   if common.published(size):
-    config.optimizer.learning_rate = 5e-6
     common.as_published(
       config,
       seed=40,
@@ -42,6 +47,8 @@ def get_config(text: str | None = None) -> ml_collections.ConfigDict:
       batch_of_a_device=1,
       checkpoints=(200, 3),
     )
+    config.memory.remat = "full"
+    config.optimizer.learning_rate = 5e-6
     config.optimizer.warmup_steps = 100
     config.optimizer.skip_loss_above = 1e7
     config.optimizer.skip_after = 0

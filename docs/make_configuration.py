@@ -20,6 +20,7 @@ _OBJECTIVES = "more4d_jax.training.objectives"
 # Section, of a task or of all -> dataclass that describes its fields.
 _CLASSES = {
   "optimizer": ("more4d_jax.training.optimizer", "OptimizerConfig"),
+  "memory": ("more4d_jax.training.memory", "MemoryConfig"),
   "flow": ("more4d_jax.models.flow_matching", "FlowConfig"),
   "video_vae/loss": (f"{_OBJECTIVES}.video_vae", "VideoLoss"),
   "depth/loss": (f"{_OBJECTIVES}.depth", "DepthLoss"),

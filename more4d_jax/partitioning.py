@@ -49,6 +49,8 @@ RULES: dict[str, tuple[str, ...]] = {
   "text": (),
 }
 
+_NO_MATRIX = ("layers", "norm", "table")
+
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
@@ -143,7 +145,8 @@ def partition_spec(
   """Maps named axes of an array to mesh axes.
 
   A mesh axis is used once, by the first array axis that asks for it. An array
-  axis whose length its mesh axes do not divide stays whole.
+  axis whose length its mesh axes do not divide leaves out the last of them,
+  and so on.
 
   Args:
     axes: one logical name or None for each axis of the array.
@@ -162,8 +165,8 @@ def partition_spec(
       raise ValueError(f"no rule for the logical axis {name!r} in RULES")
     wanted = () if name is None else RULES[name]
     wanted = tuple(a for a in wanted if a not in used and mesh.shape[a] > 1)
-    if size % math.prod(mesh.shape[a] for a in wanted):
-      wanted = ()
+    while size % math.prod(mesh.shape[a] for a in wanted):
+      wanted = wanted[:-1]
     used.update(wanted)
     parts.append(wanted or None)
   while parts and parts[-1] is None:
@@ -172,7 +175,7 @@ def partition_spec(
 
 
 def undivided(mesh: AnyMesh, boxed: Any) -> dict[str, tuple[int, ...]]:
-  """Arrays of which an axis stays whole because the mesh does not divide it.
+  """Arrays of which an axis is not divided over all that it asks for.
 
   Args:
     mesh: the device mesh.
@@ -217,7 +220,7 @@ def constrain(
 def mesh_axes(name: str, size: int) -> tuple[str, ...]:
   """Mesh axes that divide an array axis of this name and size.
 
-  None without a mesh, or where they do not divide the size.
+  None without a mesh; see `partition_spec` where they do not divide the size.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if mesh.empty:
@@ -275,6 +278,27 @@ def unbox(tree: Any) -> Any:
   return jax.tree.map(
     lambda leaf: leaf.value if is_box(leaf) else leaf, tree, is_leaf=is_box
   )
+
+
+def matrices_as(tree: Any, dtype: str) -> Any:
+  """Parameters with their matrices in a type; vectors stay as they are.
+
+  Args:
+    tree: boxed parameters, or parts of a nested dict of them. What has at
+      least two axes besides those of stacked layers, norms and tables is a
+      matrix.
+    dtype: "float32" or "bfloat16".
+  """
+
+  def one(leaf: Any) -> Any:
+    if not is_box(leaf):
+      return leaf
+    axes = [name for name in leaf.names if name not in _NO_MATRIX]
+    if len(axes) < 2:
+      return leaf
+    return leaf.replace_boxed(leaf.value.astype(dtype))
+
+  return jax.tree.map(one, tree, is_leaf=is_box)
 
 
 def shardings(mesh: AnyMesh, abstract_tree: Any) -> Any:

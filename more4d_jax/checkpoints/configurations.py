@@ -8,6 +8,9 @@ from typing import Any
 
 from more4d_jax import errors
 
+# Field -> what older versions wrote -> what it means today.
+_OLDER = {"remat": {False: "none", True: "full"}}
+
 
 def _value_from_json(annotation: Any, value: Any) -> Any:
   origin = typing.get_origin(annotation)
@@ -40,5 +43,10 @@ def from_json(cls: type, values: Mapping[str, Any]) -> Any:
       "written by another version; train or convert it again"
     )
   return cls(
-    **{key: _value_from_json(hints[key], v) for key, v in values.items()}
+    **{
+      key: _value_from_json(hints[key], _OLDER.get(key, {}).get(v, v))
+      if isinstance(v, bool)
+      else _value_from_json(hints[key], v)
+      for key, v in values.items()
+    }
   )

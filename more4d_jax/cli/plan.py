@@ -54,14 +54,14 @@ def plan(
       in; as the checkpoint has it, or bfloat16, when left out.
     stage: words of the names of stages to plan, as in "ViSM step"; all when
       left out.
-    set: fields of the configuration, as in model.remat=False batch_size=64.
+    set: fields of the configuration, as in memory.remat=none batch_size=64.
     mesh: how devices are laid out, as in fsdp=16,tensor=4. Of a training fsdp
       takes what the others leave, and it is as in the configuration when left
       out; generation takes auto, too, and is on one device when left out.
     guidance_halves: of generation: both halves as one batch, or in sequence.
     offload: of generation: layers lie in the host's memory.
-    search: try the meshes of so many devices, with and without recomputation,
-      and print the best three.
+    search: try the meshes of so many devices, with more and less kept for the
+      backward pass and in fewer bits, and print the best three.
     tries: programs that the search compiles, at most.
     out: JSON file for the numbers.
   """

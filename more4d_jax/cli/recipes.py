@@ -257,4 +257,20 @@ RECIPES: Mapping[str, Recipe] = {
     ),
     evaluate=("--split", "public200"),
   ),
+  # For one consumer GPU, see docs/training.md; not run yet.
+  "small": Recipe(
+    size="small",
+    records=_records(light=20_000, full=4_000, held_out=64),
+    stages=_stages(
+      {
+        "video_vae_pictures": 6_000,
+        "video_vae": 2_000,
+        "depth": 4_000,
+        "motion_vae_windows": 6_000,
+        "motion_vae": 2_000,
+        "strag": 10_000,
+        "vism": 4_000,
+      },
+    ),
+  ),
 }

@@ -42,7 +42,8 @@ def train_all(
 
   Args:
     recipe: "demo" (minutes), "tiny" (hours), "bundled" (hours; the model that
-      ships with the package) or "nano" (a plumbing test).
+      ships with the package), "small" (hours of one consumer GPU) or "nano" (a
+      plumbing test).
     out: directory for records, workdirs, the bundle and the scene.
     image: the picture of the scene; a photograph that ships inside
       scikit-image when left out.
@@ -191,5 +192,6 @@ def _report(out: pathlib.Path, recipe: str) -> None:
     " procedural scenes. make train-tiny trains longer.",
     "tiny": "This model has seen small procedural scenes only.",
     "bundled": "docs/bundled.md tells how it becomes the model that ships.",
+    "small": "This model has seen procedural scenes only.",
   }
   print(quality[recipe])

@@ -201,6 +201,20 @@ class _Rows(grain.MapDataset):
     return self._parent[batch * self._batch + self._rows[number]]
 
 
+def numbers(
+  count: int, config: LoaderConfig, state: Mapping[str, int]
+) -> list[int]:
+  """Numbers of the examples of the global batch that ends at a position.
+
+  Args:
+    count: of examples in the source.
+    config: of the loader.
+    state: of `Loader.get_state`, right after the batch.
+  """
+  order, stop = _order(count, config), int(state[POSITION])
+  return [int(order[i]) for i in range(stop - config.global_batch, stop)]
+
+
 def batches_in_order(
   source: Source,
   transform: Transform,

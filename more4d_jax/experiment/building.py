@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import logging
 import math
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,12 +21,18 @@ from jax.sharding import Mesh
 from more4d_jax import errors, partitioning, rng
 from more4d_jax.checkpoints import stored_arrays
 from more4d_jax.data import loader as loaders
-from more4d_jax.experiment import held_out, record_splits, run_config
+from more4d_jax.experiment import (
+  explaining,
+  held_out,
+  record_splits,
+  run_config,
+)
 from more4d_jax.experiment import task as tasks
 from more4d_jax.kernels.attention import context_parallel, dispatch
 from more4d_jax.kernels.norm_rotary import dispatch as norm_rotary
 from more4d_jax.models import attention as attention_layers
-from more4d_jax.training import optimizer, paths, runs
+from more4d_jax.planning import devices, operations
+from more4d_jax.training import optimizer, paths, runs, throughput
 from more4d_jax.training import state as states
 from more4d_jax.training import step as steps
 from more4d_jax.training.objectives import base
@@ -80,12 +87,52 @@ def make_mesh(
   except ValueError as error:
     raise errors.UserError(str(error)) from error
   parts = mesh.shape["data"] * mesh.shape["fsdp"]
-  if config.batch_size % parts:
+  turns = config.memory.accumulate
+  if config.batch_size % (turns * parts):
+    shared = f"each of its {turns} parts (memory.accumulate)"
     raise errors.UserError(
       f"batch_size is {config.batch_size}, but mesh.data * mesh.fsdp = {parts} "
-      "devices share it: use a multiple"
+      f"devices share {'it' if turns == 1 else shared}: use a multiple of "
+      f"{turns * parts}"
     )
   return mesh
+
+
+def initial(task: tasks.Task, objective: base.Objective) -> Any:
+  """Parameters of a step, boxed, each in the type that it is held in."""
+  params = objective.init(rng.key(task.config.seed, "init"))
+  mine = {name: params[name] for name in params if name not in task.outside}
+  trained, frozen = paths.split(mine, task.trainable)
+  return paths.merge(
+    partitioning.matrices_as(trained, task.config.memory.parameters),
+    jax.tree.map(lambda leaf: leaf.astype(task.frozen_dtype), frozen),
+  )
+
+
+def make_chain(task: tasks.Task, trained: Any) -> optax.GradientTransformation:
+  """The optimizer of a task.
+
+  Args:
+    task: what is trained.
+    trained: trained parameters or their shapes.
+
+  Raises:
+    UserError: if a rate is given for a parameter that there is not.
+  """
+  config = task.config
+  found = set(paths.names(trained))
+  for pattern in config.optimizer.multipliers:
+    if not any(re.fullmatch(pattern, name) for name in found):
+      raise errors.UserError(
+        f"optimizer.rates has {pattern!r}, which matches no trained parameter: "
+        f"expected a regular expression of a whole path, as {min(found)}"
+      )
+  return optimizer.make_optimizer(
+    config.optimizer,
+    config.num_steps,
+    task.multipliers,
+    config.memory.moments,
+  )
 
 
 def train_step(
@@ -106,21 +153,16 @@ def train_step(
   dit = getattr(task.network, "dit", None)
   if dit is not None:
     check_kernels(dit.layer, mesh)
-  init = functools.partial(_init, objective, config.seed, task.outside)
+  init = functools.partial(initial, task, objective)
   with jax.set_mesh(mesh):  # Kernels say what they choose on its devices.
     shapes = jax.eval_shape(init)
   trained, frozen = paths.split(shapes, task.trainable)
-  frozen = jax.tree.map(
-    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, task.frozen_dtype), frozen
-  )
-  chain = optimizer.make_optimizer(
-    config.optimizer, config.num_steps, task.multipliers
-  )
-  abstract = states.abstract_state(trained, chain, config.optimizer.window)
-  place = states.state_shardings(mesh, abstract)
+  chain = make_chain(task, trained)
+  abstract = states.abstract_state(trained, chain, config.kept)
+  place = states.state_shardings(mesh, abstract, config.kept)
   frozen_place = partitioning.shardings(mesh, frozen)
   step = steps.make_step(
-    loss_of(objective), chain, config.optimizer, config.seed
+    loss_of(objective), chain, config.optimizer, config.seed, config.memory
   )
   return TrainStep(
     jitted=steps.compile_later(step, mesh, place, frozen_place),
@@ -141,27 +183,19 @@ def train_step(
   )
 
 
-def _init(
-  objective: base.Objective, seed: int, outside: Sequence[str]
-) -> dict[str, Any]:
-  """Boxed parameters of the network, those of some parts left out."""
-  params = objective.init(rng.key(seed, "init"))
-  return {name: part for name, part in params.items() if name not in outside}
-
-
-def _given(task: tasks.Task, opened: tasks.Opened, frozen: Any) -> Any:
+def _given(task: tasks.Task, opened: tasks.Opened, step: TrainStep) -> Any:
   """Parameters of a step that are not initialised.
 
-  What is trained is float32, what is frozen has the task's type, whatever they
-  are stored in; they are brought to it as they are read.
+  They are brought to the types of the step as they are read, whatever they
+  are stored in.
   """
   given = task.initial_params(opened)
   given = {k: v for k, v in given.items() if k not in task.outside}
   flat = traverse_util.flatten_dict(given, sep="/")
-  held = set(traverse_util.flatten_dict(frozen, sep="/"))
-  for path, leaf in flat.items():
-    dtype = task.frozen_dtype if path in held else "float32"
-    flat[path] = stored_arrays.cast(leaf, jnp.dtype(dtype))
+  held = paths.merge(step.state.params, step.frozen)
+  for path, like in traverse_util.flatten_dict(held, sep="/").items():
+    if path in flat:
+      flat[path] = stored_arrays.cast(flat[path], like.dtype)
   return traverse_util.unflatten_dict(flat, sep="/")
 
 
@@ -179,29 +213,41 @@ def training(task: tasks.Task, opened: tasks.Opened) -> runs.Training:
   config, mesh = task.config, make_mesh(task.config)
   objective = task.objective(opened)
   step = train_step(task, mesh, objective)
-  window = config.optimizer.window
   task.prepare(opened)
   encode = task.encoder(opened, mesh)
 
   # Each part by itself: nothing holds the first parameters while others train.
   part = functools.partial(
-    states.create_params, step.init, mesh, _given(task, opened, step.frozen)
+    states.create_params, step.init, mesh, _given(task, opened, step)
   )
   _tell_undivided(step)
   frozen = part(step.frozen) if step.frozen else {}
-  frozen = jax.tree.map(lambda x: x.astype(task.frozen_dtype), frozen)
   train_set = task.train_set(opened)
+  loader_config = _loader_config(config, mesh)
+
+  def explain(
+    state: states.TrainState, batch: Any, position: Any, number: int
+  ) -> str:
+    before = state.replace(step=jnp.int32(number - 1))
+    taken = batch if encode is None else encode(batch)
+    tensor = explaining.first_tensor(
+      loss_of(objective), before, frozen, taken, config, mesh
+    )
+    count = len(train_set.source)
+    ids = explaining.record_ids(opened, count, loader_config, position)
+    return explaining.message(ids, tensor)
+
   return runs.Training(
     name=f"{config.task} {config.size}",
     mesh=mesh,
     create=lambda: states.create_state(
-      part(step.state.params), step.trained, step.chain, mesh, window
+      part(step.state.params), step.trained, step.chain, mesh, config.kept
     ),
     abstract=step.state,
     step=steps.encoded(steps.under_mesh(step.jitted, mesh), encode),
     frozen=frozen,
     loader=loaders.make_loader(
-      train_set.source, train_set.transform, _loader_config(config, mesh)
+      train_set.source, train_set.transform, loader_config
     ),
     evaluators=held_out.evaluators(
       task, opened, loss_of(objective), mesh, frozen, encode
@@ -209,6 +255,19 @@ def training(task: tasks.Task, opened: tasks.Opened) -> runs.Training:
     config=config.loop,
     seed=config.seed,
     trained_on=opened.trained_on,
+    work=_work(task, step),
+    explain=explain,
+  )
+
+
+def _work(task: tasks.Task, step: TrainStep) -> throughput.Work:
+  """What a step does; its operations where the devices' peak is known."""
+  peak = devices.here().kind.peak
+  return throughput.Work(
+    samples=task.config.batch_size,
+    tokens=task.tokens,
+    operations=operations.count(step.trace().jaxpr) if peak else 0.0,
+    peak=peak,
   )
 
 

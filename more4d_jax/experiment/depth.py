@@ -47,7 +47,9 @@ class DepthTask(tasks.Task):
   def network(self) -> depth.DepthConfig:
     """The configuration of the network."""
     return model_config.replace_fields(
-      self.variant.depth, dtype=self.config.dtype
+      self.variant.depth,
+      dtype=self.config.dtype,
+      remat=self.config.memory.remat,
     )
 
   def objective(

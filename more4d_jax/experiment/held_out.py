@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -46,22 +47,21 @@ def evaluators(
     state: states.TrainState, step: int, folder: pathlib.Path
   ) -> dict[str, float]:
     del step, folder
-    found: list[dict[str, float]] = []
+    found: list[steps.Measured] = []
     with jax.set_mesh(mesh):
+      trained = state.result
       for number, batch in enumerate(_batches(task, held, mesh)):
         taken = batch if encode is None else encode(batch)
-        values = compiled(state.ema, frozen, taken, np.int32(number))
+        values = compiled(trained, frozen, taken, np.int32(number))
         found.append(partitioning.fetch(values))
-    return {
-      name: float(np.mean([values[name] for values in found]))
-      for name in found[0]
-    }
+    mean = jax.tree.map(lambda *values: jnp.mean(jnp.asarray(values)), *found)
+    return {name: float(v) for name, v in steps.finished(mean).items()}
 
   def evaluate(
     state: states.TrainState, step: int, folder: pathlib.Path
   ) -> Mapping[str, float]:
     with jax.set_mesh(mesh):
-      params = task.assembled(whole(opened, state.ema, frozen))
+      params = task.assembled(whole(opened, state.result, frozen))
       return task.evaluate(opened, params, step, folder)
 
   return [losses, evaluate]

@@ -51,7 +51,7 @@ class LatentTask(condition_task.ConditionTask):
       attention=switches.attention,
       context_attention=switches.context_attention,
       norm_rotary=switches.norm_rotary,
-      remat=switches.remat,
+      remat=self.config.memory.remat,
     )
 
   def objective(self, opened: tasks.Opened | None = None) -> Any:
@@ -127,6 +127,13 @@ class LatentTask(condition_task.ConditionTask):
     for name, shape in features.shapes(network, self.outside).items():
       found[name] = jax.ShapeDtypeStruct(shape, self.kept_dtype)
     return found
+
+  @property
+  def tokens(self) -> int:
+    """Of the video and, where there is one, of the reference."""
+    dit, grid = self.network.dit, self.variant.latent_grid
+    t, h, w = (n // p for n, p in zip(grid, dit.patch))
+    return (t + int(dit.reference)) * h * w
 
   def latents(self, *names: str, channels: int = 0) -> dict[str, Any]:
     """Shapes of latents, by name."""

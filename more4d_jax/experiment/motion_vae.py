@@ -69,7 +69,9 @@ class MotionVAETask(tasks.Task):
   def network(self) -> motion_vae.MotionVAEConfig:
     """The configuration of the network."""
     network = model_config.replace_fields(
-      self.variant.motion_vae, dtype=self.config.dtype
+      self.variant.motion_vae,
+      dtype=self.config.dtype,
+      remat=self.config.memory.remat,
     )
     return dataclasses.replace(network, gain=self.config.gain)
 

@@ -3,17 +3,18 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 from jax.sharding import AbstractMesh, Mesh
 
-from more4d_jax import errors, partitioning, registry, rng
+from more4d_jax import errors, partitioning, registry
 from more4d_jax.experiment import building, run_config
 from more4d_jax.experiment import task as tasks
 from more4d_jax.planning import devices, programs, report, search
-from more4d_jax.training import optimizer, paths
+from more4d_jax.training import memory as memory_lib
+from more4d_jax.training import paths
 from more4d_jax.training import state as states
 
 
@@ -61,25 +62,37 @@ def _compiled(
       },
     )
   )
-  gradients = figures.held["parameters"]
-  counts = (
-    f"{_count(step.state.params):,} trained and {_count(step.frozen):,} "
-    "frozen parameters"
-  )
-  beside = f"gradients are {report.gib(gradients)} GiB of the temporaries"
-  remarks = [counts, beside, *([remark] if remark else [])]
-  if getattr(task.config.data, "conditions", "cached") == "online":
-    remarks.append(
-      "conditions are made online: the networks that make them, and what they "
-      "compute, come on top"
-    )
   return report.Plan(
     title=_title(task.config, mesh),
     group=group,
     figures=figures,
-    remarks=remarks,
+    remarks=[*_remarks(task.config, step), *([remark] if remark else [])],
     advice=_advice(task.config, mesh, figures),
   )
+
+
+def _remarks(
+  config: run_config.RunConfig, step: building.TrainStep
+) -> list[str]:
+  """What the table of bytes does not say."""
+  params = step.state.params
+  exact = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(
+      leaf.shape, "float32", sharding=leaf.sharding
+    ),
+    params,
+  )
+  found = [
+    f"{_count(params):,} trained and {_count(step.frozen):,} frozen parameters",
+    f"gradients are {report.gib(programs.held_bytes(exact))} GiB of the "
+    "temporaries",
+  ]
+  if getattr(config.data, "conditions", "cached") == "online":
+    found.append(
+      "conditions are made online: the networks that make them, and what they "
+      "compute, come on top"
+    )
+  return found
 
 
 def _title(config: run_config.RunConfig, mesh: Mesh | AbstractMesh) -> str:
@@ -87,12 +100,13 @@ def _title(config: run_config.RunConfig, mesh: Mesh | AbstractMesh) -> str:
     f"{config.task} {config.size}: one step on a batch of {config.batch_size}, "
     f"mesh {report.sizes(mesh)}"
   )
-  return text if _remat(config) is not False else f"{text}, remat off"
-
-
-def _remat(config: run_config.RunConfig) -> bool | None:
-  """Whether layers are recomputed; None for tasks without the choice."""
-  return getattr(getattr(config, "model", None), "remat", None)
+  plain = dataclasses.asdict(memory_lib.MemoryConfig())
+  changed = [
+    f"{name} {value}"
+    for name, value in dataclasses.asdict(config.memory).items()
+    if value != plain[name]
+  ]
+  return ", ".join([text, *changed])
 
 
 def _count(tree: Any) -> int:
@@ -103,20 +117,30 @@ def _advice(
   config: run_config.RunConfig, mesh: Mesh, figures: programs.Figures
 ) -> str:
   """What to change first where a step does not fit."""
-  samples = config.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
   held = sum(figures.held.values())
   if figures.temporaries + figures.refused > held:
-    if _remat(config) is False:
-      return "set model.remat to True"
-    if samples > 1:
-      return f"lower batch_size: each device has {samples} samples"
-    return "raise mesh.context or mesh.tensor, or take more devices"
+    return _less_at_once(config, mesh)
   if mesh.shape["data"] > 1:
     return "move devices from mesh.data to mesh.fsdp, or use --search"
   lora = hasattr(getattr(config, "model", None), "lora_rank")
   if lora and figures.held["parameters"] > figures.held["frozen parameters"]:
     return "train a LoRA (model.lora_rank), or take more devices"
+  if config.memory.moments == "float32":
+    return "set memory.moments to bfloat16 or 8bit"
   return "take more or larger devices, or use --search"
+
+
+def _less_at_once(config: run_config.RunConfig, mesh: Mesh) -> str:
+  """What to change first where temporaries are most of what is needed."""
+  memory, parts = config.memory, mesh.shape["data"] * mesh.shape["fsdp"]
+  if memory.remat != "full":
+    return "set memory.remat to full"
+  samples = config.batch_size // memory.accumulate // parts
+  if samples > 1:
+    return (
+      f"raise memory.accumulate: each device works on {samples} samples at once"
+    )
+  return "raise mesh.context or mesh.tensor, or take more devices"
 
 
 def best(
@@ -127,53 +151,90 @@ def best(
 ) -> list[report.Plan]:
   """The fastest ways found to train on these devices, see `search.best`.
 
-  Every mesh of so many devices is looked at, layers recomputed and not.
+  Every mesh of so many devices is looked at, with more and less kept for the
+  backward pass; then the same with moments, the average and parameters that
+  take fewer bytes.
 
   Raises:
     UserError: if nothing fits.
   """
   opened, remark = devices.open_devices(group)
+  candidates, seen = [], set()
+  for rank, saving in enumerate(_SAVINGS):
+    memory = dataclasses.replace(task.config.memory, **saving)
+    if not task.config.optimizer.averages:
+      memory = dataclasses.replace(memory, average="device")
+    if memory in seen:
+      continue
+    seen.add(memory)
+    config = dataclasses.replace(task.config, memory=memory)
+    candidates += _candidates(_task(config), group, opened, remark, rank)
+  return search.best(candidates, group.memory, tries, say=say)
+
+
+# From what changes nothing to what changes the most.
+_SAVINGS: Sequence[Mapping[str, str]] = (
+  {},
+  {"average": "host"},
+  {"average": "host", "moments": "8bit"},
+  {"average": "host", "moments": "8bit", "parameters": "bfloat16"},
+)
+# From the fastest to the smallest.
+_REMATS = ("none", "names", "full")
+
+
+def _task(config: run_config.RunConfig) -> tasks.Task:
+  return registry.NETWORKS[config.task].task_class(config)
+
+
+def _candidates(
+  task: tasks.Task,
+  group: devices.Group,
+  opened: Sequence[jax.Device],
+  remark: str,
+  rank: int,
+) -> Iterator[search.Candidate]:
+  """The ways to divide a task whose types are settled.
+
+  Args:
+    task: what is trained.
+    group: of devices.
+    opened: the devices.
+    remark: on them.
+    rank: of what its types cost.
+  """
   trees = _shapes(task)
-  candidates = []
   for config in _variations(task, opened):
     mesh = AbstractMesh(
       tuple(dataclasses.astuple(config.mesh)), partitioning.MESH_AXES
     )
-    changed = registry.NETWORKS[config.task].task_class(config)
-    label = _title(config, mesh).partition("mesh ")[2]
-    candidates.append(
-      search.Candidate(
-        label=label,
-        held=sum(partitioning.bytes_per_device(mesh, t) for t in trees),
-        cost=(*search.mesh_cost(config.mesh), _remat(config) is False),
-        plan=functools.partial(_compiled, changed, group, opened, remark),
-      )
+    remats = _REMATS.index(config.memory.remat)
+    yield search.Candidate(
+      label=_title(config, mesh).partition("mesh ")[2],
+      held=sum(partitioning.bytes_per_device(mesh, t) for t in trees),
+      cost=(rank, *search.mesh_cost(config.mesh), -remats),
+      plan=functools.partial(_compiled, _task(config), group, opened, remark),
     )
-  return search.best(candidates, group.memory, tries, say=say)
 
 
 def _shapes(task: tasks.Task) -> list[Any]:
   """Boxed shapes of all that a step holds but for its batch."""
   objective = task.objective()
-  abstract = jax.eval_shape(lambda: objective.init(rng.key(0, "init")))
+  abstract = jax.eval_shape(lambda: building.initial(task, objective))
   trained, frozen = paths.split(abstract, task.trainable)
-  chain = optimizer.make_optimizer(
-    task.config.optimizer, task.config.num_steps, task.multipliers
-  )
-  return [states.abstract_state(trained, chain), frozen]
+  chain, kept = building.make_chain(task, trained), task.config.kept
+  state = states.abstract_state(trained, chain, kept)
+  return [state.replace(ema=None) if kept.average_on_host else state, frozen]
 
 
 def _variations(
   task: tasks.Task, opened: Sequence[jax.Device]
 ) -> Iterator[run_config.RunConfig]:
   """Configurations that the devices and the network's heads allow."""
-  remats = (True,) if _remat(task.config) is None else (True, False)
   for mesh in search.meshes(len(opened)):
-    for remat in remats:
-      config = dataclasses.replace(task.config, mesh=mesh)
-      if _remat(config) is not None:
-        model = dataclasses.replace(config.model, remat=remat)
-        config = dataclasses.replace(config, model=model)
+    for remat in _REMATS:
+      memory = dataclasses.replace(task.config.memory, remat=remat)
+      config = dataclasses.replace(task.config, mesh=mesh, memory=memory)
       if _divides(task, config, opened):
         yield config
 

@@ -15,6 +15,7 @@ from more4d_jax.experiment import (
   model_config,
   plan,
   run_config,
+  run_report,
   workdirs,
 )
 from more4d_jax.experiment import task as tasks
@@ -70,6 +71,8 @@ def _train(task: tasks.Task, root: pathlib.Path) -> None:
     workdirs.claim(config, root)
     state = loop.train(training, root)
     finish(task, opened, training, state)
+    if jax.process_index() == 0:
+      print(f"see {run_report.write(root, training.name)}")
 
 
 def _finished(config: run_config.RunConfig, model: pathlib.Path) -> bool:
@@ -107,11 +110,14 @@ def finish(
   training: runs.Training,
   state: states.TrainState,
 ) -> None:
-  """Writes the averaged network, with what sampling must know, as `model`."""
+  """Writes the network, averaged if so configured, as `model`.
+
+  What sampling must know stands in its metadata.
+  """
   directory = opened.workdir / "model"
   if jax.process_index() == 0:
     print(f"writing {directory}", file=sys.stderr)
-  trained = held_out.whole(opened, state.ema, training.frozen)
+  trained = held_out.whole(opened, state.result, training.frozen)
   with jax.set_mesh(training.mesh):
     params = task.assembled(trained)
     metadata = {**task.size, **task.metadata(opened, params)}

@@ -16,7 +16,8 @@ from more4d_jax.kernels.norm_rotary import dispatch as norm_rotary
 from more4d_jax.models import flow_matching, variants
 from more4d_jax.models import lora as lora_model
 from more4d_jax.sampling import sampler_options
-from more4d_jax.training import optimizer, runs
+from more4d_jax.training import memory, optimizer, profiling, runs
+from more4d_jax.training import state as states
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,7 +170,6 @@ class TransformerConfig:
     attention: implementation of `kernels.attention`.
     norm_rotary: implementation of `kernels.norm_rotary`.
     context_attention: form of attention where `mesh.context` divides.
-    remat: recompute layers in the backward pass.
     train_text_encoder: beside the transformer.
     train_image_encoder: beside the transformer, where there is one.
     lora_rank: above 0 a LoRA of this rank is trained instead of the network.
@@ -183,7 +183,6 @@ class TransformerConfig:
   context_attention: str = setting(
     choices=context_parallel.FORMS, may_change=True
   )
-  remat: bool
   train_text_encoder: bool
   train_image_encoder: bool
   lora_rank: int = 0
@@ -217,8 +216,9 @@ class RunConfig:
     num_steps: in all; the same command goes on from where it is.
     log_every: steps between renewals of the progress bar and of the files.
     skip_limit: this number of skipped steps in a row ends the run.
+    profile: "START:STOP" for a profile of these steps; empty for none.
     dtype: of matrix products.
-    data, optimizer, mesh, checkpoint, evaluation: sections.
+    data, optimizer, memory, mesh, checkpoint, evaluation: sections.
   """
 
   task: str
@@ -228,12 +228,31 @@ class RunConfig:
   num_steps: int = setting(low=1)
   log_every: int = setting(low=1, may_change=True)
   skip_limit: int = setting(low=1, may_change=True)
+  profile: str = setting(may_change=True)
   dtype: str = setting(choices=("float32", "bfloat16"))
   data: DataConfig
   optimizer: optimizer.OptimizerConfig
+  memory: memory.MemoryConfig
   mesh: partitioning.MeshConfig = setting(may_change=True)
   checkpoint: CheckpointConfig
   evaluation: EvaluationConfig
+
+  def __post_init__(self) -> None:
+    profiling.parse(self.profile)
+    if self.batch_size % self.memory.accumulate:
+      raise errors.UserError(
+        f"batch_size is {self.batch_size}, but memory.accumulate makes "
+        f"{self.memory.accumulate} parts of it: use a multiple"
+      )
+
+  @property
+  def kept(self) -> states.StateOptions:
+    """What the state holds besides parameters and optimizer."""
+    return states.StateOptions(
+      window=self.optimizer.window,
+      average=self.optimizer.averages,
+      average_on_host=self.memory.average == "host",
+    )
 
   @property
   def loop(self) -> runs.LoopConfig:
@@ -250,6 +269,7 @@ class RunConfig:
       ),
       evaluate_every=self.evaluation.every,
       skip_limit=self.skip_limit,
+      profile=profiling.parse(self.profile),
     )
 
 
@@ -281,6 +301,7 @@ class FlowRunConfig(RunConfig):
   flow: flow_matching.FlowConfig
 
   def __post_init__(self) -> None:
+    super().__post_init__()
     try:
       sampler_options.SamplerConfig(**self.sampler)
     except ValueError as error:

@@ -13,10 +13,15 @@ from more4d_jax.checkpoints import store
 from more4d_jax.conditions import latents
 from more4d_jax.data import loader, transforms
 from more4d_jax.evaluation import track_metrics
-from more4d_jax.experiment import latent_task, pretrained, run_config
+from more4d_jax.experiment import (
+  latent_task,
+  model_config,
+  pretrained,
+  run_config,
+)
 from more4d_jax.experiment import task as tasks
 from more4d_jax.geometry import motion as motion_geometry
-from more4d_jax.models import strag
+from more4d_jax.models import motion_perception, strag
 from more4d_jax.sampling import networks
 from more4d_jax.training.objectives import strag as objective
 from more4d_jax.viewing import panels
@@ -43,6 +48,7 @@ class ModelConfig(run_config.TransformerConfig):
   Attributes:
     use_motion_perception: motion features modulate the transformer.
     motion_feature: "patches", or "global" for one mean for all tokens.
+    motion_alignment: which tokens motion features modulate.
     use_depth_latents: depth is part of the input.
     train_motion_encoder: beside the transformer.
   """
@@ -51,6 +57,15 @@ class ModelConfig(run_config.TransformerConfig):
   motion_feature: str = run_config.setting(choices=strag.MOTION_FEATURES)
   use_depth_latents: bool
   train_motion_encoder: bool
+  motion_alignment: str = "aligned"
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    if self.motion_alignment not in motion_perception.ALIGNMENTS:
+      raise ValueError(
+        f"motion_alignment is {self.motion_alignment!r}: choose one of "
+        f"{', '.join(motion_perception.ALIGNMENTS)}"
+      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +97,11 @@ class STraGTask(latent_task.LatentTask):
       network = network.without_motion_perception()
     if not switches.use_depth_latents:
       network = network.without_depth_latents()
-    return dataclasses.replace(network, motion_feature=switches.motion_feature)
+    return model_config.replace_fields(
+      network,
+      motion_feature=switches.motion_feature,
+      motion_alignment=switches.motion_alignment,
+    )
 
   @property
   def trainable(self) -> Sequence[str]:

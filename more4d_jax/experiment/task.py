@@ -128,6 +128,11 @@ class Task(abc.ABC):
     """Pattern of paths -> factor of the learning rate."""
     return {}
 
+  @property
+  def tokens(self) -> int:
+    """Tokens of a sample that a transformer works on; 0 without one."""
+    return 0
+
   def open(self, workdir: pathlib.Path) -> Opened:
     """Opens records and the networks that the configuration names.
 
@@ -150,7 +155,7 @@ class Task(abc.ABC):
     # Neither memory nor the type of products is part of the parameters.
     found, wanted = (
       model_config.replace_fields(
-        model_config.portable(network), remat=False, dtype="float32"
+        model_config.portable(network), remat="none", dtype="float32"
       )
       for network in (start.config, self.network)
     )

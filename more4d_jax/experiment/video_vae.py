@@ -58,7 +58,9 @@ class VideoVAETask(tasks.Task):
   def network(self) -> video_vae.VideoVAEConfig:
     """The configuration of the network."""
     return model_config.replace_fields(
-      self.variant.video_vae, dtype=self.config.dtype
+      self.variant.video_vae,
+      dtype=self.config.dtype,
+      remat=self.config.memory.remat,
     )
 
   def objective(

@@ -15,6 +15,8 @@ from more4d_jax import errors
 from more4d_jax.experiment import config_reader, run_config
 
 _ABSENT = object()
+# Fields of older workdirs that did not change the result.
+_FORMER = {"model.remat"}
 _LOCK = "run.lock"  # Held, not only there, while a run is at work.
 
 
@@ -68,7 +70,7 @@ def check(
     return
   mine = config_reader.flat(config)
   found = {**config_reader.defaults(config), **json.loads(path.read_text())}
-  free = set(config_reader.may_change(config))
+  free = {*config_reader.may_change(config), *_FORMER}
   if config.optimizer.schedule == "constant":
     free.add("num_steps")
   for name in sorted({*mine, *found} - free):

@@ -6,7 +6,8 @@ d_t = P_t - P_0 and z0 the depth of P_0:
 
   displacement       X = d_t
   depth              X = (ax dx / z0, ay dy / z0, dz / z0)
-  first_frame_range  X = d_t / R, R the widest axis extent of the valid P_0
+  first_frame_range  X = d_t / R, R the widest axis extent of the valid P_0,
+                     maximum less minimum: the min-max of the paper's ablation
   global_max         X = P_t / max |P|, the maximum over all valid points
 """
 

@@ -34,7 +34,7 @@ class DiTConfig:
     context_attention: how self-attention runs over tokens that a mesh divides,
       see `kernels.attention.context_parallel`.
     norm_rotary: implementation, see `kernels.norm_rotary.dispatch`.
-    remat: recompute each layer in the backward pass.
+    remat: what of each layer the backward pass finds, see `models.remat`.
     riflex: see `layers.axis_frequencies`.
   """
 
@@ -59,7 +59,7 @@ class DiTConfig:
   attention: str = "auto"
   context_attention: str = "ring"
   norm_rotary: str = "auto"
-  remat: bool = True
+  remat: str = "full"
   riflex: tuple[int, int, float] | None = None
 
   def __post_init__(self) -> None:

@@ -159,8 +159,8 @@ def velocity_loss(
   target: Float[Array, "B t h w C"],
   sigma: Float[Array, "B"],
   config: FlowConfig,
-) -> Float[Array, ""]:
-  """Weighted mean squared error in float32.
+) -> Float[Array, "B"]:
+  """Weighted mean squared error of each sample in float32.
 
   The mean counts every element, also those that `error_limit` zeroes. Differs
   from the original: its "motion" term takes differences along channels, ours
@@ -169,8 +169,9 @@ def velocity_loss(
   error = prediction.astype(jnp.float32) - target.astype(jnp.float32)
   kept = jnp.where(jnp.abs(error) <= config.error_limit, error, 0.0)
   weight = _per_sample(loss_weight(sigma, config.weighting), error)
-  loss = jnp.mean(weight * jnp.square(kept))
+  axes = tuple(range(1, error.ndim))
+  loss = jnp.mean(weight * jnp.square(kept), axis=axes)
   if config.motion_ratio == 0:
     return loss
-  motion = jnp.mean(jnp.square(jnp.diff(error, axis=1)))
+  motion = jnp.mean(jnp.square(jnp.diff(error, axis=1)), axis=axes)
   return (1 - config.motion_ratio) * loss + config.motion_ratio * motion

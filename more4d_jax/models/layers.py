@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
-from more4d_jax.models import lora, quantised
+from more4d_jax.models import lora, quantised, remat
 
 # What PyTorch gives convolutions by default: U(-1, 1) / sqrt(fan in).
 FRAMEWORK_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -81,7 +81,7 @@ def normal(stddev: float) -> Callable:
 
 
 def stacked(
-  block: type[nn.Module], length: int, remat: bool = False
+  block: type[nn.Module], length: int, policy: str = "none"
 ) -> type[nn.Module]:
   """Returns a module that runs `length` blocks one after the other.
 
@@ -93,13 +93,12 @@ def stacked(
     block: its call takes what the one before gave, then what all are given
       alike, and returns a pair: what the next takes, and what is stacked.
     length: number of blocks.
-    remat: whether the backward pass computes the insides of a block again
-      instead of keeping them.
+    policy: what of a block's insides the backward pass finds, see `remat`.
   """
   collections = ["params", lora.COLLECTION]
   block = nn.map_variables(block, collections, _on_device, init=True)
   return nn.scan(
-    nn.remat(block, prevent_cse=False) if remat else block,
+    remat.wrapped(block, policy, scanned=True),
     variable_axes={"params": 0, lora.COLLECTION: 0},
     split_rngs={"params": True},
     in_axes=nn.broadcast,

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
-from more4d_jax.models import causal_conv, video_vae
+from more4d_jax.models import causal_conv, remat, video_vae
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +23,7 @@ class TrajectoryAdapterConfig:
     groups: of the group norms.
     dtype: of the computation; parameters and norms are float32.
     conv: see `causal_conv.causal_conv`.
-    remat: recompute each block's activations during backpropagation.
+    remat: what of each block the backward pass finds, see `models.remat`.
   """
 
   width: int = 128
@@ -32,7 +32,7 @@ class TrajectoryAdapterConfig:
   groups: int = 32
   dtype: str = "float32"
   conv: str = "auto"
-  remat: bool = False
+  remat: str = "none"
 
   def __post_init__(self):
     if self.width % self.groups:
@@ -131,7 +131,7 @@ class _Frames(nn.Module):
   @nn.compact
   def __call__(self, x: Float[Array, "N H W 3"]) -> Float[Array, "N H W 3"]:
     config = self.config
-    block = nn.remat(_Block) if config.remat else _Block
+    block = remat.wrapped(_Block, config.remat)
     h = _conv(config, config.width, "conv_in")(x)
     for i in range(self.blocks):
       h = block(config, name=f"block_{i}")(h)

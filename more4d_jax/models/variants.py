@@ -192,7 +192,7 @@ def _tiny() -> Variant:
   return _variant(
     "tiny",
     (9, 48, 64),
-    _dit(192, 768, 4, 6, remat=False),
+    _dit(192, 768, 4, 6, remat="none"),
     (_bytes_encoder(128, 128, 2, 4), _motion_encoder((48, 64), 8, 128, 2, 4)),
     (_vaes(16, 1, 1, 16, 8), _TINY_DEPTH),
   )
@@ -202,7 +202,7 @@ def _mini() -> Variant:
   return _variant(
     "mini",
     (9, 64, 96),
-    _dit(192, 768, 4, 6, remat=False),
+    _dit(192, 768, 4, 6, remat="none"),
     (_bytes_encoder(128, 128, 2, 4), _motion_encoder((64, 96), 8, 128, 2, 4)),
     (_vaes(16, 1, 1, 16, 8), _MINI_DEPTH),
   )

@@ -3,11 +3,10 @@
 import dataclasses
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from more4d_jax.models import causal_conv, vae_blocks
+from more4d_jax.models import causal_conv, remat, vae_blocks
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +23,7 @@ class VideoVAEConfig:
     latent_channels: of mean and of log-variance.
     dtype: of the computation; parameters, norms and softmax are float32.
     conv: how convolutions are computed, see `causal_conv.causal_conv`.
-    remat: recompute each level's activations during backpropagation.
+    remat: what of each level the backward pass finds, see `models.remat`.
   """
 
   width: int = 96
@@ -35,7 +34,7 @@ class VideoVAEConfig:
   latent_channels: int = 16
   dtype: str = "float32"
   conv: str = "auto"
-  remat: bool = False
+  remat: str = "none"
 
   def __post_init__(self):
     for name in ("multipliers", "temporal_downsample"):
@@ -66,7 +65,7 @@ class VideoVAEConfig:
 
 
 def _level(module: type[nn.Module], config: VideoVAEConfig) -> type[nn.Module]:
-  return nn.remat(module) if config.remat else module
+  return remat.wrapped(module, config.remat)
 
 
 class _EncoderLevel(nn.Module):
@@ -229,14 +228,6 @@ def add_posterior_noise(
 ) -> Float[Array, "*shape"]:
   """Latents of a posterior: mean + exp(clip(logvar, -30, 20) / 2) * noise."""
   return mean + jnp.exp(0.5 * jnp.clip(logvar, -30.0, 20.0)) * noise
-
-
-def sample_posterior(
-  mean: Float[Array, "*shape"], logvar: Float[Array, "*shape"], key: Array
-) -> Float[Array, "*shape"]:
-  """Draws latents of a posterior."""
-  noise = jax.random.normal(key, mean.shape, mean.dtype)
-  return add_posterior_noise(mean, logvar, noise)
 
 
 def kl_divergence(

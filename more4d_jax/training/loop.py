@@ -1,5 +1,6 @@
 """The one loop: next batch, step, log, checkpoint, evaluate."""
 
+import collections
 import os
 import pathlib
 import time
@@ -9,7 +10,14 @@ import jax
 
 from more4d_jax import errors
 from more4d_jax.checkpoints import training_states
-from more4d_jax.training import metrics, prefetch, run_log, runs, stopping
+from more4d_jax.training import (
+  metrics,
+  prefetch,
+  profiling,
+  run_log,
+  runs,
+  stopping,
+)
 from more4d_jax.training import state as states
 
 # What a process may ask all of them for, beside the numbers of signals.
@@ -43,6 +51,8 @@ def train(
       run.catch_up()
       while run.step < config.num_steps:
         run.advance()
+    except run_log.NonFiniteError as error:
+      raise run.explained(error) from error
     finally:
       run.close()
   return run.state
@@ -75,6 +85,10 @@ class _Run:
     self.step = self._saved = int(self.state.step)
     self._saved_at = time.monotonic()
     config = training.config
+    profiling.check(config.profile, self.step + 1, config.num_steps)
+    self._profile = profiling.Profile(config.profile, root / "profile")
+    # Metrics are looked at one step late, so that the batch before is kept.
+    self._recent: collections.deque[Any] = collections.deque(maxlen=2)
     self._log = run_log.RunLog(
       training.name,
       root,
@@ -82,12 +96,15 @@ class _Run:
       num_steps=config.num_steps,
       every=config.log_every,
       skip_limit=config.skip_limit,
+      work=training.work,
+      devices=list(training.mesh.devices.flat),
     )
     self._agreed = stopping.Agreement(training.mesh)
     self._batches = prefetch.Prefetcher(training.loader, training.mesh)
 
   def close(self) -> None:
     """Ends reading and closes the files."""
+    self._profile.close()
     self._batches.close()
     self._log.close()
 
@@ -105,10 +122,15 @@ class _Run:
   def advance(self) -> None:
     """One step, and what is due after it."""
     training, config = self._training, self._training.config
+    self._profile.before(self.step + 1)
+    begin = time.monotonic()
     batch, position = next(self._batches)
+    waited = time.monotonic() - begin
     self.state, values = training.step(self.state, training.frozen, batch)
     self.step += 1
-    self._log.add(self.step, values)
+    self._recent.append((self.step, batch, position))
+    self._profile.after(self.step, values)
+    self._log.add(self.step, values, waited)
     asked = self._agreed(self._signals[0] if self._signals else self._timed())
     stopped = asked > _SAVE
     # The answer may be to a question from before the newest checkpoint.
@@ -125,6 +147,15 @@ class _Run:
       )
     if self._evaluated():
       self._evaluate()
+
+  def explained(self, error: run_log.NonFiniteError) -> run_log.NonFiniteError:
+    """The error with the records and the first tensor of its step."""
+    explain = self._training.explain
+    for step, batch, position in self._recent:
+      if step == error.step and explain is not None:
+        more = explain(self.state, batch, position, step)
+        return run_log.NonFiniteError(f"{error}; {more}", step)
+    return error
 
   def _timed(self) -> int:
     """Whether this process wants a checkpoint because of the time."""

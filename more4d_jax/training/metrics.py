@@ -4,8 +4,9 @@ import json
 import math
 import os
 import pathlib
+import time
 
-from more4d_jax.training import events
+import tensorboardX
 
 
 class MetricsWriter:
@@ -35,7 +36,13 @@ class MetricsWriter:
       temporary.write_text("".join(kept))
       os.replace(temporary, self._path)
     self._lines = self._path.open("a")
-    self._events = events.EventWriter(root / "events" / name, first_step)
+    # TensorBoard then forgets the steps that will be repeated. A name with a
+    # time of its own keeps the events of a run that was resumed at once.
+    self._events = tensorboardX.SummaryWriter(
+      str(root / "events" / name),
+      purge_step=first_step,
+      filename_suffix=f".{time.time_ns()}",
+    )
 
   def write(self, step: int, values: dict[str, float]) -> None:
     """Writes one line; values that are not finite become null in it."""
@@ -44,7 +51,8 @@ class MetricsWriter:
       for name, value in values.items()
     }
     self._lines.write(json.dumps({"step": step, **line}) + "\n")
-    self._events.scalars(step, values)
+    for tag, value in values.items():
+      self._events.add_scalar(tag, value, step)
 
   def flush(self) -> None:
     """Makes what was written visible to readers."""

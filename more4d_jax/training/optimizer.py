@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from more4d_jax.training import moments as moments_lib
 from more4d_jax.training import paths
 
 SCHEDULES = ("constant", "cosine")
@@ -52,7 +54,11 @@ class OptimizerConfig:
     schedule: "constant", or "cosine" down to `final_fraction` of the peak.
     final_fraction: see `schedule`.
     ema_decay: of the averaged parameters; the average follows quickly in the
-      first steps, with decay min(ema_decay, (1 + step) / (10 + step)).
+      first steps, with decay min(ema_decay, (1 + step) / (10 + step)). 0 keeps
+      no average: the parameters themselves are the result.
+    rates: factors of the learning rate, as "PATTERN=FACTOR" with spaces
+      between them. A pattern is a regular expression of a parameter's whole
+      path, as in "dit/blocks/.*=0.5"; the first that matches counts.
     skip_loss_above: a step whose loss is above it changes nothing and is
       counted; 0 never skips. Steps up to `skip_after` are never skipped.
     skip_after: see `skip_loss_above`.
@@ -79,6 +85,7 @@ class OptimizerConfig:
   schedule: str = "constant"
   final_fraction: float = 0.0
   ema_decay: float = 0.999
+  rates: str = ""
   skip_loss_above: float = 0.0
   skip_after: int = 50
   outlier_deviations: float = 0.0
@@ -98,6 +105,40 @@ class OptimizerConfig:
       raise ValueError(
         f"schedule is {self.schedule!r}: choose one of {', '.join(SCHEDULES)}"
       )
+    if not 0 <= self.ema_decay < 1:
+      raise ValueError(
+        f"ema_decay is {self.ema_decay}: expected 0 (no average) to below 1"
+      )
+    self.multipliers  # noqa: B018 (it raises)
+
+  @property
+  def multipliers(self) -> dict[str, float]:
+    """Pattern -> factor of the learning rate, of `rates`.
+
+    Raises:
+      ValueError: if `rates` cannot be read.
+    """
+    found = {}
+    for item in self.rates.split():
+      pattern, _, factor = item.rpartition("=")
+      try:
+        re.compile(pattern)
+        found[pattern] = float(factor)
+      except (re.error, ValueError) as error:
+        raise ValueError(
+          f"rates has {item!r}: expected a regular expression of paths and a "
+          "factor, as in dit/blocks/.*=0.5"
+        ) from error
+      if not (pattern and math.isfinite(found[pattern])):
+        raise ValueError(
+          f"rates has {item!r}: expected a pattern and a finite factor"
+        )
+    return found
+
+  @property
+  def averages(self) -> bool:
+    """Whether there are averaged parameters."""
+    return self.ema_decay > 0
 
   @property
   def skips(self) -> bool:
@@ -174,18 +215,29 @@ def scale_by_path(
 
 
 def make_optimizer(
-  config: OptimizerConfig, num_steps: int, multipliers: Mapping[str, float]
+  config: OptimizerConfig,
+  num_steps: int,
+  multipliers: Mapping[str, float],
+  moments: str = "float32",
 ) -> optax.GradientTransformation:
-  """Returns AdamW with its schedule; clipping is the train step's."""
+  """Returns AdamW with its schedule; clipping is the train step's.
+
+  Args:
+    config: of the rates.
+    num_steps: in all, for the schedule.
+    multipliers: see `scale_by_path`; those of the configuration come first.
+    moments: how they are held, see `memory.MemoryConfig`.
+  """
+  adam = optax.scale_by_adam(b1=config.b1, b2=config.b2, eps=config.eps)
+  if moments != "float32":
+    adam = moments_lib.in_few_bits(adam, moments)
   return optax.chain(
-    optax.adamw(
-      learning_rate(config, num_steps),
-      b1=config.b1,
-      b2=config.b2,
-      eps=config.eps,
-      weight_decay=config.weight_decay,
+    optax.chain(  # As `optax.adamw` nests them.
+      adam,
+      optax.add_decayed_weights(config.weight_decay),
+      optax.scale_by_learning_rate(learning_rate(config, num_steps)),
     ),
-    scale_by_path(multipliers),
+    scale_by_path({**config.multipliers, **multipliers}),
   )
 
 

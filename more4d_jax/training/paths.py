@@ -25,6 +25,12 @@ def _join(path: Sequence[Any]) -> str:
   return "/".join(keys)
 
 
+def names(tree: Any) -> list[str]:
+  """The path of every leaf."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return [_join(path) for path, _ in leaves]
+
+
 def first_match(table: Mapping[str, float], path: str, default: float) -> float:
   """Returns the value of the first pattern that matches the whole path."""
   for pattern, value in table.items():

@@ -5,7 +5,7 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -14,10 +14,19 @@ import tqdm
 from more4d_jax import errors
 from more4d_jax.training import metrics as metrics_lib
 from more4d_jax.training import step as steps
+from more4d_jax.training import throughput
 
 
 class NonFiniteError(FloatingPointError):
-  """A loss, a gradient or a state that is not finite; says at which step."""
+  """A loss, a gradient or a state that is not finite; says at which step.
+
+  Attributes:
+    step: its number, where one step is to blame.
+  """
+
+  def __init__(self, message: str, step: int | None = None):
+    super().__init__(message)
+    self.step = step
 
 
 class RunLog:
@@ -32,6 +41,8 @@ class RunLog:
     num_steps: int,
     every: int,
     skip_limit: int,
+    work: throughput.Work,
+    devices: Sequence[jax.Device],
   ):
     """Opens the files, in process 0 only.
 
@@ -42,7 +53,10 @@ class RunLog:
       num_steps: of the whole run.
       every: steps between updates of the progress bar and of the files.
       skip_limit: number of skipped steps in a row that ends the run.
+      work: of a step.
+      devices: that share it.
     """
+    self._work, self._devices = work, devices
     self._every, self._skip_limit = every, skip_limit
     self._main = jax.process_index() == 0
     self._writers = {}
@@ -65,9 +79,15 @@ class RunLog:
     self._time = time.monotonic()
     self._skipped_in_a_row = 0
 
-  def add(self, step: int, values: steps.Metrics) -> None:
-    """Queues a step's metrics and writes those of the step before."""
-    self._pending.append((step, values))
+  def add(self, step: int, values: steps.Metrics, waited: float) -> None:
+    """Queues a step's metrics and writes those of the step before.
+
+    Args:
+      step: its number.
+      values: on devices.
+      waited: seconds until its batch was there.
+    """
+    self._pending.append((step, values, waited))
     while len(self._pending) > 1:
       self._write(*self._pending.popleft())
 
@@ -81,13 +101,14 @@ class RunLog:
     for writer in self._writers.values():
       writer.flush()
 
-  def _write(self, step: int, values: steps.Metrics) -> None:
+  def _write(self, step: int, values: steps.Metrics, waited: float) -> None:
     found = {name: float(v) for name, v in jax.device_get(values).items()}
     now = time.monotonic()
     if self._main:
-      self._writers["metrics"].write(
-        step, {**found, "seconds": now - self._time}
+      speed = throughput.figures(
+        self._work, now - self._time, waited, self._devices
       )
+      self._writers["metrics"].write(step, {**found, **speed})
     self._time = now
     self._bar.update(1)
     skipped = bool(found.get("skip", False))
@@ -97,7 +118,8 @@ class RunLog:
         self._flush()
         raise NonFiniteError(
           f"{name} is {found[name]} at step {step}: start again in another "
-          "--workdir with a lower optimizer.learning_rate or optimizer.clip"
+          "--workdir with a lower optimizer.learning_rate or optimizer.clip",
+          step,
         )
     if step % self._every == 0:
       self._bar.set_postfix(loss=f"{found['loss']:.4g}")

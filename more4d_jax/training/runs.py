@@ -8,11 +8,12 @@ from typing import Any
 from jax.sharding import Mesh
 
 from more4d_jax.checkpoints import training_states
-from more4d_jax.training import prefetch
+from more4d_jax.training import prefetch, throughput
 from more4d_jax.training import state as states
 from more4d_jax.training import step as steps
 
 _KEEPING = training_states.Keeping()
+_NO_WORK = throughput.Work(samples=0)
 
 # (state, number of finished steps, directory for videos) -> figures
 Evaluator = Callable[
@@ -33,6 +34,7 @@ class LoopConfig:
     keep: which checkpoints stay.
     evaluate_every: steps between evaluations; 0 means at the end only.
     skip_limit: number of skipped steps in a row that ends the run.
+    profile: first and last step of a profile, if any.
   """
 
   num_steps: int
@@ -42,6 +44,7 @@ class LoopConfig:
   keep: training_states.Keeping = _KEEPING
   evaluate_every: int = 0
   skip_limit: int = 100
+  profile: tuple[int, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +64,9 @@ class Training:
     seed: stored with each checkpoint.
     trained_on: kind -> identity of the networks that this one is built on,
       also stored with each checkpoint.
+    work: of a step, for figures of its speed.
+    explain: (state, batch, position of the loader after it, number of the
+      step) -> what there is to say of a step that was not finite.
   """
 
   name: str
@@ -74,3 +80,5 @@ class Training:
   config: LoopConfig
   seed: int
   trained_on: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  work: throughput.Work = _NO_WORK
+  explain: Callable[[states.TrainState, Any, Any, int], str] | None = None

@@ -1,5 +1,7 @@
 """The state of a run, created already sharded."""
 
+import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +21,24 @@ from more4d_jax.training import outliers
 _RUNS_ONCE = {"xla_backend_optimization_level": 0}
 
 
+@dataclasses.dataclass(frozen=True)
+class StateOptions:
+  """What a state holds besides parameters and optimizer.
+
+  Attributes:
+    window: number of losses to remember.
+    average: whether the average of the parameters is kept.
+    average_on_host: whether it lies in the host's memory.
+  """
+
+  window: int = 0
+  average: bool = True
+  average_on_host: bool = False
+
+
+_PLAIN = StateOptions()
+
+
 @struct.dataclass
 class TrainState:
   """All that a checkpoint holds besides the loader's position.
@@ -27,8 +47,8 @@ class TrainState:
 
   Attributes:
     step: number of finished steps, int32 scalar.
-    params: trained parameters, nested dict, float32.
-    ema: their running average.
+    params: trained parameters, nested dict.
+    ema: their running average, float32; None where none is kept.
     optimizer: optax state.
     skipped: number of steps that changed nothing, int32 scalar.
     history: the newest losses, `outliers.LossHistory`; None where no rule
@@ -42,39 +62,66 @@ class TrainState:
   skipped: Any
   history: Any = None
 
+  @property
+  def result(self) -> Any:
+    """The parameters that training is for: averaged ones where there are.
+
+    They are on devices; those that lie on the host are brought there.
+    """
+    return self.params if self.ema is None else jax.tree.map(_near, self.ema)
+
+
+def in_float32(tree: Any) -> Any:
+  """A tree of numbers in float32."""
+  return jax.tree.map(lambda leaf: leaf.astype(jnp.float32), tree)
+
 
 def _fresh(
-  params: Any, optimizer: optax.GradientTransformation, window: int
+  params: Any,
+  optimizer: optax.GradientTransformation,
+  options: StateOptions,
 ) -> TrainState:
+  exact = in_float32(params)
   return TrainState(
     step=jnp.int32(0),
     params=params,
     # A copy: two leaves of a donated state must not share a buffer.
-    ema=jax.tree.map(jnp.copy, params),
-    optimizer=optimizer.init(params),
+    ema=jax.tree.map(jnp.copy, exact) if options.average else None,
+    optimizer=optimizer.init(exact),
     skipped=jnp.int32(0),
-    history=outliers.empty(window) if window else None,
+    history=outliers.empty(options.window) if options.window else None,
   )
 
 
 def abstract_state(
   abstract_params: Any,
   optimizer: optax.GradientTransformation,
-  window: int = 0,
+  options: StateOptions = _PLAIN,
 ) -> TrainState:
   """Returns the state's shapes, boxed like the parameters.
 
   Args:
     abstract_params: boxed shapes of the trained parameters.
     optimizer: the same one that steps use.
-    window: number of losses to remember.
+    options: what else there is.
   """
-  return jax.eval_shape(lambda p: _fresh(p, optimizer, window), abstract_params)
+  return jax.eval_shape(
+    lambda p: _fresh(p, optimizer, options), abstract_params
+  )
 
 
-def state_shardings(mesh: Mesh, abstract: TrainState) -> TrainState:
+def state_shardings(
+  mesh: Mesh, abstract: TrainState, options: StateOptions = _PLAIN
+) -> TrainState:
   """Returns a tree of shardings like the unboxed state."""
-  return partitioning.shardings(mesh, abstract)
+  place = partitioning.shardings(mesh, abstract)
+  if not options.average_on_host:
+    return place
+  on_host = jax.tree.map(
+    lambda sharding: sharding.with_memory_kind(partitioning.HOST_MEMORY),
+    place.ema,
+  )
+  return place.replace(ema=on_host)
 
 
 def create_params(
@@ -140,7 +187,7 @@ def create_state(
   abstract_params: Any,
   optimizer: optax.GradientTransformation,
   mesh: Mesh,
-  window: int = 0,
+  options: StateOptions = _PLAIN,
 ) -> TrainState:
   """Makes the first state, each device its own shards.
 
@@ -149,12 +196,12 @@ def create_state(
     abstract_params: boxed shapes of the same tree, which name the axes.
     optimizer: the optax chain.
     mesh: where the state lives.
-    window: number of losses to remember.
+    options: what it holds besides.
   """
-  abstract = abstract_state(abstract_params, optimizer, window)
-  place = state_shardings(mesh, abstract)
+  abstract = abstract_state(abstract_params, optimizer, options)
+  place = state_shardings(mesh, abstract, options)
   make = jax.jit(
-    lambda p: _fresh(p, optimizer, window),
+    lambda p: _fresh(p, optimizer, options),
     out_shardings=place,
     donate_argnums=0,
     compiler_options=_RUNS_ONCE,
@@ -176,8 +223,20 @@ def abstract_with_shardings(place: Any, abstract: Any) -> Any:
 
 def all_finite(state: TrainState) -> bool:
   """Whether all that steps go on from is finite; looked at on the mesh."""
-  parts = (state.params, state.ema, state.optimizer)
-  return bool(partitioning.fetch(_finite(parts)))
+  averaged = jax.tree.leaves(state.ema)
+  if averaged and averaged[0].sharding.memory_kind == partitioning.HOST_MEMORY:
+    parts = (state.params, state.optimizer)
+    # One at a time: together they may have no room on the devices.
+    groups = itertools.chain([parts], map(_near, averaged))
+  else:
+    groups = iter([(state.params, averaged, state.optimizer)])
+  return all(bool(partitioning.fetch(_finite(group))) for group in groups)
+
+
+def _near(leaf: Array) -> Array:
+  if leaf.sharding.memory_kind != partitioning.HOST_MEMORY:
+    return leaf
+  return jax.device_put(leaf, leaf.sharding.with_memory_kind("device"))
 
 
 @jax.jit

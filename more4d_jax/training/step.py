@@ -1,50 +1,155 @@
 """The one train step: gradient, clip, update, average, metrics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct, traverse_util
 from jax.sharding import Mesh
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from more4d_jax import partitioning, rng
+from more4d_jax.training import memory as memory_lib
+from more4d_jax.training import moments, outliers
 from more4d_jax.training import optimizer as optimizers
-from more4d_jax.training import outliers
 from more4d_jax.training import state as states
+
+_PLAIN = memory_lib.MemoryConfig()
 
 
 class Keys:
-  """Keys of one step, one per purpose, folded from (seed, purpose, step)."""
+  """Keys of one step, one per purpose, folded from (seed, purpose, step).
 
-  def __init__(self, seed: int, step: int | Int[Array, ""]):
-    """Remembers what the keys are folded from."""
+  Where a batch is worked through in parts, `draw` gives each part its rows of
+  what the whole batch would have drawn.
+  """
+
+  def __init__(
+    self,
+    seed: int,
+    step: int | Int[Array, ""],
+    part: int | Int[Array, ""] = 0,
+    parts: int = 1,
+  ):
+    """Remembers what the keys are folded from, and which part this is."""
     self._seed, self._step = seed, step
+    self._part, self._parts = part, parts
 
   def __call__(self, purpose: str) -> Array:
     """Returns the key for a purpose; ask once for each."""
     return rng.key(self._seed, purpose, self._step)
 
+  def draw(
+    self, purpose: str, sample: Callable[[Array, int], Any], count: int
+  ) -> Any:
+    """Draws something for each of `count` samples, along the first axis.
+
+    Args:
+      purpose: ask once for each.
+      sample: (key, number of samples) -> array or tree of arrays.
+      count: samples of this part.
+    """
+    whole = sample(self(purpose), count * self._parts)
+    if self._parts == 1:
+      return whole
+    return jax.tree.map(lambda x: divided(x, self._parts)[self._part], whole)
+
+  def normal(self, purpose: str, shape: Sequence[int]) -> Float[Array, "..."]:
+    """Standard normal numbers; the first axis is that of samples."""
+
+    def sample(key: Array, count: int) -> Array:
+      return jax.random.normal(key, (count, *shape[1:]))
+
+    return self.draw(purpose, sample, shape[0])
+
+
+def divided(
+  x: Shaped[Array, "B ..."], parts: int
+) -> Shaped[Array, "parts b ..."]:
+  """A batch in parts, each of which takes as many rows of every device."""
+  rows = x.reshape(x.shape[0] // parts, parts, *x.shape[1:])
+  return jnp.moveaxis(rows, 1, 0)
+
+
+@struct.dataclass
+class Mean:
+  """A metric that not every sample counts in.
+
+  Attributes:
+    total: sum over the samples that count; arrays, or their shapes.
+    weight: number of them.
+  """
+
+  total: Any
+  weight: Any
+
 
 Batch = Mapping[str, Array]
 Metrics = dict[str, Float[Array, ""]]
-# (trained, frozen, batch, keys of this step) -> (loss, metrics)
-LossFn = Callable[[Any, Any, Batch, Keys], tuple[Float[Array, ""], Metrics]]
+Measured = dict[str, Float[Array, ""] | Mean]  # `finished` makes metrics of it.
+# (trained, frozen, batch, keys of this step) -> (loss, what was measured)
+LossFn = Callable[[Any, Any, Batch, Keys], tuple[Float[Array, ""], Measured]]
 StepFn = Callable[
   [states.TrainState, Any, Batch], tuple[states.TrainState, Metrics]
 ]
 
 
+def finished(measured: Measured) -> Metrics:
+  """Metrics as numbers; a `Mean` without samples is not a number."""
+  return {
+    name: value.total / value.weight if isinstance(value, Mean) else value
+    for name, value in measured.items()
+  }
+
+
 def gradients(
-  loss: LossFn, state: states.TrainState, frozen: Any, batch: Batch, seed: int
+  loss: LossFn,
+  state: states.TrainState,
+  frozen: Any,
+  batch: Batch,
+  seed: int,
+  parts: int = 1,
 ) -> tuple[Float[Array, ""], Metrics, Any]:
-  """Returns (loss, metrics, gradient tree) at the state's step."""
-  keys = Keys(seed, state.step)
-  (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(
-    state.params, frozen, batch, keys
+  """Returns (loss, metrics, gradient tree in float32) at the state's step.
+
+  Args:
+    loss: of a batch.
+    state: with the trained parameters.
+    frozen: the others.
+    batch: its number of samples is a multiple of `parts`.
+    seed: of the draws.
+    parts: number of equal parts that are worked through one after the other;
+      the mean over them is returned.
+  """
+
+  def part(number: Any, rows: Batch) -> Any:
+    keys = Keys(seed, state.step, number, parts)
+    (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(
+      state.params, frozen, rows, keys
+    )
+    return value, metrics, states.in_float32(grads)
+
+  if parts == 1:
+    value, metrics, grads = part(0, batch)
+    return value, finished(metrics), grads
+  rows = jax.tree.map(lambda x: _spread(divided(x, parts)), batch)
+  nothing = jax.tree.map(
+    lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+    jax.eval_shape(part, 0, jax.tree.map(lambda x: x[0], rows)),
   )
-  return value, metrics, grads
+
+  def add(sums: Any, numbered: Any) -> tuple[Any, None]:
+    return jax.tree.map(jnp.add, sums, part(*numbered)), None
+
+  sums, _ = jax.lax.scan(add, nothing, (jnp.arange(parts), rows))
+  value, metrics, grads = jax.tree.map(lambda x: x / parts, sums)
+  return value, finished(metrics), grads
+
+
+def _spread(x: Shaped[Array, "parts b ..."]) -> Shaped[Array, "parts b ..."]:
+  return partitioning.constrain(x, None, "batch", *[None] * (x.ndim - 2))
 
 
 def _average(decay: float, step: Int[Array, ""], ema: Any, params: Any) -> Any:
@@ -58,31 +163,70 @@ def update(
   chain: optax.GradientTransformation,
   config: optimizers.OptimizerConfig,
   skip: Array | bool = False,
+  *,
+  seed: int = 0,
+  memory: memory_lib.MemoryConfig = _PLAIN,
 ) -> tuple[states.TrainState, Metrics]:
   """Applies clipped gradients; where `skip` holds only the step advances.
 
   A gradient that is not finite is skipped too where outliers are.
+
+  Args:
+    state: before.
+    grads: float32.
+    chain: the optimizer.
+    config: of clipping, skipping and averaging.
+    skip: see above.
+    seed: of the rounding of bfloat16 parameters.
+    memory: says where the average lies.
   """
   clipped, norm = optimizers.clip_gradients(grads, config, state.step)
   if config.outlier_deviations:
     skip = skip | ~jnp.isfinite(norm)
-  updates, opt_state = chain.update(clipped, state.optimizer, state.params)
-  params = optax.apply_updates(state.params, updates)
-  ema = _average(config.ema_decay, state.step, state.ema, params)
-  new = (params, ema, opt_state)
-  metrics = {"gradient_norm": norm}
+  exact, old = states.in_float32(state.params), state
+  if memory.average == "host":
+    old = state.replace(ema=_to(jax.memory.Space.Device, state.ema))
+  updates, opt_state = chain.update(clipped, old.optimizer, exact)
+  exact = optax.apply_updates(exact, updates)
+  rounding = rng.key(seed, "rounding", state.step)
+  ema = old.ema
+  if ema is not None:
+    ema = _average(config.ema_decay, state.step, ema, exact)
+  params = moments.round_tree(exact, old.params, rounding)
+  # A step that is not finite ends the run; what went in can be looked at.
+  finite = jnp.isfinite(norm)
+  params, opt_state = jax.tree.map(
+    lambda n, o: jnp.where(finite, n, o),
+    (params, opt_state),
+    (old.params, old.optimizer),
+  )
+  new = old.replace(params=params, ema=ema, optimizer=opt_state)
+  metrics = {"gradient_norm": norm, **_norms_by_group(grads)}
   if config.skips:
-    old = (state.params, state.ema, state.optimizer)
     new = jax.tree.map(lambda n, o: jnp.where(skip, o, n), new, old)
     metrics["skip"] = jnp.float32(skip)
-  state = state.replace(
-    step=state.step + 1,
-    params=new[0],
-    ema=new[1],
-    optimizer=new[2],
-    skipped=state.skipped + jnp.int32(skip),
+  if memory.average == "host":
+    new = new.replace(ema=_to(jax.memory.Space.Host, new.ema))
+  new = new.replace(
+    step=state.step + 1, skipped=state.skipped + jnp.int32(skip)
   )
-  return state, metrics
+  return new, metrics
+
+
+def _to(space: jax.memory.Space, tree: Any) -> Any:
+  return jax.tree.map(lambda leaf: jax.device_put(leaf, space), tree)
+
+
+def _norms_by_group(grads: Any) -> Metrics:
+  """Norms of the gradient by the first two names of parameters' paths."""
+  groups: dict[str, list[Array]] = {}
+  for path, leaf in traverse_util.flatten_dict(grads, sep="/").items():
+    group = "/".join(path.split("/")[:2])
+    groups.setdefault(group, []).append(leaf)
+  return {
+    f"gradient_norm/{name}": optax.global_norm(leaves)
+    for name, leaves in groups.items()
+  }
 
 
 def _skip(
@@ -106,15 +250,20 @@ def make_step(
   chain: optax.GradientTransformation,
   config: optimizers.OptimizerConfig,
   seed: int,
+  memory: memory_lib.MemoryConfig = _PLAIN,
 ) -> StepFn:
   """Returns the unjitted step."""
 
   def step(
     state: states.TrainState, frozen: Any, batch: Batch
   ) -> tuple[states.TrainState, Metrics]:
-    value, metrics, grads = gradients(loss, state, frozen, batch, seed)
+    value, metrics, grads = gradients(
+      loss, state, frozen, batch, seed, memory.accumulate
+    )
     skip = _skip(state, value, config)
-    state, more = update(state, grads, chain, config, skip)
+    state, more = update(
+      state, grads, chain, config, skip, seed=seed, memory=memory
+    )
     metrics = {"loss": value, **metrics, **more}
     if config.skips:
       metrics["skipped"] = state.skipped.astype(jnp.float32)

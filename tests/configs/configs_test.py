@@ -80,26 +80,58 @@ def test_published_size_builds_and_shards(name, size):
 def test_ablation_is_its_baseline_but_for_its_fields(name):
   config = _config(f"ablations.{name}", "size=nano")
   base = _config(config.task, "size=nano")
-  mine, other = (
-    config_reader.flat(config_reader.read(c)) for c in (config, base)
-  )
+  mine, other = (_flat(c) for c in (config, base))
+  assert set(mine) == set(other)
   (changed,) = [field for field in mine if mine[field] != other[field]]
   ours, theirs = _task(config), _task(base)
-  if changed.startswith("model"):
+  if changed == "model.train_motion_encoder":
+    assert ours.trainable != theirs.trainable
+  elif changed.startswith("model"):
     assert ours.network != theirs.network
 
 
+def _flat(config):
+  return dict(config_reader.flat(config_reader.read(config)))
+
+
+@pytest.mark.parametrize("task", ["motion_vae", "strag"])
+def test_normalisations_have_the_names_of_the_paper(task):
+  found = [
+    _config("ablations.normalisation", f"size=nano,task={task},mode={mode}")
+    for mode in ("min_max", "none")
+  ]
+  assert [config.task for config in found] == [task, task]
+  assert [config.motion.normalisation for config in found] == [
+    "first_frame_range",
+    "displacement",
+  ]
+  with pytest.raises(ValueError, match="mode=depth: choose min_max or"):
+    _config("ablations.normalisation", "size=nano,mode=depth")
+
+
 @pytest.mark.parametrize("size", ["1p3b", "14b"])
-def test_published_sizes_have_the_steps_and_batches_of_the_paper(size):
+def test_published_sizes_have_the_recipes_of_the_paper(size):
+  """Steps, batch of four devices, seed, records and checkpoints."""
   found = {}
   for name in ("motion_vae", "strag", "vism"):
     config = _config(name, f"size={size}")
     kept = config.checkpoint.every, config.checkpoint.keep
-    found[name] = (config.num_steps, config.batch_size, config.seed, *kept)
+    found[name] = (
+      config.num_steps,
+      config.batch_size,
+      config.seed,
+      config.data.limit,
+      *kept,
+      config.optimizer.learning_rate,
+      config.optimizer.weight_decay,
+      config.optimizer.clip,
+      config.optimizer.warmup_steps,
+    )
+    assert config.optimizer.ema_decay == 0
   assert found == {
-    "motion_vae": (5_000, 4, 40, 200, 3),
-    "strag": (2_000, 12, 42, 50, 5),
-    "vism": (10_000, 8, 42, 100, 5),
+    "motion_vae": (5_000, 4, 40, 0, 200, 3, 5e-6, 1e-2, 1.0, 100),
+    "strag": (2_000, 12, 42, 6_000, 50, 5, 2e-5, 3e-2, 0.05, 100),
+    "vism": (10_000, 8, 42, 0, 100, 5, 1e-4, 3e-2, 0.05, 0),
   }
 
 
@@ -120,7 +152,7 @@ def test_no_field_is_without_a_reader(name):
     path.read_text()
     for path in (ROOT / "more4d_jax" / "experiment").glob("*.py")
   )
-  whole = ("optimizer", "mesh", "flow", "dropout", "loss", "augment")
+  whole = ("optimizer", "memory", "mesh", "flow", "dropout", "loss", "augment")
   for section, value in _config(name, "size=nano").to_dict().items():
     if section in (*whole, "sampling", "init_from"):
       continue

@@ -27,7 +27,7 @@ CONFIG = backbone.DiTConfig(
   reference=True,
   motion_width=8,
   motion_grid=(2, 3),
-  remat=False,
+  remat="none",
 )
 GRID = (2, 4, 6)
 
@@ -100,7 +100,7 @@ def test_remat_changes_nothing():
         )
       )
     )(params)
-    for remat in (False, True)
+    for remat in ("none", "full")
   )
   for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(again)):
     # Other fusions round sums over tokens differently.

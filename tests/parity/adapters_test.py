@@ -201,7 +201,7 @@ def test_a_transformer_of_other_sizes_and_fewer_cases(tmp_path, capsys):
     frequency_width=8,
     image_width=10,
     attention="reference",
-    remat=False,
+    remat="none",
   )
   io = {
     "in.x": generator.standard_normal((4, 5, 2, 4, 6)),

@@ -22,7 +22,7 @@ from tests.models import random_params
 
 _NANO = variants.get("nano")
 _CONFIG = dataclasses.replace(
-  _NANO.vism, dit=dataclasses.replace(_NANO.vism.dit, remat=False)
+  _NANO.vism, dit=dataclasses.replace(_NANO.vism.dit, remat="none")
 )
 _GRID = _NANO.latent_grid
 _BATCH = 4

@@ -68,8 +68,9 @@ def _training(
   )
   mesh = partitioning.make_mesh(partitioning.MeshConfig(data=2, fsdp=4))
   chain = optimizer.make_optimizer(config, 100, {})
+  options = states.StateOptions(config.window, average=config.averages)
   abstract_params = jax.eval_shape(_boxed)
-  abstract = states.abstract_state(abstract_params, chain, config.window)
+  abstract = states.abstract_state(abstract_params, chain, options)
   place = states.state_shardings(mesh, abstract)
   frozen = {"offset": jnp.float32(0.5)}
   return runs.Training(
@@ -80,7 +81,7 @@ def _training(
       abstract_params,
       chain,
       mesh,
-      config.window,
+      options,
     ),
     abstract=states.abstract_with_shardings(place, abstract),
     step=steps.jit_step(
@@ -324,6 +325,27 @@ def test_steps_compile_once_and_move_nothing_unasked(tmp_path):
     jax.monitoring.clear_event_listeners()
   assert seen[1] > seen[0]  # The listener hears of compilations.
   assert seen[1:] == [seen[1]] * 5
+
+
+def test_a_step_that_is_not_finite_is_explained_with_what_went_into_it(
+  tmp_path,
+):
+  seen = []
+
+  def explain(state, batch, position, step):
+    spoiled = bool(jnp.isnan(batch["x"]).any())
+    finite = all(bool(jnp.isfinite(p).all()) for p in state.params.values())
+    seen.append((spoiled, finite, position["number"], step))
+    return "its records are a, b"
+
+  training = dataclasses.replace(
+    _training(8, loader=_Loader(spoiled=6)), explain=explain
+  )
+  with pytest.raises(
+    run_log.NonFiniteError, match=r"at step 6: .*; its records are a, b"
+  ):
+    loop.train(training, tmp_path)
+  assert seen == [(True, True, 6, 6)]
 
 
 def test_average_follows_its_recursion(tmp_path):

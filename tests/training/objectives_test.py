@@ -63,7 +63,7 @@ def test_masked_mean_ignores_what_is_masked_even_if_not_finite():
 
 
 def test_keep_mask_has_its_rate_and_select_keeps_samples():
-  kept = base.keep_mask(jax.random.key(0), 0.3, 20_000)
+  kept = base.keep_mask(steps.Keys(0, 0), "text", 0.3, 20_000)
   assert float(kept.mean()) == pytest.approx(0.7, abs=0.015)  # 4.6 sigma
   values = jnp.arange(6.0).reshape(3, 2)
   chosen = base.select(jnp.array([True, False, True]), values, 0)

@@ -15,6 +15,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import ad_checkpoint
 from jaxtyping import Array, Float, Int
 
 from more4d_jax.kernels.attention import dispatch
@@ -105,6 +106,7 @@ def _ring_forward(q, k, v, key_length, ring):
   (outputs, keys), _ = jax.lax.scan(step, (nothing, (k, v)), jnp.arange(last))
   out, lse = meet(last, outputs, keys)
   outputs = out.astype(q.dtype), lse
+  outputs = ad_checkpoint.checkpoint_name(outputs, dispatch.OUTPUTS)
   return outputs, ((q, k, v, key_length), outputs)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import ad_checkpoint
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
@@ -33,6 +34,9 @@ IMPLEMENTATIONS = (
 # gradient, are no larger than the queries of a head, and nothing is gained by
 # forming them again or by a kernel's tiles of 128 keys.
 FEW_KEYS = 64
+
+# Name of what a forward pass gives, for policies of rematerialisation.
+OUTPUTS = "attention_outputs"
 
 _NO_CUDA = ("cpu", "TPU")  # Starts of the kinds of other devices.
 _WITHOUT_LSE = ("cudnn", "xla")
@@ -276,6 +280,8 @@ def _with_own_gradient(q, k, v, key_length, scale, implementation):
 def _forward(q, k, v, key_length, scale, implementation):
   inputs = q, k, v, key_length
   outputs = run_pass(implementation, "forward", *inputs, scale=scale)
+  # Rematerialisation may keep them; the forward pass is not repeated then.
+  outputs = ad_checkpoint.checkpoint_name(outputs, OUTPUTS)
   return outputs, (inputs, outputs)
 
 

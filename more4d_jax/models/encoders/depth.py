@@ -44,7 +44,7 @@ class DepthConfig:
     input_size: shorter side, in pixels, that pictures are resized to; None
       keeps their size. Either way sides become multiples of `patch`.
     dtype: of the computation; parameters, norms and softmax are float32.
-    remat: recompute each block's activations during backpropagation.
+    remat: what of each block the backward pass finds, see `models.remat`.
   """
 
   width: int = 384
@@ -63,7 +63,7 @@ class DepthConfig:
   input_size: int | None = None
   dtype: str = "float32"
   conv: str = "auto"
-  remat: bool = False
+  remat: str = "none"
 
   def __post_init__(self):
     for name in ("position_grid", "taps", "reassemble"):

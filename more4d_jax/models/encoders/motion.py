@@ -24,7 +24,7 @@ class MotionEncoderConfig(vision_transformer.VisionTransformerConfig):
 
   image_size: tuple[int, int] = (224, 224)
   tubelet: int = 2
-  remat: bool = False
+  remat: str = "none"
 
   @property
   def grid(self) -> tuple[int, int]:

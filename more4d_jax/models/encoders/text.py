@@ -36,7 +36,7 @@ class TextEncoderConfig:
   max_distance: int = 128
   eps: float = 1e-6
   dtype: str = "float32"
-  remat: bool = False
+  remat: str = "none"
 
 
 def relative_buckets(

@@ -42,7 +42,7 @@ def transform(
   config: VisionTransformerConfig,
   x: Float[Array, "B N E"],
   *,
-  remat: bool = False,
+  remat: str = "none",
 ) -> Float[Array, "B N E"]:
   """Runs the tokens through all blocks, scanned.
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Shaped, UInt8
 
+from more4d_jax.models import video_vae
 from more4d_jax.training import step as steps
 
 Batch = Mapping[str, Array]
@@ -21,7 +22,7 @@ class Objective(Protocol):
 
   def loss(
     self, params: Any, batch: Batch, keys: steps.Keys
-  ) -> tuple[Float[Array, ""], steps.Metrics]:
+  ) -> tuple[Float[Array, ""], steps.Measured]:
     """Returns the loss and figures to log; pure, float32."""
 
 
@@ -37,9 +38,25 @@ def check_shares(config: Any, *names: str) -> None:
       raise ValueError(f"{name} is {value}: expected 0 to 1")
 
 
-def keep_mask(key: Key[Array, ""], rate: float, batch: int) -> Bool[Array, "B"]:
+def keep_mask(
+  keys: steps.Keys, name: str, rate: float, batch: int
+) -> Bool[Array, "B"]:
   """Draws for each sample whether a condition stays, at a dropout rate."""
-  return jax.random.bernoulli(key, 1.0 - rate, (batch,))
+
+  def sample(key: Key[Array, ""], count: int) -> Bool[Array, "B"]:
+    return jax.random.bernoulli(key, 1.0 - rate, (count,))
+
+  return keys.draw(f"dropout_{name}", sample, batch)
+
+
+def sample_posterior(
+  mean: Float[Array, "B t h w C"],
+  logvar: Float[Array, "B t h w C"],
+  keys: steps.Keys,
+) -> Float[Array, "B t h w C"]:
+  """Draws latents of a VAE's posterior."""
+  noise = keys.normal("posterior", mean.shape)
+  return video_vae.add_posterior_noise(mean, logvar, noise)
 
 
 def select(

@@ -28,7 +28,7 @@ def log_depth_loss(
   predicted: Float[Array, "B H W"],
   depth: Float[Array, "B H W"],
   weights: DepthLoss,
-) -> tuple[Float[Array, ""], steps.Metrics]:
+) -> tuple[Float[Array, ""], steps.Measured]:
   """Mean |log predicted - log true| over known pixels, scale included.
 
   Args:
@@ -82,7 +82,7 @@ class DepthObjective:
 
   def loss(
     self, params: Any, batch: Mapping[str, Array], keys: steps.Keys
-  ) -> tuple[Float[Array, ""], steps.Metrics]:
+  ) -> tuple[Float[Array, ""], steps.Measured]:
     """Returns the loss of a batch of pictures and their depth."""
     del keys  # Nothing is drawn.
     image = base.unit_image(batch["image"])

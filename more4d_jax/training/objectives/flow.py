@@ -17,12 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key, Shaped
 
-from more4d_jax.models import (
-  denoiser,
-  flow_matching,
-  latent_stats,
-  video_vae,
-)
+from more4d_jax.models import denoiser, flow_matching, latent_stats
 from more4d_jax.models import lora as lora_model
 from more4d_jax.training import step as steps
 from more4d_jax.training.objectives import base
@@ -41,9 +36,7 @@ def posterior_sample(
   keys: steps.Keys,
 ) -> Float[Array, "B t h w C"]:
   """Draws raw latents of a VAE's posterior and standardises them."""
-  return stats.normalise(
-    video_vae.sample_posterior(mean, logvar, keys("posterior"))
-  )
+  return stats.normalise(base.sample_posterior(mean, logvar, keys))
 
 
 def flow_loss(
@@ -51,7 +44,7 @@ def flow_loss(
   latents: Float[Array, "B t h w C"],
   config: flow_matching.FlowConfig,
   keys: steps.Keys,
-) -> tuple[Float[Array, ""], steps.Metrics]:
+) -> tuple[Float[Array, ""], steps.Measured]:
   """Noises latents and compares the network's velocity with the true one.
 
   Args:
@@ -61,13 +54,31 @@ def flow_loss(
     keys: of this step.
   """
   batch = latents.shape[0]
-  sigma = flow_matching.sample_sigmas(keys("sigma"), batch, config)
-  noise = jax.random.normal(keys("noise"), latents.shape)
+
+  def sigmas(key: Key[Array, ""], count: int) -> Float[Array, "B"]:
+    return flow_matching.sample_sigmas(key, count, config)
+
+  sigma = keys.draw("sigma", sigmas, batch)
+  noise = keys.normal("noise", latents.shape)
   noisy = flow_matching.add_noise(latents, noise, sigma)
   predicted = velocity(noisy, flow_matching.TIMESTEP_SCALE * sigma)
   target = flow_matching.velocity_target(latents, noise)
-  loss = flow_matching.velocity_loss(predicted, target, sigma, config)
-  return loss, {}
+  losses = flow_matching.velocity_loss(predicted, target, sigma, config)
+  return jnp.mean(losses), by_noise(losses, sigma)
+
+
+def by_noise(
+  losses: Float[Array, "B"], sigma: Float[Array, "B"]
+) -> dict[str, steps.Mean]:
+  """Losses of samples by the quarter that their noise level lies in."""
+  quarter = jnp.clip(jnp.floor(4 * sigma), 0, 3)
+  return {
+    f"loss_at_noise/{number / 4:.2f}": steps.Mean(
+      jnp.sum(losses, where=quarter == number),
+      jnp.sum(quarter == number, dtype=jnp.float32),
+    )
+    for number in range(4)
+  }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,8 +148,7 @@ class LatentObjective(abc.ABC):
   ) -> Bool[Array, "B"]:
     """Draws which samples keep the condition `dropout` has under a name."""
     count = batch[f"{self.target}_mean"].shape[0]
-    rate = getattr(self.dropout, name)
-    return base.keep_mask(keys(f"dropout_{name}"), rate, count)
+    return base.keep_mask(keys, name, getattr(self.dropout, name), count)
 
   def encode(self, params: Any, method: str, value: Array) -> Any:
     """Applies an encoder of the network; None where it has none."""
@@ -178,7 +188,7 @@ class LatentObjective(abc.ABC):
 
   def loss(
     self, params: Any, batch: Mapping[str, Array], keys: steps.Keys
-  ) -> tuple[Float[Array, ""], steps.Metrics]:
+  ) -> tuple[Float[Array, ""], steps.Measured]:
     """Returns the flow-matching loss of a batch, in float32."""
     batch = {name: _float32(value) for name, value in batch.items()}
     moments = (batch[f"{self.target}_mean"], batch[f"{self.target}_logvar"])

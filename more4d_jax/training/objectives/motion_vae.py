@@ -115,7 +115,7 @@ class MotionVAEObjective:
 
   def loss(
     self, params: Any, batch: Mapping[str, Array], keys: steps.Keys
-  ) -> tuple[Float[Array, ""], steps.Metrics]:
+  ) -> tuple[Float[Array, ""], steps.Measured]:
     """Returns the loss of a batch of tracks."""
     motion, valid = normalised_motion(
       batch, self.normalisation, self.video_size[1:]
@@ -124,7 +124,7 @@ class MotionVAEObjective:
     mean, logvar = self.network.apply(variables, motion, method="encode")
     if not self.weights.train_encoder:
       mean, logvar = jax.lax.stop_gradient((mean, logvar))
-    latents = video_vae.sample_posterior(mean, logvar, keys("posterior"))
+    latents = base.sample_posterior(mean, logvar, keys)
     decoded = self.network.apply(variables, latents, method="decode")
     error = jnp.where(valid[:, None, ..., None], decoded - motion, 0.0)
     moving = moving_mask(motion, valid)
@@ -158,7 +158,7 @@ class MotionVAEObjective:
     error: Float[Array, "B T H W 3"],
     motion: Float[Array, "B T H W 3"],
     moving: Bool[Array, "B H W"],
-  ) -> steps.Metrics:
+  ) -> steps.Measured:
     """Root mean square error of moving pixels relative to their motion."""
     full = jnp.broadcast_to(moving[:, None, ..., None], error.shape)
     square = base.masked_mean(jnp.square(error), full)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -49,8 +49,29 @@ def depth_clip(depth: Float[Array, "B T H W"]) -> Float[Array, "B T H W 3"]:
   return jnp.moveaxis(picture, 2, 1)
 
 
+class MotionShape(NamedTuple):
+  """How the pixels of a clip like motion change."""
+
+  mix: Float[Array, "B 3 3"]
+  waves: Float[Array, "B 4"]
+  size: Float[Array, "B"]
+
+
+def _shapes(key: Key[Array, ""], count: int) -> MotionShape:
+  mix_key, wave_key, size_key = jax.random.split(key, 3)
+  return MotionShape(
+    jax.random.normal(mix_key, (count, 3, 3)),
+    jax.random.normal(wave_key, (count, 4)),
+    jnp.exp(jax.random.uniform(size_key, (count,), minval=-2.5, maxval=0.7)),
+  )
+
+
+def _uniform(key: Key[Array, ""], count: int) -> Float[Array, "B"]:
+  return jax.random.uniform(key, (count,))
+
+
 def motion_like_clip(
-  video: Float[Array, "B T H W 3"], key: Key[Array, ""]
+  video: Float[Array, "B T H W 3"], shape: MotionShape
 ) -> Float[Array, "B T H W 3"]:
   """Clips like motion videos, whose pixels keep their place and change value.
 
@@ -59,22 +80,18 @@ def motion_like_clip(
 
   Args:
     video: pictures in [-1, 1].
-    key: of this batch.
+    shape: drawn at random.
   """
-  batch, frames = video.shape[:2]
-  mix_key, curve_key, size_key = jax.random.split(key, 3)
-  mix = jax.random.normal(mix_key, (batch, 3, 3))
+  frames = video.shape[1]
   time = jnp.linspace(0.0, 1.0, frames)
   waves = jnp.stack(
     [time, time**2, jnp.sin(jnp.pi * time), jnp.sin(2 * jnp.pi * time)]
   )
-  weights = jax.random.normal(curve_key, (batch, len(waves)))
-  curve = weights @ waves  # [B T]
-  size = jnp.exp(
-    jax.random.uniform(size_key, (batch,), minval=-2.5, maxval=0.7)
-  )
-  pattern = jnp.einsum("bhwc,bcd->bhwd", video[:, 0], mix)
-  scaled = (size[:, None] * curve)[:, :, None, None, None] * pattern[:, None]
+  curve = shape.waves @ waves  # [B T]
+  pattern = jnp.einsum("bhwc,bcd->bhwd", video[:, 0], shape.mix)
+  scaled = (shape.size[:, None] * curve)[:, :, None, None, None] * pattern[
+    :, None
+  ]
   return jnp.tanh(scaled)
 
 
@@ -114,19 +131,20 @@ class VideoVAEObjective:
   ) -> Float[Array, "B T H W 3"]:
     """Draws for each sample which kind of clip it shows."""
     video = 2.0 * base.unit_image(batch["video"]) - 1.0
-    draw = jax.random.uniform(keys("clip_kind"), video.shape[:1])
-    motion = motion_like_clip(video, keys("motion_clip"))
+    count = video.shape[0]
+    draw = keys.draw("clip_kind", _uniform, count)
+    motion = motion_like_clip(video, keys.draw("motion_clip", _shapes, count))
     share = self.weights.depth_share
     clips = base.select(draw < share, depth_clip(batch["depth"]), video)
     return base.select(draw > 1.0 - self.weights.motion_share, motion, clips)
 
   def loss(
     self, params: Any, batch: Mapping[str, Array], keys: steps.Keys
-  ) -> tuple[Float[Array, ""], steps.Metrics]:
+  ) -> tuple[Float[Array, ""], steps.Measured]:
     """Returns the loss of a batch of films and depth films."""
     clips, variables = self.clips(batch, keys), {"params": params}
     mean, logvar = self.network.apply(variables, clips, method="encode")
-    latents = vae_model.sample_posterior(mean, logvar, keys("posterior"))
+    latents = base.sample_posterior(mean, logvar, keys)
     # Not clamped, so that values beyond the range still feel the gradient.
     decoded = self.network.apply(
       variables, latents, clamp=False, method="decode"

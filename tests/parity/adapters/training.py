@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,11 @@ from more4d_jax.models import backbone, flow_matching, interpolation, vism
 from tests.parity.adapters import stated, wan_weights
 
 _SHIFTED = rf"out\.loss\.s({stated.NUMBER})(?:_(\w+)_plain|\.sigmas)"
+
+
+def _loss(*arguments: Any) -> jax.Array:
+  """The mean over samples, as the original returns it."""
+  return jnp.mean(flow_matching.velocity_loss(*arguments))
 
 
 def _losses(io: dict) -> dict:
@@ -26,7 +32,7 @@ def _losses(io: dict) -> dict:
     if limit := re.fullmatch(rf"out\.loss\.threshold({stated.NUMBER})", key):
       strict = flow_matching.FlowConfig(error_limit=float(limit[1]))
       ones = jnp.ones(len(latents))
-      out[key] = flow_matching.velocity_loss(prediction, target, ones, strict)
+      out[key] = _loss(prediction, target, ones, strict)
     name = re.fullmatch(_SHIFTED, key)
     if name is None:
       continue
@@ -36,7 +42,7 @@ def _losses(io: dict) -> dict:
     sigma = flow_matching.grid_sigma(index, config)
     prefix = f"out.loss.s{name[1]}"
     if name[2]:
-      out[key] = flow_matching.velocity_loss(prediction, target, sigma, config)
+      out[key] = _loss(prediction, target, sigma, config)
       continue
     noisy = flow_matching.add_noise(latents, noise, sigma)
     out[f"{prefix}.sigmas"] = sigma
@@ -45,7 +51,7 @@ def _losses(io: dict) -> dict:
   ones = jnp.ones(len(latents))
   plain = flow_matching.FlowConfig()
   out["grad.loss.prediction"] = wan_weights.channels_first(
-    jax.grad(flow_matching.velocity_loss)(prediction, target, ones, plain)
+    jax.grad(_loss)(prediction, target, ones, plain)
   )
   return out
 

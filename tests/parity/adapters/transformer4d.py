@@ -71,7 +71,7 @@ def gradients(
   """Loss against in.grad_target, its value and gradients, through remat."""
   if "in.grad_target" not in io:
     return {}
-  model = backbone.WanDiT(dataclasses.replace(config, remat=True))
+  model = backbone.WanDiT(dataclasses.replace(config, remat="full"))
   target = wan_weights.channels_last(io["in.grad_target"])
 
   def loss(params):

@@ -81,7 +81,7 @@ def dit_config(
   config = dit.config(
     _matched(weights), dit.Stated.read(constructor), (side, side)
   )
-  return dataclasses.replace(config, attention="reference", remat=False)
+  return dataclasses.replace(config, attention="reference", remat="none")
 
 
 def text_context(io: dict, length: int) -> np.ndarray:
