@@ -234,7 +234,7 @@ def training(task: tasks.Task, opened: tasks.Opened) -> runs.Training:
       loss_of(objective), before, frozen, taken, config, mesh
     )
     count = len(train_set.source)
-    ids = explaining.record_ids(opened, count, loader_config, position)
+    ids = explaining.record_ids(opened.training, count, loader_config, position)
     return explaining.message(ids, tensor)
 
   return runs.Training(

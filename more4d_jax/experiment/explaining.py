@@ -1,6 +1,6 @@
 """What to tell of a step that was not finite: its records, the first tensor."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,7 +8,6 @@ from jax.sharding import Mesh
 
 from more4d_jax.data import loader as loaders
 from more4d_jax.experiment import run_config
-from more4d_jax.experiment import task as tasks
 from more4d_jax.training import nonfinite
 from more4d_jax.training import state as states
 from more4d_jax.training import step as steps
@@ -17,7 +16,7 @@ _SHOWN = 8  # Records in a message.
 
 
 def record_ids(
-  opened: tasks.Opened,
+  records: Sequence[Any],
   examples: int,
   config: loaders.LoaderConfig,
   position: Mapping[str, Any],
@@ -25,14 +24,14 @@ def record_ids(
   """Ids of the records of a batch.
 
   Args:
-    opened: with the training records.
+    records: that are trained on.
     examples: that are made of them; those of a record are in a row.
     config: of the loader.
     position: of the loader after the batch.
   """
-  of_a_record = max(examples // len(opened.training), 1)
+  of_a_record = max(examples // len(records), 1)
   return [
-    str(opened.training[number // of_a_record].decode(("id",))["id"])
+    str(records[number // of_a_record].decode(("id",))["id"])
     for number in loaders.numbers(examples, config, position)
   ]
 

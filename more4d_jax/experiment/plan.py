@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -152,8 +153,8 @@ def best(
   """The fastest ways found to train on these devices, see `search.best`.
 
   Every mesh of so many devices is looked at, with more and less kept for the
-  backward pass; then the same with moments, the average and parameters that
-  take fewer bytes.
+  backward pass, a batch at once and a sample at a time; then the same with
+  moments, the average and parameters that take fewer bytes.
 
   Raises:
     UserError: if nothing fits.
@@ -208,11 +209,11 @@ def _candidates(
     mesh = AbstractMesh(
       tuple(dataclasses.astuple(config.mesh)), partitioning.MESH_AXES
     )
-    remats = _REMATS.index(config.memory.remat)
+    less = _REMATS.index(config.memory.remat), config.memory.accumulate
     yield search.Candidate(
       label=_title(config, mesh).partition("mesh ")[2],
       held=sum(partitioning.bytes_per_device(mesh, t) for t in trees),
-      cost=(rank, *search.mesh_cost(config.mesh), -remats),
+      cost=(rank, *search.mesh_cost(config.mesh), -less[0], less[1]),
       plan=functools.partial(_compiled, _task(config), group, opened, remark),
     )
 
@@ -232,11 +233,23 @@ def _variations(
 ) -> Iterator[run_config.RunConfig]:
   """Configurations that the devices and the network's heads allow."""
   for mesh in search.meshes(len(opened)):
-    for remat in _REMATS:
-      memory = dataclasses.replace(task.config.memory, remat=remat)
+    for remat, accumulate in itertools.product(
+      _REMATS, _accumulations(task.config, mesh)
+    ):
+      memory = dataclasses.replace(
+        task.config.memory, remat=remat, accumulate=accumulate
+      )
       config = dataclasses.replace(task.config, mesh=mesh, memory=memory)
       if _divides(task, config, opened):
         yield config
+
+
+def _accumulations(
+  config: run_config.RunConfig, mesh: partitioning.MeshConfig
+) -> list[int]:
+  """As the configuration says, and a sample at a time on each device."""
+  alone = config.batch_size // (mesh.data * mesh.fsdp)
+  return sorted({config.memory.accumulate, max(alone, 1)})
 
 
 def _divides(

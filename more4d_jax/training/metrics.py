@@ -6,8 +6,6 @@ import os
 import pathlib
 import time
 
-import tensorboardX
-
 
 class MetricsWriter:
   """Writes `NAME.jsonl` and `events/NAME`; a resumed run continues them."""
@@ -22,6 +20,8 @@ class MetricsWriter:
       name: for example "metrics", with one line per step.
       first_step: number of finished steps; later lines are removed.
     """
+    import tensorboardX  # Where PyTorch is installed it loads that too.
+
     root = pathlib.Path(workdir)
     root.mkdir(parents=True, exist_ok=True)
     self._path = root / f"{name}.jsonl"

@@ -128,7 +128,7 @@ def test_a_search_compiles_what_may_fit_and_sorts_by_time():
 
 def test_what_cannot_fit_is_refused_before_it_is_compiled():
   message = _refused(
-    "--config", "configs/strag.py:size=1p3b", "--devices", "v5e-1", "--search"
+    "--config", "configs/strag.py:size=14b", "--devices", "v5e-1", "--search"
   )
   assert "nothing fits: what has to be held is" in message
   assert "a device has 15.75" in message

@@ -1,7 +1,5 @@
 """What is told of a step that was not finite."""
 
-import types
-
 import numpy as np
 import pytest
 
@@ -20,7 +18,7 @@ class _Record:
 
 @pytest.mark.parametrize("of_a_record", [1, 3])
 def test_the_records_of_a_batch_are_named(of_a_record):
-  opened = types.SimpleNamespace(training=[_Record(name) for name in "abcdef"])
+  records = [_Record(name) for name in "abcdef"]
   names = np.repeat(list("abcdef"), of_a_record)
   config = loader.LoaderConfig(global_batch=4, seed=3)
   source = [{"number": np.int32(number)} for number in range(len(names))]
@@ -28,7 +26,7 @@ def test_the_records_of_a_batch_are_named(of_a_record):
   for _ in range(7):  # More than one epoch.
     numbers = next(batches)["number"]
     found = explaining.record_ids(
-      opened, len(names), config, batches.get_state()
+      records, len(names), config, batches.get_state()
     )
     assert found == names[numbers].tolist()
   batches.close()

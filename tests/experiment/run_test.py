@@ -2,7 +2,7 @@
 
 import json
 
-import numpy as np
+import jax.numpy as jnp
 import pytest
 
 from more4d_jax import errors, partitioning
@@ -60,7 +60,7 @@ def _finished(monkeypatch, tmp_path, tokenizers):
   training = object.__new__(runs.Training)
   object.__setattr__(training, "frozen", {})
   object.__setattr__(training, "mesh", partitioning.one_device())
-  state = states.TrainState(3, None, {"w": np.ones(2)}, None, 0)
+  state = states.TrainState(3, None, {"w": jnp.ones(2)}, None, 0)
   task = _Task(_config("depth"))
   base = store.Network("video_vae", None, {}, {"identity": "aaaa"})
   for task.mean, found in tokenizers:
