@@ -28,8 +28,9 @@ def _installation():
   return source
 
 
-def test_the_notebooks_are_there():
+def test_the_five_notebooks_are_there():
   assert notebook_runs.NAMES == [
+    "ablations",
     "explore_records",
     "image_to_4d",
     "released_weights",

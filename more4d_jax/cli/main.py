@@ -89,6 +89,13 @@ COMMANDS: Mapping[str, Command] = {
     _TRAINING,
     "records, five trainings, a bundle and a scene",
   ),
+  "ablate": Command(
+    "ablate",
+    "ablate",
+    _TRAINING,
+    "the variants of the paper's ablations and ours, trained and compared",
+    compiles=True,
+  ),
   "plan": Command(
     "plan",
     "plan",

@@ -1,0 +1,74 @@
+"""The rows of the ablation table: what each changes, and the paper's figure."""
+
+import dataclasses
+from collections.abc import Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One variant of the method.
+
+  Attributes:
+    name: of its folder.
+    label: in the table.
+    config: file in configs/ablations/; empty for the baseline.
+    arguments: what follows the file's colon besides size and task, as in
+      "mode=min_max".
+    tasks: which of "motion_vae" and "strag" are trained differently.
+    takes_task: whether the file serves several tasks, named after its colon.
+    paper: mean of subject and background consistency; None if the paper has
+      no such row (docs/method/paper.md#ablations).
+  """
+
+  name: str
+  label: str
+  config: str = ""
+  arguments: str = ""
+  tasks: Sequence[str] = ("strag",)
+  takes_task: bool = False
+  paper: float | None = None
+
+
+def _normalisation(mode: str, label: str, paper: float | None) -> Row:
+  return Row(
+    mode,
+    label,
+    "normalisation",
+    f"mode={mode}",
+    ("motion_vae", "strag"),
+    takes_task=True,
+    paper=paper,
+  )
+
+
+BASELINE = Row("full", "full method", tasks=(), paper=0.8702)
+ROWS: Sequence[Row] = (
+  BASELINE,
+  _normalisation("min_max", "motion over the range of the first frame", 0.8604),
+  _normalisation("none", "plain displacement", None),
+  Row(
+    "without_motion_perception",
+    "no Motion Perception Module",
+    "without_motion_perception",
+    paper=0.8650,
+  ),
+  Row(
+    "global_motion_feature",
+    "one motion feature for all tokens",
+    "global_motion_feature",
+    paper=0.8743,
+  ),
+  Row(
+    "without_depth_latents",
+    "no depth latents",
+    "without_depth_latents",
+    paper=0.8567,
+  ),
+  Row(
+    "fixed_trajectory_encoder",
+    "trajectory encoder not trained",
+    "fixed_trajectory_encoder",
+    tasks=("motion_vae",),
+  ),
+)
+"""In the order of the table; the first is what the others differ from."""

@@ -1,0 +1,152 @@
+"""`more4d ablate`: its rows, its table, and a run at size nano."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from more4d_jax.cli import ablate, ablation_rows, ablation_table, main, plan
+from tests import notebook_runs, quick_compilation
+
+_ROWS = {row.name: row for row in ablation_rows.ROWS}
+
+
+def _config(row, task):
+  return plan.read_config(ablate._config_file(row, task, "nano"), [])
+
+
+@pytest.mark.parametrize("name", _ROWS)
+def test_a_row_differs_from_the_full_method_in_its_tasks_alone(name):
+  row = _ROWS[name]
+  for task in ("motion_vae", "strag"):
+    same = _config(row, task) == _config(ablation_rows.BASELINE, task)
+    assert same == (task not in row.tasks)
+
+
+def test_the_paper_of_each_row_is_that_of_the_config_file():
+  row = _ROWS["min_max"]
+  found = _config(row, "strag").motion.normalisation
+  assert found == _config(row, "motion_vae").motion.normalisation
+  assert (found, row.paper) == ("first_frame_range", 0.8604)
+  assert not _config(
+    _ROWS["without_depth_latents"], "strag"
+  ).model.use_depth_latents
+
+
+def _measured(errors):
+  errors = np.array(errors, np.float64)
+  return ablation_table.Measured(
+    errors, np.full(errors.shape[1], 2.0), np.array([0.5, 1.0])
+  )
+
+
+def test_the_table_says_means_spreads_and_a_paired_test():
+  rng = np.random.default_rng(0)
+  base = rng.uniform(0.5, 1.5, (2, 12))
+  worse = base + rng.uniform(0.1, 0.2, (2, 12))
+  rows = [_ROWS["full"], _ROWS["without_depth_latents"]]
+  full, other = ablation_table.report(
+    {"full": _measured(base), "without_depth_latents": _measured(worse)}, rows
+  )
+  assert full["relative"] == pytest.approx(base.mean() / 2)
+  spread = abs(base[0].mean() - base[1].mean()) / 2 / np.sqrt(2)
+  assert full["spread"] == pytest.approx(spread)
+  assert other["change"] == pytest.approx(worse.mean() / base.mean() - 1)
+  expected = scipy.stats.wilcoxon(worse.mean(0), base.mean(0)).pvalue
+  assert other["p"] == pytest.approx(expected) and expected < 0.01
+  assert other["order_of_paper"] is True and other["right_side"] == 0.75
+  better = dataclasses.replace(_measured(base), errors=2 * base - worse)
+  table = {"full": _measured(base), "without_depth_latents": better}
+  *_, changed = ablation_table.report(table, rows)
+  assert changed["order_of_paper"] is False
+  text = ablation_table.markdown([full, changed], "Made so.")
+  assert "does not show" in text and "| .8567" in text.replace(
+    "0.8567", ".8567"
+  )
+
+
+@pytest.mark.parametrize(
+  ("more", "words"),
+  [
+    (("--size", "14b"), "expected a size of mini, nano"),
+    (("--steps", "0"), "--steps"),
+    (("--rows", "half"), "found half"),
+  ],
+)
+def test_mistakes(tmp_path, capsys, more, words):
+  flags = {"--size": "nano", "--steps": "2", "--out": str(tmp_path / "out")}
+  flags |= {more[0]: more[1]}
+  arguments = [word for pair in flags.items() for word in pair]
+  assert main.main(["ablate", *arguments]) == 2
+  err = capsys.readouterr().err
+  assert err.startswith("error: ") and words in err and err.count("\n") == 1
+  assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_holds_one_budget(tmp_path, capsys):
+  (tmp_path / "budget.json").write_text('{"size": "tiny", "steps": 9}')
+  arguments = ["--size", "nano", "--steps", "2", "--out", str(tmp_path)]
+  assert main.main(["ablate", *arguments]) == 2
+  assert "of size tiny and 9 steps" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+  """A folder in which two rows were trained and compared."""
+  out = tmp_path_factory.mktemp("ablations")
+  _run(out)
+  return out
+
+
+def _run(out):
+  """What the command prints, on one device."""
+  command = [
+    sys.executable, "-m", "more4d_jax.cli.main", "ablate", "--size", "nano",
+    "--steps", "2", "--seeds", "1", "--scenes", "4", "--out", str(out),
+    "--rows", "without_depth_latents",
+  ]  # fmt: skip
+  done = subprocess.run(
+    command,
+    capture_output=True,
+    text=True,
+    check=False,
+    env={**os.environ, "XLA_FLAGS": quick_compilation.flags()},
+  )
+  assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+  return done.stdout
+
+
+@pytest.mark.slow
+def test_a_row_is_trained_and_compared_and_not_again(finished):
+  text = (finished / "ablations.json").read_text()
+  rows = json.loads(text)["rows"]
+  assert [row["row"] for row in rows] == ["full", "without_depth_latents"]
+  assert all(0 < row["relative"] < 50 for row in rows)
+  assert "| no depth latents |" in (finished / "ablations.md").read_text()
+  # Both read the same latents of the same motion VAE.
+  assert not (finished / "without_depth_latents" / "motion_vae").exists()
+  assert len(list((finished / "cache").iterdir())) == 1
+  assert "steps\n" not in _run(finished)
+  assert (finished / "ablations.json").read_text() == text
+
+
+@pytest.mark.slow
+def test_the_notebook_shows_the_table(finished, tmp_path):
+  notebook = notebook_runs.execute(
+    "ablations",
+    {
+      "SIZE": "nano",
+      "STEPS": 2,
+      "SEEDS": 1,
+      "SCENES": 4,
+      "ROWS": ["without_depth_latents"],
+      "OUT": str(finished),
+    },
+    tmp_path,
+  )
+  assert {"text/markdown", "image/png"} <= set(notebook_runs.shown(notebook))
