@@ -130,7 +130,7 @@ def test_a_row_is_trained_and_compared_and_not_again(finished):
   assert "| no depth latents |" in (finished / "ablations.md").read_text()
   # Both read the same latents of the same motion VAE.
   assert not (finished / "without_depth_latents" / "motion_vae").exists()
-  assert len(list((finished / "cache").iterdir())) == 2  # And held-out ones.
+  assert len(list((finished / "cache").iterdir())) == 2  # Training, held out.
   assert "steps\n" not in _run(finished)
   assert (finished / "ablations.json").read_text() == text
 
