@@ -258,7 +258,7 @@ def run_pass(
     return functools.partial(getattr(room, pass_name), scale=scale, **options)
 
   kind = device_kind()
-  fallback = of(plain)
+  fallback, cpu = of(plain), of(plain, apart=True)
   tpu = of(mosaic_tpu, tiles=mosaic_tpu.tiles_for(kind))
   gpu = of(mosaic_gpu, tiles=mosaic_gpu.tiles_for(kind or "9.0"))
   if implementation == "auto":
@@ -266,9 +266,11 @@ def run_pass(
     if why_no_gpu_kernel(q.shape[-1], q.dtype):
       gpu = fallback
     return jax.lax.platform_dependent(
-      *args, cuda=gpu, tpu=tpu, default=fallback
+      *args, cpu=cpu, cuda=gpu, tpu=tpu, default=fallback
     )
-  named = {"mosaic_gpu": gpu, "mosaic_tpu": tpu, "plain": fallback}
+  if implementation == "plain":
+    return jax.lax.platform_dependent(*args, cpu=cpu, default=fallback)
+  named = {"mosaic_gpu": gpu, "mosaic_tpu": tpu}
   return named[implementation](*args)
 
 

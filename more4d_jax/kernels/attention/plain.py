@@ -4,7 +4,16 @@ Both passes walk over blocks of queries and meet all keys in each step. The
 forward pass keeps the log-sum-exp, from which the backward pass forms the
 weights again, so that memory grows with the number of tokens and not with its
 square.
+
+A step works on all samples and heads together, as accelerators like it, or on
+one head (`apart`): products of several matrices at once run at half the speed
+of one large product on a CPU.
 """
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,13 +26,44 @@ from more4d_jax.kernels.attention import reference
 _STEP_WEIGHTS = 1 << 20
 _SMALLEST_BLOCK = 64
 _LARGEST_BLOCK = 512
+_MULTIPLE = 16  # Of queries, so that no vector is cut.
+_FEW_WEIGHTS = 1 << 14  # Of a head: too few for a step of its own.
 
 
 def query_block(weights_per_query: int, num_queries: int) -> int:
-  """Returns how many queries one step takes."""
+  """Returns how many queries one step takes, in steps of about one size."""
   block = _STEP_WEIGHTS // max(weights_per_query, 1)
   block = min(max(block, _SMALLEST_BLOCK), _LARGEST_BLOCK)
-  return min(block // _SMALLEST_BLOCK * _SMALLEST_BLOCK, num_queries)
+  even = num_queries / math.ceil(num_queries / block)
+  return min(math.ceil(even / _MULTIPLE) * _MULTIPLE, num_queries)
+
+
+def _by_heads(run: Callable[..., Any], num_heads: int, arrays: Any) -> Any:
+  """Runs a pass for each sample's heads, one after the other.
+
+  Args:
+    run: takes and returns arrays of one sample and one head.
+    num_heads: K.
+    arrays: trees of arrays [B N K ...]; those of one axis are by samples [B].
+  """
+
+  def apart(x: Array) -> Array:
+    if x.ndim == 1:
+      return jnp.repeat(x, num_heads)[:, None]
+    x = jnp.swapaxes(x, 1, 2)  # [B K N ...]
+    return x.reshape(-1, 1, x.shape[2], 1, *x.shape[3:])
+
+  def together(x: Array) -> Array:
+    length, *rest = x.shape[2], *x.shape[4:]
+    return jnp.swapaxes(x.reshape(-1, num_heads, length, *rest), 1, 2)
+
+  parts = jax.lax.map(lambda one: run(*one), jax.tree.map(apart, arrays))
+  return jax.tree.map(together, parts)
+
+
+def _is_apart(q: Array, k: Array) -> bool:
+  """Whether one head of several is enough work for a step."""
+  return q.shape[0] * q.shape[2] > 1 and q.shape[1] * k.shape[1] > _FEW_WEIGHTS
 
 
 def _product(equation, *arrays):
@@ -77,12 +117,24 @@ def forward(
   key_length: Int[Array, "B"] | None,
   *,
   scale: float,
+  apart: bool = False,
 ) -> tuple[Float[Array, "B N K D"], Float[Array, "B N K"]]:
   """Returns the weighted values and the log-sum-exp of every query.
 
   Matrix products run in the dtype of the inputs, the softmax in float32. A
   sample without valid keys gives zeros and minus infinity.
+
+  Args:
+    q: queries.
+    k: keys.
+    v: values.
+    key_length: keys at or beyond this index take no part.
+    scale: factor on the products of queries and keys.
+    apart: whether a step works on one head, where it is large enough.
   """
+  if apart and _is_apart(q, k):
+    run = functools.partial(forward, scale=scale)
+    return _by_heads(run, q.shape[2], (q, k, v, key_length))
   batch, num_queries, heads, _ = q.shape
   num_keys = k.shape[1]
   block = query_block(batch * heads * num_keys, num_queries)
@@ -109,6 +161,7 @@ def backward(
   cotangents: tuple[Float[Array, "B N K D"], Float[Array, "B N K"]],
   *,
   scale: float,
+  apart: bool = False,
 ) -> tuple[
   Float[Array, "B N K D"], Float[Array, "B M K D"], Float[Array, "B M K D"]
 ]:
@@ -119,8 +172,12 @@ def backward(
     outputs: what `forward` returned.
     cotangents: of both outputs.
     scale: factor on the products of queries and keys.
+    apart: as in `forward`.
   """
   q, k, v, key_length = inputs
+  if apart and _is_apart(q, k):
+    run = functools.partial(backward, scale=scale)
+    return _by_heads(run, q.shape[2], (inputs, outputs, cotangents))
   batch, num_queries, heads, _ = q.shape
   num_keys = k.shape[1]
   block = query_block(batch * heads * num_keys, num_queries)

@@ -1,6 +1,8 @@
 """Blocked attention against the reference, and its memory."""
 
+import functools
 import itertools
+import types
 
 import hypothesis
 import jax
@@ -24,6 +26,17 @@ from tests.kernels.attention import comparison
 )
 def test_values_and_gradients(shape, key_length, dtype):
   comparison.check(plain, comparison.draw(shape, dtype), key_length)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_heads_one_after_the_other(dtype, monkeypatch):
+  monkeypatch.setattr(plain, "_FEW_WEIGHTS", 0)
+  apart = types.SimpleNamespace(
+    forward=functools.partial(plain.forward, apart=True),
+    backward=functools.partial(plain.backward, apart=True),
+  )
+  arrays = comparison.draw((3, 70, 200, 2, 64), dtype)
+  comparison.check(apart, arrays, (1, 128, 200))
 
 
 @pytest.mark.parametrize(
