@@ -258,7 +258,8 @@ def run_pass(
     return functools.partial(getattr(room, pass_name), scale=scale, **options)
 
   kind = device_kind()
-  fallback, cpu = of(plain), of(plain, apart=True)
+  fallback = of(plain)
+  cpu = plain.apart(fallback)
   tpu = of(mosaic_tpu, tiles=mosaic_tpu.tiles_for(kind))
   gpu = of(mosaic_gpu, tiles=mosaic_gpu.tiles_for(kind or "9.0"))
   if implementation == "auto":

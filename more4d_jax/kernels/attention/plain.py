@@ -38,32 +38,37 @@ def query_block(weights_per_query: int, num_queries: int) -> int:
   return min(math.ceil(even / _MULTIPLE) * _MULTIPLE, num_queries)
 
 
-def _by_heads(run: Callable[..., Any], num_heads: int, arrays: Any) -> Any:
-  """Runs a pass for each sample's heads, one after the other.
+def apart(run: Callable[..., Any]) -> Callable[..., Any]:
+  """A pass that works on one head at a time where that is enough for a step.
 
   Args:
-    run: takes and returns arrays of one sample and one head.
-    num_heads: K.
-    arrays: trees of arrays [B N K ...]; those of one axis are by samples [B].
+    run: `forward` or `backward` with its scale. Its arrays are [B N K ...], or
+      [B] if they are by samples; the first two are queries and keys.
   """
 
-  def apart(x: Array) -> Array:
-    if x.ndim == 1:
-      return jnp.repeat(x, num_heads)[:, None]
-    x = jnp.swapaxes(x, 1, 2)  # [B K N ...]
-    return x.reshape(-1, 1, x.shape[2], 1, *x.shape[3:])
+  def by_heads(*arrays: Any) -> Any:
+    q, k = jax.tree.leaves(arrays)[:2]
+    batch, num_queries, heads, _ = q.shape
+    if batch * heads == 1 or num_queries * k.shape[1] <= _FEW_WEIGHTS:
+      return run(*arrays)
+    parts = jax.tree.map(functools.partial(_heads_as_samples, heads), arrays)
+    found = jax.lax.map(lambda one: run(*one), parts)
+    return jax.tree.map(functools.partial(_samples_as_heads, heads), found)
 
-  def together(x: Array) -> Array:
-    length, *rest = x.shape[2], *x.shape[4:]
-    return jnp.swapaxes(x.reshape(-1, num_heads, length, *rest), 1, 2)
-
-  parts = jax.lax.map(lambda one: run(*one), jax.tree.map(apart, arrays))
-  return jax.tree.map(together, parts)
+  return by_heads
 
 
-def _is_apart(q: Array, k: Array) -> bool:
-  """Whether one head of several is enough work for a step."""
-  return q.shape[0] * q.shape[2] > 1 and q.shape[1] * k.shape[1] > _FEW_WEIGHTS
+def _heads_as_samples(heads, x):
+  """[B N K ...] -> [B*K 1 N 1 ...], and [B] -> [B*K 1]."""
+  if x.ndim == 1:
+    return jnp.repeat(x, heads)[:, None]
+  x = jnp.swapaxes(x, 1, 2)
+  return x.reshape(-1, 1, x.shape[2], 1, *x.shape[3:])
+
+
+def _samples_as_heads(heads, x):
+  """[B*K 1 N 1 ...] -> [B N K ...]."""
+  return jnp.swapaxes(x.reshape(-1, heads, x.shape[2], *x.shape[4:]), 1, 2)
 
 
 def _product(equation, *arrays):
@@ -117,24 +122,12 @@ def forward(
   key_length: Int[Array, "B"] | None,
   *,
   scale: float,
-  apart: bool = False,
 ) -> tuple[Float[Array, "B N K D"], Float[Array, "B N K"]]:
   """Returns the weighted values and the log-sum-exp of every query.
 
   Matrix products run in the dtype of the inputs, the softmax in float32. A
   sample without valid keys gives zeros and minus infinity.
-
-  Args:
-    q: queries.
-    k: keys.
-    v: values.
-    key_length: keys at or beyond this index take no part.
-    scale: factor on the products of queries and keys.
-    apart: whether a step works on one head, where it is large enough.
   """
-  if apart and _is_apart(q, k):
-    run = functools.partial(forward, scale=scale)
-    return _by_heads(run, q.shape[2], (q, k, v, key_length))
   batch, num_queries, heads, _ = q.shape
   num_keys = k.shape[1]
   block = query_block(batch * heads * num_keys, num_queries)
@@ -161,7 +154,6 @@ def backward(
   cotangents: tuple[Float[Array, "B N K D"], Float[Array, "B N K"]],
   *,
   scale: float,
-  apart: bool = False,
 ) -> tuple[
   Float[Array, "B N K D"], Float[Array, "B M K D"], Float[Array, "B M K D"]
 ]:
@@ -172,12 +164,8 @@ def backward(
     outputs: what `forward` returned.
     cotangents: of both outputs.
     scale: factor on the products of queries and keys.
-    apart: as in `forward`.
   """
   q, k, v, key_length = inputs
-  if apart and _is_apart(q, k):
-    run = functools.partial(backward, scale=scale)
-    return _by_heads(run, q.shape[2], (inputs, outputs, cotangents))
   batch, num_queries, heads, _ = q.shape
   num_keys = k.shape[1]
   block = query_block(batch * heads * num_keys, num_queries)

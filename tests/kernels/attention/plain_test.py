@@ -28,12 +28,18 @@ def test_values_and_gradients(shape, key_length, dtype):
   comparison.check(plain, comparison.draw(shape, dtype), key_length)
 
 
+def _apart(run):
+  def with_scale(*arrays, scale):
+    return plain.apart(functools.partial(run, scale=scale))(*arrays)
+
+  return with_scale
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_heads_one_after_the_other(dtype, monkeypatch):
   monkeypatch.setattr(plain, "_FEW_WEIGHTS", 0)
   apart = types.SimpleNamespace(
-    forward=functools.partial(plain.forward, apart=True),
-    backward=functools.partial(plain.backward, apart=True),
+    forward=_apart(plain.forward), backward=_apart(plain.backward)
   )
   arrays = comparison.draw((3, 70, 200, 2, 64), dtype)
   comparison.check(apart, arrays, (1, 128, 200))
