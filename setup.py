@@ -15,6 +15,7 @@ _VERSION = re.search(
 _CORE = [
   "absl-py>=2.1",
   "av>=14",
+  "etils[epath]>=1.12",
   "filelock>=3.12",  # jax's compilation cache bounds its size with it.
   "flax>=0.12",
   "jax>=0.10.2,<0.13",
@@ -50,6 +51,7 @@ _VIEW = [
   "viser>=1.0",
 ]
 _SERVE = ["gradio>=6"]
+_GCS = ["gcsfs>=2025.9"]
 _EXR = ["openexr>=3.3"]
 _TRACK = ["opencv-python-headless>=4.10"]
 _CONVERT = ["sentencepiece>=0.2", "tokenizers>=0.20"]
@@ -93,13 +95,14 @@ setuptools.setup(
   extras_require={
     "view": _VIEW,
     "exr": _EXR,
+    "gcs": _GCS,
     "serve": [*_VIEW, *_SERVE],
     "track": _TRACK,
     "sim": ["mujoco>=3.2"],
     "demo": [*_VIEW, "scikit-image>=0.25"],
     "beam": ["apache-beam>=2.60"],
     "convert": _CONVERT,
-    "test": _TEST + _VIEW + _SERVE + _CONVERT + _EXR + _TRACK,
+    "test": _TEST + _VIEW + _SERVE + _CONVERT + _EXR + _TRACK + _GCS,
     "reference": _REFERENCE,
     "docs": ["mkdocs-material>=9.5"],
     "gpu": ["jax[cuda13]>=0.10.2,<0.13"],

@@ -5,8 +5,9 @@ A text that is no item, but whose parts between commas are, is read as those
 parts, as command lines of earlier versions were written.
 """
 
-import os
 from collections.abc import Callable
+
+from more4d_jax import locations
 
 
 def split(word: str, is_item: Callable[[str], bool]) -> tuple[str, ...]:
@@ -25,4 +26,6 @@ def split(word: str, is_item: Callable[[str], bool]) -> tuple[str, ...]:
 
 def directories(text: str) -> tuple[str, ...]:
   """Directories in one argument or field: itself, or those between commas."""
-  return split(text, os.path.isdir) if text.strip() else ()
+  if not text.strip():
+    return ()
+  return split(text, lambda name: locations.path(name).is_dir())

@@ -11,7 +11,7 @@ import pytest
 
 from configs import strag
 from data_pipelines.trajscene import generation, make
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.checkpoints import store
 from more4d_jax.experiment import (
   building,
@@ -22,7 +22,7 @@ from more4d_jax.experiment import (
 )
 from more4d_jax.models import latent_stats, variants
 from more4d_jax.training import loop, stopping
-from tests import nano_bundle
+from tests import gcs_server, nano_bundle
 
 pytestmark = pytest.mark.slow
 _STEPS = 7
@@ -88,9 +88,39 @@ def _lines(workdir):
   return [json.loads(line) for line in lines]
 
 
-def test_resumed_run_repeats_the_losses_exactly(config, tmp_path):
-  whole, parts = tmp_path / "whole", tmp_path / "parts"
-  run.run("train", config, whole)
+@pytest.fixture(scope="module", name="whole")
+def _whole(config, tmp_path_factory):
+  """The workdir of a run that was left alone."""
+  workdir = tmp_path_factory.mktemp("whole") / "run"
+  run.run("train", config, workdir)
+  return workdir
+
+
+def _in_a_bucket(config):
+  """The same run with all that it reads, its workdir in a bucket too."""
+  pytest.importorskip("gcsfs")
+  gcs_server.running()
+  bucket = locations.path("gs://resume")
+  here = {
+    "records": config.data.records,
+    "motion_vae": config.init_from.motion_vae,
+  }
+  for name, folder in here.items():
+    locations.copy_tree(locations.path(folder), bucket / name)
+  data = dataclasses.replace(
+    config.data, records=str(bucket / "records"), cache=str(bucket / "cache")
+  )
+  init = dataclasses.replace(
+    config.init_from, motion_vae=str(bucket / "motion_vae")
+  )
+  return dataclasses.replace(config, data=data, init_from=init), bucket / "run"
+
+
+@pytest.mark.parametrize("place", ["here", "bucket"])
+def test_resumed_run_repeats_the_losses_exactly(config, whole, tmp_path, place):
+  parts = tmp_path / "parts"
+  if place == "bucket":
+    config, parts = _in_a_bucket(config)
   task = run.make_task(config)
   training = building.training(task, task.open(parts))
   asking = _Stopping(training.loader, 4)

@@ -8,7 +8,6 @@ in both cases, see `stored_arrays`.
 
 import dataclasses
 import math
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from more4d_jax import locations
 from more4d_jax.name_maps import matching
 
 # Larger arrays are cut into chunks of this size, which bounds what compressing
@@ -125,7 +125,7 @@ def _writable(value: Any) -> Any:
   return LazyArray(value.shape, value.dtype, lambda: np.asarray(value))
 
 
-def save(directory: pathlib.Path, tree: Mapping[str, Any]) -> None:
+def save(directory: locations.Location, tree: Mapping[str, Any]) -> None:
   """Writes a tree.
 
   Args:

@@ -1,11 +1,10 @@
 """The JSON files beside weights, and the formats that versions wrote."""
 
 import json
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 
 # What changed with each format:
 # 2: the transformers' rotated values lie half a head apart, see
@@ -16,13 +15,13 @@ FORMAT = 3
 READABLE = (1, 2, FORMAT)
 
 
-def write(path: pathlib.Path, value: Any) -> None:
+def write(path: locations.Location, value: Any) -> None:
   """Writes JSON for people to read too."""
   path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def read(
-  path: pathlib.Path, what: str, advice: str, needed: Sequence[str]
+  path: locations.Location, what: str, advice: str, needed: Sequence[str]
 ) -> dict[str, Any]:
   """Reads a file of a known format.
 

@@ -13,14 +13,13 @@ import hashlib
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from more4d_jax import registry
+from more4d_jax import locations, registry
 from more4d_jax.checkpoints import (
   array_trees,
   configurations,
@@ -86,7 +85,7 @@ def fingerprint(params: Any, facts: Mapping[str, Any]) -> str:
 
 
 def write_header(
-  directory: pathlib.Path,
+  directory: locations.Location,
   config: Any,
   metadata: Mapping[str, Any],
   *,
@@ -115,7 +114,7 @@ def write_header(
   headers.write(directory / NETWORK, header)
 
 
-def save_params(directory: pathlib.Path, params: Any) -> None:
+def save_params(directory: locations.Location, params: Any) -> None:
   """Writes parameters of a network that is not yet under its name.
 
   Args:
@@ -126,7 +125,7 @@ def save_params(directory: pathlib.Path, params: Any) -> None:
 
 
 def save_carried(
-  directory: pathlib.Path, tensors: Mapping[str, array_trees.LazyArray]
+  directory: locations.Location, tensors: Mapping[str, array_trees.LazyArray]
 ) -> None:
   """Keeps published tensors as they are, to be given back."""
   safetensors_files.write(directory / CARRIED, tensors)
@@ -148,11 +147,11 @@ def save_network(
     metadata: JSON values.
     files: name -> folder that belongs to it and is copied.
   """
-  with directories.new_directory(directory) as temporary:
+  with directories.new_directory(directory, NETWORK) as temporary:
     save_params(temporary, params)
     if jax.process_index() == 0:
       for name, folder in (files or {}).items():
-        shutil.copytree(folder, temporary / name)
+        locations.copy_tree(folder, temporary / name)
       write_header(
         temporary, config, metadata, files={name: name for name in files or {}}
       )
@@ -164,7 +163,7 @@ def load_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
   Raises:
     UserError: if the directory holds no network, or a damaged one.
   """
-  path = pathlib.Path(directory).absolute()
+  path = locations.absolute(directory)
   return headers.read(
     path / NETWORK,
     "a network",
@@ -175,7 +174,7 @@ def load_header(directory: str | os.PathLike[str]) -> dict[str, Any]:
 
 def open_network(
   directory: str | os.PathLike[str],
-  shared: dict[pathlib.Path, Network] | None = None,
+  shared: dict[locations.Location, Network] | None = None,
 ) -> Network:
   """Reads what is known of a network; its parameters stay on disk.
 
@@ -189,14 +188,17 @@ def open_network(
     UserError: if the directory holds no network, or a damaged one. Reading
       damaged parameters raises it too.
   """
-  path = pathlib.Path(directory).absolute()
+  path = locations.absolute(directory)
   shared = {} if shared is None else shared
   header = load_header(path)
   config = configurations.from_json(
     registry.config_classes()[header["kind"]], header["config"]
   )
   params, parts = {}, {}
-  files = {k: path / name for k, name in header.get("files", {}).items()}
+  files = {
+    k: locations.brought_here(path / name)
+    for k, name in header.get("files", {}).items()
+  }
   carried: dict[str, array_trees.LazyArray] = {}
   if "parts" not in header:
     params = matching.unflatten(
@@ -205,7 +207,11 @@ def open_network(
       )
     )
   if (path / CARRIED).is_file():
-    carried.update(weight_files.open_weights(path / CARRIED).tensors)
+    carried.update(
+      weight_files.open_weights(
+        locations.here(path / CARRIED, "a converted network")
+      ).tensors
+    )
   for name, beside in header.get("parts", {}).items():
     place = path.parent / beside
     if place not in shared:
@@ -229,7 +235,7 @@ def load_network(directory: str | os.PathLike[str]) -> Network:
 
 def _read_model(directory: str | os.PathLike[str]) -> dict[str, Any]:
   return headers.read(
-    pathlib.Path(directory).absolute() / MODEL,
+    locations.absolute(directory) / MODEL,
     "a bundle",
     "make one with `more4d bundle`",
     ("networks",),
@@ -245,9 +251,11 @@ def networks_of(directory: str | os.PathLike[str]) -> dict[str, str]:
   return dict(_read_model(directory)["networks"])
 
 
-def loras_of(directory: str | os.PathLike[str]) -> dict[str, pathlib.Path]:
+def loras_of(
+  directory: str | os.PathLike[str],
+) -> dict[str, locations.Location]:
   """The LoRAs that belong to a bundle's networks, by kind; as `networks_of`."""
-  path = pathlib.Path(directory).absolute()
+  path = locations.absolute(directory)
   names = _read_model(path).get("loras", {})
   return {kind: path / name for kind, name in names.items()}
 
@@ -263,8 +271,8 @@ def open_bundle(directory: str | os.PathLike[str]) -> dict[str, Network]:
   Raises:
     UserError: if the directory is no bundle, or a damaged one.
   """
-  path = pathlib.Path(directory).absolute()
-  shared: dict[pathlib.Path, Network] = {}
+  path = locations.absolute(directory)
+  shared: dict[locations.Location, Network] = {}
   return {
     kind: open_network(path / name, shared)
     for kind, name in networks_of(path).items()
@@ -272,7 +280,7 @@ def open_bundle(directory: str | os.PathLike[str]) -> dict[str, Network]:
 
 
 def write_model(
-  directory: pathlib.Path,
+  directory: locations.Location,
   networks: Mapping[str, str],
   loras: Mapping[str, str] | None = None,
   about: Mapping[str, Any] | None = None,

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 import math
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from types import EllipsisType
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.checkpoints import array_trees
 
 # What reading damaged files raises.
@@ -120,7 +119,7 @@ def cast(array: Any, dtype: np.dtype) -> Any:
   )
 
 
-def open_tree(directory: pathlib.Path) -> dict[str, StoredArray]:
+def open_tree(directory: locations.Location) -> dict[str, StoredArray]:
   """The arrays of a tree by path, unread; see `array_trees`.
 
   Raises:
@@ -149,7 +148,7 @@ def open_tree(directory: pathlib.Path) -> dict[str, StoredArray]:
   return found
 
 
-def _metadata(directory: pathlib.Path) -> Any:
+def _metadata(directory: locations.Location) -> Any:
   with ocp.PyTreeCheckpointer() as checkpointer:
     found = checkpointer.metadata(directory).item_metadata
   if found is None:
@@ -157,7 +156,9 @@ def _metadata(directory: pathlib.Path) -> Any:
   return found.tree
 
 
-def _damaged(directory: pathlib.Path, error: Exception) -> errors.UserError:
+def _damaged(
+  directory: locations.Location, error: Exception
+) -> errors.UserError:
   """Advice for a user whose weights cannot be read."""
   line = str(error).splitlines()[0] if str(error) else type(error).__name__
   return errors.UserError(
@@ -181,16 +182,24 @@ def _stacked(layers: Sequence[StoredArray]) -> StoredArray:
   return StoredArray((len(layers), *first.shape), first.dtype, read)
 
 
+def _bytes_in(folder: locations.Location) -> dict[str, str]:
+  """How TensorStore calls a folder."""
+  if not locations.is_distant(folder):
+    return {"driver": "file", "path": f"{folder}/"}
+  bucket, _, name = str(folder).removeprefix("gs://").partition("/")
+  return {"driver": "gcs", "bucket": bucket, "path": f"{name}/"}
+
+
 @dataclasses.dataclass(frozen=True)
 class _Spec:
   """How the arrays of a tree are opened, which Orbax notes beside them."""
 
-  directory: pathlib.Path
+  directory: locations.Location
   driver: str
   ocdbt: bool
 
   @classmethod
-  def of(cls, directory: pathlib.Path) -> "_Spec":
+  def of(cls, directory: locations.Location) -> "_Spec":
     notes = json.loads((directory / "_METADATA").read_text())
     return cls(
       directory,
@@ -199,11 +208,12 @@ class _Spec:
     )
 
   def open(self, path: tuple[str, ...]) -> Any:
-    name, base = ".".join(path), f"file://{self.directory}/"
+    name = ".".join(path)
     if self.ocdbt:
+      base = _bytes_in(self.directory)
       store = {"driver": "ocdbt", "base": base, "path": f"{name}/"}
     else:
-      store = {"driver": "file", "path": f"{self.directory / name}/"}
+      store = _bytes_in(self.directory / name)
     spec = {
       "driver": self.driver,
       "kvstore": store,

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import pathlib
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.checkpoints import headers, older_formats
 
 _policies = ocp.checkpoint_managers.preservation_policy
@@ -93,8 +92,9 @@ class TrainingCheckpoints:
         # very one that the next step is given to overwrite.
         enable_async_checkpointing=jax.default_backend() != "cpu",
       )
+    self._distant = locations.is_distant(directory)
     self._manager = ocp.CheckpointManager(
-      pathlib.Path(directory).absolute(), options=options
+      locations.absolute(directory), options=options
     )
 
   def __enter__(self) -> "TrainingCheckpoints":
@@ -142,6 +142,8 @@ class TrainingCheckpoints:
 
   def _check_space(self, state: Any) -> None:
     """Makes sure that the disk holds one more, before it is begun."""
+    if self._distant:  # A bucket is never full.
+      return
     needed = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
     free = shutil.disk_usage(self._manager.directory).free
     if free < needed:

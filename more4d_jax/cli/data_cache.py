@@ -5,7 +5,7 @@ import pathlib
 import re
 from typing import Any
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.cli import lists, outputs
 
 
@@ -49,8 +49,11 @@ def cache(
   _print_bytes(task)
   if dry_run:
     return
-  outputs.check_folder(pathlib.Path(out))
-  found = task.make_caches(task.open(pathlib.Path(out)), mine, check)
+  folder = locations.path(out)
+  if isinstance(folder, pathlib.Path):
+    outputs.check_folder(folder)
+  locations.check_writable(folder)
+  found = task.make_caches(task.open(folder), mine, check)
   for made in found:
     _print_made(made)
 

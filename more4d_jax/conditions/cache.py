@@ -8,7 +8,6 @@ each other: any number of processes make a cache together, each its share.
 import dataclasses
 import hashlib
 import json
-import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
@@ -19,7 +18,7 @@ import numpy as np
 import tqdm
 from jaxtyping import Array
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.data import array_cache, loader, transforms
 
 Batch = Mapping[str, Any]
@@ -41,7 +40,7 @@ class CacheJob:
     threads: that read.
   """
 
-  root: pathlib.Path
+  root: locations.Location
   kind: str
   fingerprint: Mapping[str, Any]
   count: int
@@ -50,7 +49,7 @@ class CacheJob:
   threads: int = 4
 
   @property
-  def directory(self) -> pathlib.Path:
+  def directory(self) -> locations.Location:
     """The cache's own folder."""
     text = json.dumps(dict(self.fingerprint), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -15,7 +15,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import pathlib
 import secrets
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 
 _VERSION = 2
 _PARTIAL = ".partial"
@@ -74,27 +73,27 @@ def fields_of(example: Example) -> dict[str, Field]:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-  """Where a part lies; paths of any kind with `open`, `replace` and so on.
+  """Where a part lies.
 
   Attributes:
     folder: of the cache.
     number: of the part.
   """
 
-  folder: pathlib.Path
+  folder: locations.Location
   number: int
 
   @property
-  def data(self) -> pathlib.Path:
+  def data(self) -> locations.Location:
     """The file of the examples."""
     return self.folder / f"part-{self.number:05d}.bin"
 
   @property
-  def index(self) -> pathlib.Path:
+  def index(self) -> locations.Location:
     """The file that says what is in the other; the last one written."""
     return self.folder / f"part-{self.number:05d}.json"
 
-  def leftovers(self) -> list[pathlib.Path]:
+  def leftovers(self) -> list[locations.Location]:
     """Files of writers that were killed."""
     start = f"part-{self.number:05d}."
     return [
@@ -276,7 +275,7 @@ def _canonical(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _compare(
-  path: pathlib.Path, found: dict[str, Any], expected: dict[str, Any]
+  path: locations.Location, found: dict[str, Any], expected: dict[str, Any]
 ) -> None:
   names = sorted(
     name

@@ -13,7 +13,6 @@ import bisect
 import itertools
 import json
 import os
-import pathlib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,7 +21,7 @@ from array_record.python import array_record_data_source, array_record_module
 from google.protobuf import message
 from tensorflow_datasets.proto import tf_example_pb2
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.data import records
 from more4d_jax.data.codec import array_codec
 
@@ -39,7 +38,10 @@ class RecordSource:
   """
 
   def __init__(
-    self, paths: list[pathlib.Path], lengths: list[int], metadata: Any = None
+    self,
+    paths: list[locations.Location],
+    lengths: list[int],
+    metadata: Any = None,
   ):
     """Opens nothing yet.
 
@@ -49,8 +51,8 @@ class RecordSource:
       metadata: what `dataset_info.json` says.
     """
     self.metadata = metadata
-    self.directory = pathlib.Path(paths[0]).parent
-    self._paths = [pathlib.Path(path) for path in paths]
+    self.directory = locations.path(paths[0]).parent
+    self._paths = [locations.path(path) for path in paths]
     self._ends = list(itertools.accumulate(lengths))
     self._reader = array_record_data_source.ArrayRecordDataSource(
       [f"{path}[0:{length}]" for path, length in zip(paths, lengths)]
@@ -71,7 +73,7 @@ class RecordSource:
       ) from error
     return records.EncodedRecord(fields, where)
 
-  def shard_ranges(self) -> list[tuple[pathlib.Path, range]]:
+  def shard_ranges(self) -> list[tuple[locations.Location, range]]:
     """Every file with the numbers of its records."""
     starts = [0, *self._ends[:-1]]
     return [
@@ -120,7 +122,7 @@ def open_records(
   return RecordSource(paths, lengths[split], info)
 
 
-def named(out: str | os.PathLike[str], config: str) -> pathlib.Path:
+def named(out: str | os.PathLike[str], config: str) -> locations.Location:
   """Where records belong below `out` so that tensorflow-datasets finds them.
 
   Args:
@@ -137,7 +139,7 @@ def named(out: str | os.PathLike[str], config: str) -> pathlib.Path:
     raise errors.UserError(
       f"config is {config!r}; expected a name of letters, digits, _ and -"
     )
-  out = pathlib.Path(out)
+  out = locations.path(out)
   if any((out / name).exists() for name in (INFO_FILE, "parts")):
     return out
   return out / DATASET_NAME / config / DATA_VERSION
@@ -154,10 +156,10 @@ def split_lengths(directory: str | os.PathLike[str]) -> dict[str, list[int]]:
 
 def shard_paths(
   directory: str | os.PathLike[str], split: str, count: int
-) -> list[pathlib.Path]:
+) -> list[locations.Location]:
   """The file names of a split's shards, in order."""
   return [
-    pathlib.Path(directory)
+    locations.path(directory)
     / f"{DATASET_NAME}-{split}.array_record-{index:05d}-of-{count:05d}"
     for index in range(count)
   ]
@@ -210,7 +212,7 @@ def write_shard(path: str | os.PathLike[str], entries: Iterable[bytes]) -> None:
     finally:
       writer.close()
   except RuntimeError as error:  # The library raises it for any failed write.
-    pathlib.Path(temporary).unlink(missing_ok=True)
+    locations.path(temporary).unlink(missing_ok=True)
     raise OSError(f"{error} ({path})") from error
   with open(temporary, "rb") as file:
     os.fsync(file.fileno())
@@ -219,9 +221,9 @@ def write_shard(path: str | os.PathLike[str], entries: Iterable[bytes]) -> None:
 
 def _read_info(
   directory: str | os.PathLike[str],
-) -> tuple[pathlib.Path, Any, dict[str, list[int]]]:
+) -> tuple[locations.Location, Any, dict[str, list[int]]]:
   """The directory of the files, what the metadata say, shard lengths."""
-  root = _find_root(pathlib.Path(directory))
+  root = _find_root(locations.path(directory))
   try:
     info = json.loads((root / INFO_FILE).read_text())
     lengths = {
@@ -235,7 +237,7 @@ def _read_info(
   return root, info, lengths
 
 
-def _find_root(directory: pathlib.Path) -> pathlib.Path:
+def _find_root(directory: locations.Location) -> locations.Location:
   if (directory / INFO_FILE).is_file():
     return directory
   if not directory.is_dir():
@@ -243,7 +245,11 @@ def _find_root(directory: pathlib.Path) -> pathlib.Path:
       f"{directory} is no directory; expected records, made by "
       f"`more4d data make --out {directory}`"
     )
-  found = sorted(path.parent for path in directory.glob(f"**/{INFO_FILE}"))
+  found = [
+    file.parent
+    for file in locations.files_below(directory)
+    if file.name == INFO_FILE
+  ]
   if len(found) == 1:
     return found[0]
   if not found:

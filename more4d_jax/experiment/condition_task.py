@@ -8,7 +8,6 @@ those networks unless they are trained along.
 import abc
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
+from more4d_jax import locations
 from more4d_jax.checkpoints import dtypes, store
 from more4d_jax.conditions import cache, features
 from more4d_jax.data import loader
@@ -172,7 +172,9 @@ class ConditionTask(tasks.Task):
   def _job(self, opened: tasks.Opened, name: str) -> cache.CacheJob:
     """Where a cache lies and what it is made from."""
     data, count = self.config.data, len(self._records(opened, name))
-    root = pathlib.Path(data.cache) if data.cache else opened.workdir / "cache"
+    root = (
+      locations.path(data.cache) if data.cache else opened.workdir / "cache"
+    )
     shapes = {
       field: [leaf.shape, jnp.dtype(leaf.dtype).name]
       for field, leaf in self.example.items()

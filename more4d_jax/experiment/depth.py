@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from more4d_jax import locations
 from more4d_jax.data import transforms
 from more4d_jax.evaluation import depth_metrics
 from more4d_jax.experiment import measurement, model_config, run_config
@@ -87,7 +87,11 @@ class DepthTask(tasks.Task):
     return tasks.DataSet(opened.held_out, transform)
 
   def evaluate(
-    self, opened: tasks.Opened, params: Any, step: int, folder: pathlib.Path
+    self,
+    opened: tasks.Opened,
+    params: Any,
+    step: int,
+    folder: locations.Location,
   ) -> Mapping[str, float]:
     """Compares depth of held-out pictures with the truth."""
     examples = self.shown_examples(opened, transforms.depth_example)

@@ -1,6 +1,5 @@
 """How good a network is on records that it is not trained on."""
 
-import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from more4d_jax import partitioning
+from more4d_jax import locations, partitioning
 from more4d_jax.conditions import cache
 from more4d_jax.data import loader as loaders
 from more4d_jax.experiment import record_splits
@@ -44,7 +43,7 @@ def evaluators(
   held = task.held_out(opened)  # Now: bad records show before any training.
 
   def losses(
-    state: states.TrainState, step: int, folder: pathlib.Path
+    state: states.TrainState, step: int, folder: locations.Location
   ) -> dict[str, float]:
     del step, folder
     found: list[steps.Measured] = []
@@ -58,7 +57,7 @@ def evaluators(
     return {name: float(v) for name, v in steps.finished(mean).items()}
 
   def evaluate(
-    state: states.TrainState, step: int, folder: pathlib.Path
+    state: states.TrainState, step: int, folder: locations.Location
   ) -> Mapping[str, float]:
     with jax.set_mesh(mesh):
       params = task.assembled(whole(opened, state.result, frozen))

@@ -1,7 +1,6 @@
 """What 4D-STraG and 4D-ViSM share: flow matching under given conditions."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -9,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from more4d_jax import errors, partitioning, rng
+from more4d_jax import errors, locations, partitioning, rng
 from more4d_jax.checkpoints import store
 from more4d_jax.conditions import features
 from more4d_jax.experiment import condition_task, model_config, run_config
@@ -141,7 +140,7 @@ class LatentTask(condition_task.ConditionTask):
     shape = (*self.variant.latent_grid, channels)
     return dict.fromkeys(names, jax.ShapeDtypeStruct(shape, self.kept_dtype))
 
-  def open(self, workdir: pathlib.Path) -> tasks.Opened:
+  def open(self, workdir: locations.Location) -> tasks.Opened:
     """Opens records, networks, and the tokenizer of the one to go on from.
 
     Raises:
@@ -209,13 +208,14 @@ class LatentTask(condition_task.ConditionTask):
     )
     return network
 
-  def write_beside(self, params: Any, workdir: pathlib.Path) -> None:
+  def write_beside(self, params: Any, workdir: locations.Location) -> None:
     """Writes the LoRA with the original's names."""
     if self.config.model.lora is None:
       return
     found = self._trained_lora(params)
     if jax.process_index() == 0:
-      dialects.save(workdir / _LORA_FILE, found, "original")
+      with locations.written_here(workdir / _LORA_FILE) as file:
+        dialects.save(file, found, "original")
 
   def sampled(self, opened: tasks.Opened, params: Any) -> store.Network:
     """The network as it will be stored, to sample from."""

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.data import transforms, windows
 from more4d_jax.evaluation import linear_code
 from more4d_jax.experiment import (
@@ -108,7 +107,7 @@ class MotionVAETask(tasks.Task):
     """The VAE's decoder may learn more slowly."""
     return {"vae/decoder/.*": self.config.decoder_rate}
 
-  def open(self, workdir: pathlib.Path) -> tasks.Opened:
+  def open(self, workdir: locations.Location) -> tasks.Opened:
     """Opens the video VAE too.
 
     Raises:
@@ -145,7 +144,11 @@ class MotionVAETask(tasks.Task):
     return tasks.DataSet(opened.held_out, transform)
 
   def evaluate(
-    self, opened: tasks.Opened, params: Any, step: int, folder: pathlib.Path
+    self,
+    opened: tasks.Opened,
+    params: Any,
+    step: int,
+    folder: locations.Location,
   ) -> Mapping[str, float]:
     """Decodes held-out tracks and compares moving pixels."""
     examples = self.shown_examples(opened, transforms.scene_example)

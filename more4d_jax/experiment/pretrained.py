@@ -1,25 +1,24 @@
 """Trained networks that a run needs, or goes on from."""
 
 import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.checkpoints import store
 from more4d_jax.experiment import run_config
 from more4d_jax.models import quantised
 
 
-def locate(directory: str | os.PathLike[str], kind: str) -> pathlib.Path:
+def locate(directory: str | os.PathLike[str], kind: str) -> locations.Location:
   """Finds a network in a workdir, a bundle or its own directory.
 
   Raises:
     UserError: if there is none of this kind.
   """
-  root = pathlib.Path(directory)
+  root = locations.path(directory)
   for candidate in (root / "model", root / kind, root):
     if (candidate / "network.json").is_file():
       found = store.load_header(candidate)["kind"]

@@ -5,14 +5,15 @@ import hashlib
 import itertools
 import math
 import os
-import pathlib
 from collections.abc import Sequence
+from concurrent import futures
 from typing import Any
 
-from more4d_jax import errors, item_lists
+from more4d_jax import errors, item_lists, locations
 from more4d_jax.data import loader, record_directory
 from more4d_jax.experiment import run_config
 
+_READING_THREADS = 32  # A distant file costs requests.
 _EDGE = 1 << 16  # Bytes of each end of a file that enter a fingerprint.
 
 
@@ -153,17 +154,27 @@ def fingerprint(names: Sequence[str | os.PathLike[str]]) -> str:
   """
   digest = hashlib.sha256()
   for name in names:
-    root = pathlib.Path(name)
-    for path in sorted(root.rglob("*")):
-      if not path.is_file() or path.suffix in (".md", ".txt"):
-        continue
-      size = path.stat().st_size
-      digest.update(f"{path.relative_to(root)}:{size};".encode())
-      with path.open("rb") as file:
-        digest.update(file.read(_EDGE))
-        file.seek(max(0, size - _EDGE))
-        digest.update(file.read(_EDGE))
+    root = locations.path(name)
+    files = [
+      path
+      for path in locations.files_below(root)
+      if path.suffix not in (".md", ".txt")
+    ]
+    with futures.ThreadPoolExecutor(_READING_THREADS) as pool:
+      for path, (size, edges) in zip(files, pool.map(_edges, files)):
+        place = path.relative_to(root).as_posix()
+        digest.update(f"{place}:{size};".encode())
+        digest.update(edges)
   return digest.hexdigest()[:16]
+
+
+def _edges(path: locations.Location) -> tuple[int, bytes]:
+  """Size of a file, and both its ends."""
+  size = locations.size(path)
+  with path.open("rb") as file:
+    first = file.read(_EDGE)
+    file.seek(max(0, size - _EDGE))
+    return size, first + file.read(_EDGE)
 
 
 def cycled(whole: loader.Source, count: int, multiple: int) -> Subset:

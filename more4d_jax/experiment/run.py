@@ -2,12 +2,11 @@
 
 import dataclasses
 import os
-import pathlib
 import sys
 
 import jax
 
-from more4d_jax import errors, registry
+from more4d_jax import errors, locations, registry
 from more4d_jax.checkpoints import store, training_states
 from more4d_jax.experiment import (
   building,
@@ -47,9 +46,11 @@ def run(
     planned = devices.parse(group) if group else devices.here()
     print(report.table(plan.plan(task, planned)))
   elif mode == "evaluate":
-    _evaluate(task, pathlib.Path(workdir))
+    _evaluate(task, locations.path(workdir))
   else:
-    _train(task, pathlib.Path(workdir))
+    root = locations.path(workdir)
+    locations.check_writable(root)
+    _train(task, root)
 
 
 def make_task(config: run_config.RunConfig) -> tasks.Task:
@@ -57,7 +58,7 @@ def make_task(config: run_config.RunConfig) -> tasks.Task:
   return registry.NETWORKS[config.task].task_class(config)
 
 
-def _train(task: tasks.Task, root: pathlib.Path) -> None:
+def _train(task: tasks.Task, root: locations.Location) -> None:
   config = task.config
   workdirs.check(config, root)
   if _finished(config, root / "model"):
@@ -75,7 +76,7 @@ def _train(task: tasks.Task, root: pathlib.Path) -> None:
       print(f"see {run_report.write(root, training.name)}")
 
 
-def _finished(config: run_config.RunConfig, model: pathlib.Path) -> bool:
+def _finished(config: run_config.RunConfig, model: locations.Location) -> bool:
   """Whether the network is there and was trained for all the steps."""
   if not (model / "network.json").is_file():
     return False
@@ -84,7 +85,7 @@ def _finished(config: run_config.RunConfig, model: pathlib.Path) -> bool:
   return metadata.get("steps", config.num_steps) >= config.num_steps
 
 
-def _evaluate(task: tasks.Task, root: pathlib.Path) -> None:
+def _evaluate(task: tasks.Task, root: locations.Location) -> None:
   """Prints the figures of the newest checkpoint."""
   if not (root / "config.json").is_file():
     raise errors.UserError(

@@ -2,12 +2,11 @@
 
 import importlib.util
 import json
-import pathlib
 from collections.abc import Mapping
 
 import numpy as np
 
-from more4d_jax import __version__
+from more4d_jax import __version__, locations
 
 # Picture -> title, and starts of the names of its curves.
 _PICTURES = {
@@ -29,7 +28,7 @@ _POINTS = 100  # Of a smoothed curve.
 Column = tuple[np.ndarray, np.ndarray]  # Steps and values.
 
 
-def read(path: pathlib.Path) -> dict[str, Column]:
+def read(path: locations.Location) -> dict[str, Column]:
   """Figures by name from a file of JSON lines; what was null is left out."""
   found: dict[str, tuple[list[int], list[float]]] = {}
   lines = path.read_text().splitlines() if path.exists() else []
@@ -43,7 +42,7 @@ def read(path: pathlib.Path) -> dict[str, Column]:
   return {name: tuple(map(np.asarray, pair)) for name, pair in found.items()}
 
 
-def write(workdir: pathlib.Path, title: str) -> pathlib.Path:
+def write(workdir: locations.Location, title: str) -> locations.Location:
   """Writes the page and its pictures, from the figures of a workdir.
 
   Args:
@@ -116,7 +115,9 @@ def _smoothed(steps: np.ndarray, values: np.ndarray) -> Column:
   return tuple(np.asarray(points).T)
 
 
-def _draw(path: pathlib.Path, label: str, curves: Mapping[str, Column]) -> None:
+def _draw(
+  path: locations.Location, label: str, curves: Mapping[str, Column]
+) -> None:
   """A picture of curves over the steps."""
   from matplotlib import figure
 
@@ -129,4 +130,5 @@ def _draw(path: pathlib.Path, label: str, curves: Mapping[str, Column]) -> None:
   axes.set(xlabel="step", ylabel=label, yscale=scale)
   axes.grid(alpha=0.3)
   axes.legend(fontsize="small")
-  page.savefig(path, dpi=110)
+  with locations.written_here(path) as file:
+    page.savefig(file, dpi=110)

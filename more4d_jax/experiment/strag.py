@@ -1,14 +1,13 @@
 """Task `strag` (stage B)."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from more4d_jax import batches, errors, generation, pipeline
+from more4d_jax import batches, errors, generation, locations, pipeline
 from more4d_jax.checkpoints import store
 from more4d_jax.conditions import latents
 from more4d_jax.data import loader, transforms
@@ -120,7 +119,7 @@ class STraGTask(latent_task.LatentTask):
     reference = jax.ShapeDtypeStruct(shape, found["control"].dtype)
     return {**super().example, **found, "reference": reference}
 
-  def open(self, workdir: pathlib.Path) -> tasks.Opened:
+  def open(self, workdir: locations.Location) -> tasks.Opened:
     """Opens the motion VAE too.
 
     Raises:
@@ -188,7 +187,11 @@ class STraGTask(latent_task.LatentTask):
     )
 
   def evaluate(
-    self, opened: tasks.Opened, params: Any, step: int, folder: pathlib.Path
+    self,
+    opened: tasks.Opened,
+    params: Any,
+    step: int,
+    folder: locations.Location,
   ) -> Mapping[str, float]:
     """Samples trajectories of held-out pictures and compares them."""
     if not self.config.evaluation.videos:

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.checkpoints import store
 from more4d_jax.conditions import cache
 from more4d_jax.data import loader, transforms
@@ -57,7 +57,7 @@ class Opened:
 
   training: loader.Source
   held_out: loader.Source
-  workdir: pathlib.Path = pathlib.Path()
+  workdir: locations.Location = pathlib.Path()
   below: Mapping[str, store.Network] = dataclasses.field(default_factory=dict)
   start: store.Network | None = None
   tokenizer: tokenizers.Tokenizer | None = None
@@ -69,7 +69,7 @@ class Opened:
     return {k: v.metadata["identity"] for k, v in self.below.items()}
 
   @property
-  def files(self) -> Mapping[str, pathlib.Path]:
+  def files(self) -> Mapping[str, locations.Location]:
     """Folders that belong to the trained network, by name."""
     folder = getattr(self.tokenizer, "folder", None)
     return {} if folder is None else {"tokenizer": folder}
@@ -133,7 +133,7 @@ class Task(abc.ABC):
     """Tokens of a sample that a transformer works on; 0 without one."""
     return 0
 
-  def open(self, workdir: pathlib.Path) -> Opened:
+  def open(self, workdir: locations.Location) -> Opened:
     """Opens records and the networks that the configuration names.
 
     Raises:
@@ -190,7 +190,7 @@ class Task(abc.ABC):
     """What the loss is evaluated on."""
 
   def evaluate(
-    self, opened: Opened, params: Any, step: int, folder: pathlib.Path
+    self, opened: Opened, params: Any, step: int, folder: locations.Location
   ) -> Mapping[str, float]:
     """Saves videos of held-out records and returns figures.
 
@@ -212,7 +212,7 @@ class Task(abc.ABC):
     """
     return params
 
-  def write_beside(self, params: Any, workdir: pathlib.Path) -> None:  # noqa: B027 (most tasks write nothing more)
+  def write_beside(self, params: Any, workdir: locations.Location) -> None:  # noqa: B027 (most tasks write nothing more)
     """Writes files beside the finished network, of the objective's params."""
 
   def metadata(self, opened: Opened, params: Any) -> dict[str, Any]:
@@ -254,13 +254,14 @@ class Task(abc.ABC):
     return [function(records[i], self.options()) for i in range(len(records))]
 
   def save_video(
-    self, folder: pathlib.Path, step: int, number: int, frames: np.ndarray
+    self, folder: locations.Location, step: int, number: int, frames: np.ndarray
   ) -> None:
     """Saves one video unless there are enough of them."""
     if number < self.config.evaluation.videos and jax.process_index() == 0:
       folder.mkdir(parents=True, exist_ok=True)
       path = folder / f"step_{step:07d}_{number:02d}.mp4"
-      video_lib.write_video(path, frames, fps=8, min_side=192)
+      with locations.written_here(path) as file:
+        video_lib.write_video(file, frames, fps=8, min_side=192)
 
 
 def random_example(

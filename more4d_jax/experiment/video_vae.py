@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from more4d_jax import locations
 from more4d_jax.data import transforms, windows
 from more4d_jax.evaluation import video_metrics
 from more4d_jax.experiment import measurement, model_config, run_config
@@ -110,7 +110,11 @@ class VideoVAETask(tasks.Task):
     return tasks.DataSet(opened.held_out, transform)
 
   def evaluate(
-    self, opened: tasks.Opened, params: Any, step: int, folder: pathlib.Path
+    self,
+    opened: tasks.Opened,
+    params: Any,
+    step: int,
+    folder: locations.Location,
   ) -> Mapping[str, float]:
     """Reconstructs held-out films of pictures and of depth."""
     examples = self.shown_examples(opened, transforms.video_example)

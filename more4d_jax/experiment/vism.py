@@ -1,14 +1,13 @@
 """Task `vism` (stage C)."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from more4d_jax import batches, generation, partitioning, pipeline
+from more4d_jax import batches, generation, locations, partitioning, pipeline
 from more4d_jax.checkpoints import store
 from more4d_jax.conditions import rendered_views
 from more4d_jax.data import loader
@@ -102,7 +101,11 @@ class ViSMTask(latent_task.LatentTask):
     return rendered_views.encode_films(found["video_vae"], holes, batch)
 
   def evaluate(
-    self, opened: tasks.Opened, params: Any, step: int, folder: pathlib.Path
+    self,
+    opened: tasks.Opened,
+    params: Any,
+    step: int,
+    folder: locations.Location,
   ) -> Mapping[str, float]:
     """Completes renderings of held-out scenes and compares the holes."""
     if not self.config.evaluation.videos:

@@ -5,23 +5,29 @@ import fcntl
 import json
 import os
 import pathlib
+import secrets
 import socket
+import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import jax
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.experiment import config_reader, run_config
 
 _ABSENT = object()
 # Fields of older workdirs that did not change the result.
 _FORMER = {"model.remat"}
 _LOCK = "run.lock"  # Held, not only there, while a run is at work.
+# In a bucket nothing can be held. A run that was killed is told from one at
+# work by its silence, which a new one waits for.
+_SIGN_SECONDS, _SILENT_SECONDS = 10.0, 45.0
 
 
 @contextlib.contextmanager
-def alone(workdir: pathlib.Path) -> Iterator[None]:
+def alone(workdir: locations.Location) -> Iterator[None]:
   """Keeps other runs out of a workdir for as long as this one lasts.
 
   A workdir that is still empty then is removed, as it was not there before.
@@ -33,6 +39,10 @@ def alone(workdir: pathlib.Path) -> Iterator[None]:
   if jax.process_index():  # The first process speaks for its run.
     yield
     return
+  if not isinstance(workdir, pathlib.Path):
+    with _alone_by_signs(workdir):
+      yield
+    return
   workdir.mkdir(parents=True, exist_ok=True)
   path = workdir / _LOCK
   with path.open("a+") as file:
@@ -40,12 +50,9 @@ def alone(workdir: pathlib.Path) -> Iterator[None]:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
       file.seek(0)
-      raise errors.UserError(
-        f"another run ({file.read().strip()}) is at work in {workdir}: wait "
-        "for its end, stop it, or use another --workdir"
-      ) from error
+      raise _taken(workdir, file.read()) from error
     file.truncate(0)
-    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.write(_name())
     file.flush()
     try:
       yield
@@ -53,6 +60,46 @@ def alone(workdir: pathlib.Path) -> Iterator[None]:
       if [other.name for other in workdir.iterdir()] == [_LOCK]:
         path.unlink()
         workdir.rmdir()
+
+
+@contextlib.contextmanager
+def _alone_by_signs(workdir: locations.Location) -> Iterator[None]:
+  """As `alone` where nothing can be held: a run writes signs of its life."""
+  path, ended = workdir / _LOCK, threading.Event()
+
+  def sign() -> None:
+    path.write_text(f"{_name()}, sign {secrets.token_hex(4)}")
+
+  def keep_signing() -> None:
+    while not ended.wait(_SIGN_SECONDS):
+      sign()
+
+  found = path.read_text() if path.is_file() else ""
+  if found:
+    time.sleep(_SILENT_SECONDS)
+    now = path.read_text() if path.is_file() else ""
+    if now not in ("", found):
+      raise _taken(workdir, now.partition(",")[0])
+  sign()
+  thread = threading.Thread(target=keep_signing, daemon=True)
+  thread.start()
+  try:
+    yield
+  finally:
+    ended.set()
+    thread.join()
+    path.unlink(missing_ok=True)
+
+
+def _name() -> str:
+  return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _taken(workdir: locations.Location, whose: str) -> errors.UserError:
+  return errors.UserError(
+    f"another run ({whose.strip()}) is at work in {workdir}: wait for its end, "
+    "stop it, or use another --workdir"
+  )
 
 
 def check(
@@ -65,7 +112,7 @@ def check(
   Raises:
     UserError: if the workdir belongs to another configuration.
   """
-  path = pathlib.Path(workdir) / "config.json"
+  path = locations.path(workdir) / "config.json"
   if not path.exists():
     return
   mine = config_reader.flat(config)
@@ -95,7 +142,7 @@ def claim(
   Raises:
     UserError: if the workdir belongs to another configuration.
   """
-  path = pathlib.Path(workdir) / "config.json"
+  path = locations.path(workdir) / "config.json"
   if path.exists():
     check(config, workdir)
     return
@@ -105,4 +152,4 @@ def claim(
   temporary = path.with_suffix(".partial")
   text = json.dumps(config_reader.flat(config), indent=2, sort_keys=True)
   temporary.write_text(text + "\n")
-  os.replace(temporary, path)
+  temporary.replace(path)

@@ -2,13 +2,12 @@
 
 import collections
 import os
-import pathlib
 import time
 from typing import Any
 
 import jax
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.checkpoints import training_states
 from more4d_jax.training import (
   metrics,
@@ -38,7 +37,7 @@ def train(
     NonFiniteError: names the step.
     Interrupted: after saving, when a process was asked to stop by a signal.
   """
-  root, config = pathlib.Path(workdir), training.config
+  root, config = locations.path(workdir), training.config
   losses = metrics.read(root, "evaluation", "loss")
   with (
     training_states.TrainingCheckpoints(
@@ -69,7 +68,7 @@ class _Run:
   def __init__(
     self,
     training: runs.Training,
-    root: pathlib.Path,
+    root: locations.Location,
     checkpoints: training_states.TrainingCheckpoints,
     losses: dict[int, float],
     signals: list[int],
@@ -217,7 +216,7 @@ def evaluate(
   workdir: str | os.PathLike[str],
 ) -> dict[str, float]:
   """Runs every evaluator on a state and joins their figures."""
-  folder = pathlib.Path(workdir) / "evaluation"
+  folder = locations.path(workdir) / "evaluation"
   figures: dict[str, float] = {}
   for evaluator in training.evaluators:
     figures |= evaluator(state, int(state.step), folder)

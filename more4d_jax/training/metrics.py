@@ -3,8 +3,10 @@
 import json
 import math
 import os
-import pathlib
 import time
+
+
+from more4d_jax import locations
 
 
 class MetricsWriter:
@@ -22,9 +24,8 @@ class MetricsWriter:
     """
     import tensorboardX  # Where PyTorch is installed it loads that too.
 
-    root = pathlib.Path(workdir)
-    root.mkdir(parents=True, exist_ok=True)
-    self._path = root / f"{name}.jsonl"
+    self._mirror = locations.Mirror(locations.path(workdir))
+    self._path = self._mirror.fetch(f"{name}.jsonl")
     if self._path.exists():
       kept = [
         line
@@ -39,7 +40,7 @@ class MetricsWriter:
     # TensorBoard then forgets the steps that will be repeated. A name with a
     # time of its own keeps the events of a run that was resumed at once.
     self._events = tensorboardX.SummaryWriter(
-      str(root / "events" / name),
+      str(self._mirror.here / "events" / name),
       purge_step=first_step,
       filename_suffix=f".{time.time_ns()}",
     )
@@ -54,22 +55,28 @@ class MetricsWriter:
     for tag, value in values.items():
       self._events.add_scalar(tag, value, step)
 
-  def flush(self) -> None:
-    """Makes what was written visible to readers."""
+  def flush(self, *, now: bool = True) -> None:
+    """Makes what was written visible to readers.
+
+    Args:
+      now: also where each time costs a copy to a distant workdir.
+    """
     self._lines.flush()
     self._events.flush()
+    self._mirror.renew(now=now)
 
   def close(self) -> None:
     """Closes both files."""
     self._lines.close()
     self._events.close()
+    self._mirror.close()
 
 
 def read(
   workdir: str | os.PathLike[str], name: str, figure: str
 ) -> dict[int, float]:
   """A figure of the lines of `NAME.jsonl` by step; empty without the file."""
-  path = pathlib.Path(workdir) / f"{name}.jsonl"
+  path = locations.path(workdir) / f"{name}.jsonl"
   found = {}
   for text in path.read_text().splitlines() if path.exists() else ():
     try:

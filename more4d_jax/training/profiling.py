@@ -1,11 +1,11 @@
 """A profile of some steps of a run, for TensorBoard and Perfetto."""
 
-import pathlib
+import contextlib
 from typing import Any
 
 import jax
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 
 
 def parse(text: str) -> tuple[int, int] | None:
@@ -33,14 +33,17 @@ def parse(text: str) -> tuple[int, int] | None:
 class Profile:
   """Starts and stops jax's profiler where steps ask for it."""
 
-  def __init__(self, steps: tuple[int, int] | None, folder: pathlib.Path):
+  def __init__(self, steps: tuple[int, int] | None, folder: locations.Location):
     """Remembers which steps are profiled, and where the result goes."""
-    self._steps, self._folder, self._on = steps, folder, False
+    self._steps, self._folder = steps, folder
+    self._open = contextlib.ExitStack()
+    self._on = False
 
   def before(self, step: int) -> None:
     """Call it before a step is dispatched."""
     if self._steps and step == self._steps[0]:
-      jax.profiler.start_trace(str(self._folder))
+      made = self._open.enter_context(locations.written_here(self._folder))
+      jax.profiler.start_trace(str(made))
       self._on = True
 
   def after(self, step: int, values: Any) -> None:
@@ -54,6 +57,7 @@ class Profile:
     if self._on:
       jax.profiler.stop_trace()
       self._on = False
+      self._open.close()
 
 
 def check(steps: tuple[int, int] | None, first: int, last: int) -> None:

@@ -2,7 +2,6 @@
 
 import collections
 import math
-import pathlib
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from typing import Any
 import jax
 import tqdm
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.training import metrics as metrics_lib
 from more4d_jax.training import step as steps
 from more4d_jax.training import throughput
@@ -35,7 +34,7 @@ class RunLog:
   def __init__(
     self,
     name: str,
-    workdir: pathlib.Path,
+    workdir: locations.Location,
     first: int,
     *,
     num_steps: int,
@@ -97,9 +96,9 @@ class RunLog:
       self._write(*self._pending.popleft())
     self._flush()
 
-  def _flush(self) -> None:
+  def _flush(self, *, now: bool = True) -> None:
     for writer in self._writers.values():
-      writer.flush()
+      writer.flush(now=now)
 
   def _write(self, step: int, values: steps.Metrics, waited: float) -> None:
     found = {name: float(v) for name, v in jax.device_get(values).items()}
@@ -123,7 +122,7 @@ class RunLog:
         )
     if step % self._every == 0:
       self._bar.set_postfix(loss=f"{found['loss']:.4g}")
-      self._flush()
+      self._flush(now=False)
 
   def _count_skips(self, step: int, skipped: bool) -> None:
     """Ends a run that no longer learns."""

@@ -1,12 +1,12 @@
 """What a training consists of, and when it does what."""
 
 import dataclasses
-import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jax.sharding import Mesh
 
+from more4d_jax import locations
 from more4d_jax.checkpoints import training_states
 from more4d_jax.training import prefetch, throughput
 from more4d_jax.training import state as states
@@ -17,7 +17,7 @@ _NO_WORK = throughput.Work(samples=0)
 
 # (state, number of finished steps, directory for videos) -> figures
 Evaluator = Callable[
-  [states.TrainState, int, pathlib.Path], Mapping[str, float]
+  [states.TrainState, int, locations.Location], Mapping[str, float]
 ]
 
 
