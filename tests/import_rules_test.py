@@ -37,7 +37,7 @@ RULES = {
     "models",
     "name_maps",
   ),
-  "bundled": ("checkpoints",),
+  "bundled": ("locations", "checkpoints"),
   "lora": ("registry", "models", "name_maps", "checkpoints"),
   "published": (
     "registry",

@@ -7,7 +7,7 @@ it is good for.
 import os
 import pathlib
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.checkpoints import store
 
 DIRECTORY = pathlib.Path(__file__).parent / "checkpoint"
@@ -28,7 +28,7 @@ def find(checkpoint: str | os.PathLike[str] | None) -> pathlib.Path:
     UserError: if none is named and none ships.
   """
   if checkpoint is not None:
-    return pathlib.Path(checkpoint)
+    return locations.here(checkpoint, "the checkpoint")
   if not exists():
     raise errors.UserError(
       "expected a checkpoint, found none: this copy of more4d_jax ships "

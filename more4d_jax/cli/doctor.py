@@ -34,6 +34,12 @@ _LIBRARIES = (
     "captions of converted weights",
     "pip install 'more4d_jax[convert]'",
   ),
+  (
+    "gcsfs",
+    "gcsfs",
+    "runs and records in gs:// buckets",
+    "pip install 'more4d_jax[gcs]'",
+  ),
   ("mediapy", "mediapy", "notebooks", "pip install 'more4d_jax[view]'"),
   ("pytest", "pytest", "the tests", "pip install 'more4d_jax[test]'"),
 )

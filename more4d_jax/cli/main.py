@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.cli import compilation_cache, failures, flag_errors
 
 _ROOM = "more4d_jax.cli"
@@ -132,6 +132,8 @@ COMMANDS: Mapping[str, Command] = {
   ),
 }
 
+_IN_BUCKETS = {("data", "cache")}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
   """Runs one subcommand.
@@ -153,6 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
   try:
     with _notes_on_stdout():
+      _check_places(arguments)
       command = parse(arguments)
       if COMMANDS[arguments[0]].compiles:
         compilation_cache.use()
@@ -173,6 +176,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("interrupted", file=sys.stderr)
     return 130
   return 0
+
+
+def _check_places(arguments: Sequence[str]) -> None:
+  """Keeps names of buckets from being taken for those of folders.
+
+  Raises:
+    UserError: if a command is given one that works on files of this machine.
+  """
+  if tuple(arguments[:2]) in _IN_BUCKETS:
+    return
+  for word in arguments:
+    value = word.partition("=")[2] if word.startswith("-") else word
+    if locations.is_distant(value) and not re.search(r"\s", value):
+      locations.here(value, f"an argument of more4d {arguments[0]}")
 
 
 class _Notes(logging.Handler):

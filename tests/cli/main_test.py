@@ -1,5 +1,6 @@
 """The `more4d` command itself: help, mistakes, exit status, start-up."""
 
+import re
 import subprocess
 import sys
 import time
@@ -142,3 +143,22 @@ def test_help_is_fast_and_loads_nothing():
   )
   assert done.stdout.strip().endswith("[]"), done.stdout
   assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+  "arguments",
+  [
+    ("bundle", "--workdir", "gs://bucket/run", "--out", "there"),
+    ("generate", "--checkpoint=s3://bucket/model", "--image", "a.png"),
+    ("data", "make", "--out", "gs://bucket/records"),
+  ],
+)
+def test_buckets_are_not_taken_for_folders(
+  capsys, tmp_path, monkeypatch, arguments
+):
+  monkeypatch.chdir(tmp_path)
+  status, _, err = _run(capsys, *arguments)
+  assert status == 2
+  assert re.match(r"error: an argument of more4d \w+ is (gs|s3)://bucket/", err)
+  assert "which is not on this machine: mount it, or copy it here" in err
+  assert not list(tmp_path.iterdir())

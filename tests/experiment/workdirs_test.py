@@ -1,11 +1,14 @@
 """A workdir belongs to one configuration."""
 
 import json
+import re
+import types
 
 import pytest
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.experiment import config_reader, workdirs
+from tests import gcs_server
 from tests.experiment import configurations
 
 
@@ -68,3 +71,50 @@ def test_a_workdir_that_stays_empty_is_not_left(tmp_path):
   with workdirs.alone(tmp_path / "run"):
     pass
   assert not (tmp_path / "run").exists()
+
+
+def _bucket():
+  pytest.importorskip("gcsfs")
+  return gcs_server.running(), locations.path("gs://alone/run")
+
+
+def _sleep(monkeypatch, function):
+  time = types.SimpleNamespace(sleep=function)
+  monkeypatch.setattr(workdirs, "time", time)
+
+
+def test_a_run_that_was_killed_is_told_from_one_at_work_in_a_bucket(
+  monkeypatch,
+):
+  server, workdir = _bucket()
+  lock = "alone/run/run.lock"
+  with workdirs.alone(workdir):
+    mine = server.objects[lock].decode()
+    assert re.match(r"process \d+ on .*, sign", mine)
+  assert lock not in server.objects
+  server.put(lock, b"process 7 on elsewhere, sign 1")
+  waited = []
+  _sleep(monkeypatch, waited.append)
+  with workdirs.alone(workdir):
+    assert server.objects[lock] != b"process 7 on elsewhere, sign 1"
+  assert waited == [45.0]
+
+  def sign(_):
+    server.put(lock, b"process 7 on elsewhere, sign 2")
+
+  server.put(lock, b"process 7 on elsewhere, sign 1")
+  _sleep(monkeypatch, sign)
+  with (
+    pytest.raises(errors.UserError, match=r"\(process 7 on elsewhere\) is at"),
+    workdirs.alone(workdir),
+  ):
+    pass
+  assert server.objects[lock] == b"process 7 on elsewhere, sign 2"
+
+
+def test_a_config_in_a_bucket():
+  _, workdir = _bucket()
+  workdirs.claim(configurations.read("strag"), workdir)
+  other = configurations.read("strag", seed=3)
+  with pytest.raises(errors.UserError, match="seed is 0 there and 3 here"):
+    workdirs.claim(other, workdir)
