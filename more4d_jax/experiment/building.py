@@ -26,6 +26,7 @@ from more4d_jax.experiment import (
   held_out,
   record_splits,
   run_config,
+  starting,
 )
 from more4d_jax.experiment import task as tasks
 from more4d_jax.kernels.attention import context_parallel, dispatch
@@ -193,7 +194,15 @@ def _given(task: tasks.Task, opened: tasks.Opened, step: TrainStep) -> Any:
   given = {k: v for k, v in given.items() if k not in task.outside}
   flat = traverse_util.flatten_dict(given, sep="/")
   held = paths.merge(step.state.params, step.frozen)
-  for path, like in traverse_util.flatten_dict(held, sep="/").items():
+  wanted = traverse_util.flatten_dict(held, sep="/")
+  if opened.start is not None:
+    found = starting.taken(flat, wanted)
+    if jax.process_index() == 0:
+      source = getattr(task.config.init_from, task.kind)
+      changed = starting.differences(opened.start.config, task.network)
+      found.tell(source, changed)
+    flat = dict(found.arrays)
+  for path, like in wanted.items():
     if path in flat:
       flat[path] = stored_arrays.cast(flat[path], like.dtype)
   return traverse_util.unflatten_dict(flat, sep="/")

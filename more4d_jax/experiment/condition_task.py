@@ -200,7 +200,7 @@ class ConditionTask(tasks.Task):
     """Name -> identity of the encoders that are not trained."""
     found = {}
     for name in self.outside:
-      if opened.start is None:
+      if opened.start is None or name not in opened.start.params:
         found[name] = f"initial values of seed {self.config.seed}"
         continue
       part = opened.start.parts.get(name, opened.start.metadata)

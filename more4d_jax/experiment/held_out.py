@@ -109,7 +109,10 @@ def whole(opened: tasks.Opened, trained: Any, frozen: Any) -> Any:
 
 
 def _taken(start: Any, like: Any) -> Any:
-  """The parameters of a network that stand in another tree too."""
+  """The parameters of a network where it has those of another tree."""
   if not isinstance(like, Mapping):
     return start
-  return {name: _taken(start[name], inner) for name, inner in like.items()}
+  return {
+    name: _taken(start[name], inner) if name in start else inner
+    for name, inner in like.items()
+  }

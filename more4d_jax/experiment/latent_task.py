@@ -174,18 +174,19 @@ class LatentTask(condition_task.ConditionTask):
 
   def _outside(self, opened: tasks.Opened) -> dict[str, Any]:
     """Parameters of the encoders that are not trained."""
-    if opened.start is not None:
-      return {name: opened.start.params[name] for name in self.outside}
-    if not self.outside:
-      return {}
+    start = {} if opened.start is None else opened.start.params
+    found = {name: start[name] for name in self.outside if name in start}
+    new = [name for name in self.outside if name not in start]
+    if not new:
+      return found
     objective = self.objective(opened)
 
     @jax.jit
     def init() -> Any:
       params = objective.init(rng.key(self.config.seed, "init"))
-      return partitioning.unbox({name: params[name] for name in self.outside})
+      return partitioning.unbox({name: params[name] for name in new})
 
-    return jax.device_get(init())
+    return {**found, **jax.device_get(init())}
 
   def _trained_lora(self, params: Any) -> lora.LoRA:
     return lora.from_trained(

@@ -102,6 +102,18 @@ class STraGTask(latent_task.LatentTask):
       motion_alignment=switches.motion_alignment,
     )
 
+  def may_differ(self, found: strag.STraGConfig) -> Sequence[str]:
+    """Depth may join the input, and motion perception the transformer.
+
+    Not where a LoRA is trained, which changes a network that is whole.
+    """
+    fields = ["dit.motion_alignment"]
+    if self.config.model.lora is None:
+      fields += ["use_depth_latents", "dit.in_channels"]
+      if (found.motion is None) != (self.network.motion is None):
+        fields += [r"motion\..*", "dit.motion_width", "dit.motion_grid"]
+    return fields
+
   @property
   def trainable(self) -> Sequence[str]:
     """The motion encoder too, where there is one and no LoRA."""

@@ -16,15 +16,15 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from more4d_jax import errors, locations
+from more4d_jax import locations
 from more4d_jax.checkpoints import store
 from more4d_jax.conditions import cache
 from more4d_jax.data import loader, transforms
 from more4d_jax.experiment import (
-  model_config,
   pretrained,
   record_splits,
   run_config,
+  starting,
 )
 from more4d_jax.models import variants
 from more4d_jax.models.encoders import tokenizer as tokenizers
@@ -113,6 +113,15 @@ class Task(abc.ABC):
     """Patterns of the paths of trained parameters."""
     return (".*",)
 
+  def may_differ(self, found: Any) -> Sequence[str]:
+    """Patterns of fields in which a network to go on from may be another.
+
+    Args:
+      found: its configuration.
+    """
+    del found
+    return ()
+
   @property
   def outside(self) -> Sequence[str]:
     """Parts of the network that no step has: what they make is in batches."""
@@ -142,28 +151,10 @@ class Task(abc.ABC):
     below = {k: pretrained.load(self.config, k) for k in self.needs}
     start = pretrained.start(self.config)
     if start is not None:
-      self.check_start(start)
+      may_differ = self.may_differ(start.config)
+      starting.check(self.kind, start.config, self.network, may_differ)
     training, held_out = record_splits.open_splits(self.config.data)
     return Opened(training, held_out, workdir, below, start)
-
-  def check_start(self, start: store.Network) -> None:
-    """Makes sure that the network to go on from is built as this one.
-
-    Raises:
-      UserError: unless it is.
-    """
-    # Neither memory nor the type of products is part of the parameters.
-    found, wanted = (
-      model_config.replace_fields(
-        model_config.portable(network), remat="none", dtype="float32"
-      )
-      for network in (start.config, self.network)
-    )
-    if found != wanted:
-      raise errors.UserError(
-        f"the {self.kind} in init_from.{self.kind} was built differently from "
-        "this config: use one trained with the same model fields"
-      )
 
   def initial_params(self, opened: Opened) -> Mapping[str, Any]:
     """Parameters that are not initialised: a part of the nested dict."""

@@ -4,6 +4,9 @@ The network to go on from lies as `more4d convert` leaves it: parts beside each
 other, a SentencePiece model with the text encoder.
 """
 
+import dataclasses
+import logging
+
 import numpy as np
 import pytest
 
@@ -31,8 +34,20 @@ def _write_pieces(folder, sentences):
 
 
 def _write_bundle(root, sentences):
-  """A bundle with STraG in parts; returns the words' own tokenizer."""
+  """A bundle with STraG in parts; returns the words' own tokenizer.
+
+  As in released weights motion features are compatible with the original; as
+  in the weights those began with, there is no depth among the input channels.
+  """
   params = nano_bundle.params_of(_NANO, "strag")
+  embed = params["dit"]["patch_embed"]
+  params["dit"]["patch_embed"] = {
+    **embed,
+    "kernel": embed["kernel"][..., :48, :],
+  }
+  strag = _NANO.strag.without_depth_latents()
+  dit = dataclasses.replace(strag.dit, motion_alignment="compat")
+  strag = dataclasses.replace(strag, dit=dit)
   parts = {}
   for field, kind in _PARTS.items():
     name = "dit" if field == "dit" else kind
@@ -43,12 +58,12 @@ def _write_bundle(root, sentences):
       if field == "text":
         words = _write_pieces(place / "tokenizer", sentences)
         files = {"tokenizer": "tokenizer"}
-      config = getattr(_NANO.strag, field)
+      config = getattr(strag, field)
       store.write_header(place, config, {"identity": kind}, files=files)
   assert set(parts) == set(params)
   metadata = {**nano_bundle.metadata_of(_NANO, "strag"), "identity": "start"}
   with directories.new_directory(root / "strag") as place:
-    store.write_header(place, _NANO.strag, metadata, parts=parts)
+    store.write_header(place, strag, metadata, parts=parts)
   store.write_model(root, {"strag": "strag"})
   return words
 
@@ -84,7 +99,9 @@ def _config(root, **changes):
 
 
 @pytest.mark.slow  # It makes latents and compiles a train step.
-def test_a_run_reads_captions_with_the_tokenizer_it_starts_from(tmp_path):
+def test_a_run_reads_captions_with_the_tokenizer_it_starts_from(
+  tmp_path, caplog
+):
   words = _write_bundle(
     tmp_path / "bundle", ["a red ball moves to the left", "the box turns"]
   )
@@ -99,7 +116,10 @@ def test_a_run_reads_captions_with_the_tokenizer_it_starts_from(tmp_path):
   assert example["text"][: len(expected)].tolist() == expected
   assert not example["text"][len(expected) :].any()
 
-  run.run("train", config, tmp_path / "run")
+  with caplog.at_level(logging.INFO, "more4d_jax"):
+    run.run("train", config, tmp_path / "run")
+  assert "[:, :, :, 0:48, :] is taken, the rest is 0" in caplog.text
+  assert "motion_alignment is compat in" in caplog.text
   # The finished network reads captions alike and is known by its tokenizer.
   made = store.load_network(tmp_path / "run" / "model")
   networks = checkpoint_networks.CheckpointNetworks({"strag": made})
