@@ -271,3 +271,39 @@ runpy.run_path("main.py", run_name="__main__")
   assert processes[0].returncode not in (0, None)
   assert "error: record 7 of part 3 holds NaN" in said[1]
   assert "error" in said[0] or "another task died" in said[0]
+
+
+@pytest.mark.long
+def test_a_request_to_one_process_during_evaluation_ends_all(records, tmp_path):
+  # An evaluation that lasts, in which the processes wait for each other.
+  code = """
+import pathlib, sys, time
+from jax.experimental import multihost_utils
+from more4d_jax.training import loop
+workdir = [a.partition("=")[2] for a in sys.argv if "--workdir" in a][0]
+def lasting(*_):
+  for turn in range(3000):
+    multihost_utils.sync_global_devices(f"turn {turn}")
+    time.sleep(0.1)
+    if turn == 2:
+      pathlib.Path(workdir, "evaluating").touch()
+loop.evaluate = lasting
+import runpy
+sys.argv[0] = "main.py"
+runpy.run_path("main.py", run_name="__main__")
+"""
+  run = tmp_path / "run"
+  arguments = _arguments(
+    run, records, steps=4, **{**_mesh(fsdp=-1), "evaluation.every": 2}
+  )
+  processes = host_runs.start(arguments, processes=2, script=("-c", code))
+  while not (run / "evaluating").exists():
+    assert all(p.poll() is None for p in processes)
+    time.sleep(0.1)
+  processes[1].send_signal(signal.SIGTERM)
+  said = host_runs.wait(processes, 60)
+  assert [p.returncode for p in processes] == [0, 0], said
+  for text in said:
+    assert "stopped: what was finished is kept" in text
+    assert "error" not in text
+  assert (run / "checkpoints" / "2").is_dir()

@@ -207,7 +207,7 @@ class TrainingCheckpoints:
           "here; use another --workdir, or the config it was started with"
         )
 
-  def close(self) -> None:
+  def wait(self) -> None:
     """Waits for unfinished writes.
 
     Raises:
@@ -215,6 +215,10 @@ class TrainingCheckpoints:
     """
     with self._writing():
       self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits for unfinished writes, then ends; see `wait`."""
+    self.wait()
     self._manager.close()
 
 

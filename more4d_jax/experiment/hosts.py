@@ -6,7 +6,6 @@ connection, or after `HEARTBEAT_SECONDS` without a sign of life.
 """
 
 import contextlib
-import os
 import socket
 import sys
 import time
@@ -17,10 +16,10 @@ from typing import NoReturn
 import jax
 
 from more4d_jax import errors
+from more4d_jax.training import stopping
 
 HEARTBEAT_SECONDS = 60
 START_SECONDS = 300  # Machines of one job may start minutes apart.
-_FAREWELL_SECONDS = 3
 
 
 def join(
@@ -125,6 +124,8 @@ def leaving() -> Iterator[None]:
   except BaseException as error:
     if isinstance(error, SystemExit) or jax.process_count() == 1:
       raise
+    if stopping.asked():
+      leave(1)
     traceback.print_exc()
     lines = str(error).splitlines() or [type(error).__name__]
     print(
@@ -147,10 +148,6 @@ def leave(status: int, *, wait: bool | None = None) -> NoReturn:
   together = status == 0 if wait is None else wait
   if together or jax.process_count() == 1:
     sys.exit(status)
-  sys.stdout.flush()
-  sys.stderr.flush()
-  if jax.process_index() == 0:
-    # The others may have the same error to tell; without the coordinator,
-    # which is here, jax would end them before they can.
-    time.sleep(_FAREWELL_SECONDS)
-  os._exit(status)
+  # What breaks after a request to stop is broken by it.
+  number = stopping.asked()
+  stopping.end_now(stopping.status_of(number) if number else status)

@@ -1,7 +1,6 @@
 """What main.py starts, and how its process ends."""
 
 import os
-import signal
 import sys
 from collections.abc import Mapping
 from typing import Any, NoReturn
@@ -43,7 +42,7 @@ def launch(
       _fail(flag_errors.describe_file(error))
     except stopping.Interrupted as request:
       print(request, file=sys.stderr)
-      status = 0 if request.number == signal.SIGTERM else 130
+      status = stopping.status_of(request.number)
       hosts.leave(status, wait=request.together)
     except KeyboardInterrupt:
       print("interrupted", file=sys.stderr)

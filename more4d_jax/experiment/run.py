@@ -65,7 +65,7 @@ def _train(task: tasks.Task, root: locations.Location) -> None:
     if jax.process_index() == 0:
       print(f"{root / 'model'} is finished: there is nothing left to train")
     return
-  with workdirs.alone(root), stopping.at_once():
+  with workdirs.alone(root), stopping.listening(), stopping.at_once():
     opened = task.open(root)
     training = building.training(task, opened)
     # Only now: a mistake that building finds may still be mended.

@@ -179,6 +179,7 @@ class _Run:
     self._saved, self._saved_at = self.step, time.monotonic()
 
   def _evaluate(self) -> None:
+    self._checkpoints.wait()
     with stopping.at_once(self._signals):  # The state is saved.
       figures = evaluate(self._training, self.state, self._root)
     if figures:
