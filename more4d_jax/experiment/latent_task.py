@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from more4d_jax import errors, locations, partitioning, rng
-from more4d_jax.checkpoints import store
+from more4d_jax.checkpoints import placing, store, stored_arrays
 from more4d_jax.conditions import features
 from more4d_jax.experiment import condition_task, model_config, run_config
 from more4d_jax.experiment import task as tasks
 from more4d_jax.lora import dialects
 from more4d_jax.models import denoiser, latent_stats, lora, lora_merging
 from more4d_jax.models.encoders import tokenizer
+from more4d_jax.name_maps import matching
 from more4d_jax.sampling import denoising, sampler_options
 
 _LORA_FILE = "lora.safetensors"
@@ -202,12 +203,27 @@ class LatentTask(condition_task.ConditionTask):
       return params
     network = {k: v for k, v in params.items() if k != lora.COLLECTION}
     weighted = lora.Weighted(self._trained_lora(params))
-    network["dit"] = lora_merging.merge(
-      partitioning.fetch(network["dit"]),
-      [weighted],
-      self.network.dit.layer.head_dim,
+    arrays = matching.flatten(network["dit"])
+    changes = lora_merging.merged(
+      network["dit"], [weighted], self.network.dit.layer.head_dim
+    )
+    for path, read in changes.items():
+      arrays[path] = stored_arrays.changed(arrays[path], read)
+    # Each device's shard is read and changed by itself.
+    shardings = self._shardings()
+    network["dit"] = placing.put_tree(
+      matching.unflatten(arrays), lambda path, *_: shardings[path]
     )
     return network
+
+  def _shardings(self) -> dict[str, jax.sharding.Sharding]:
+    """Path of a transformer's parameter -> where it lies on the mesh."""
+    objective = self.objective()
+    boxed = jax.eval_shape(
+      lambda: objective.init(rng.key(self.config.seed, "init"))
+    )
+    mesh = jax.sharding.get_mesh()
+    return matching.flatten(partitioning.shardings(mesh, boxed["dit"]))
 
   def write_beside(self, params: Any, workdir: locations.Location) -> None:
     """Writes the LoRA with the original's names."""

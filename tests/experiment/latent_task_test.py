@@ -7,14 +7,15 @@ other, a SentencePiece model with the text encoder.
 import dataclasses
 import logging
 
+import jax
 import numpy as np
 import pytest
 
 from data_pipelines.trajscene import generation, make
-from more4d_jax import checkpoint_networks, errors
-from more4d_jax.checkpoints import directories, store
+from more4d_jax import checkpoint_networks, errors, partitioning
+from more4d_jax.checkpoints import directories, store, stored_arrays
 from more4d_jax.experiment import run
-from more4d_jax.models import latent_stats, variants
+from more4d_jax.models import latent_stats, lora, lora_merging, variants
 from tests import nano_bundle
 from tests.experiment import configurations
 from tests.models.encoders import small_vocabulary
@@ -167,3 +168,44 @@ def test_a_lora_is_built_without_the_network_it_changes_but_not_run(
   assert task.trainable == ["lora/.*"]
   with pytest.raises(errors.UserError, match=rf"set init_from\.{kind}"):
     task.open(tmp_path)
+
+
+def test_a_lora_is_merged_shard_by_shard():
+  task = configurations.task(
+    "strag", **{"model.lora_rank": 2, "model.lora_alpha": 3.0}
+  )
+  base = nano_bundle.params_of(_NANO, "strag")["dit"]
+  shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), base)
+  generator = np.random.default_rng(0)
+  trained = jax.tree.map(
+    lambda leaf: generator.standard_normal(leaf.shape, np.float32),
+    partitioning.unbox(
+      jax.eval_shape(lambda: lora.init(jax.random.key(0), shapes, 2))
+    ),
+  )
+  read = []
+
+  def stored(array):
+    def part(index):
+      read.append(np.asarray(array)[index].size / array.size)
+      return np.asarray(array)[index]
+
+    return stored_arrays.changed(array, part)
+
+  mesh = partitioning.make_mesh(partitioning.MeshConfig(fsdp=8))
+  with jax.set_mesh(mesh):
+    params = {"dit": jax.tree.map(stored, base), lora.COLLECTION: trained}
+    found = task.assembled(params)["dit"]
+  head_dim = _NANO.strag.dit.layer.head_dim
+  weighted = lora.Weighted(lora.from_trained("x", trained, 3.0, head_dim))
+  wanted = lora_merging.merge(base, [weighted], head_dim)
+  # Sums of a part of a product's columns are blocked in another way.
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=2e-5, atol=1e-5),
+    found,
+    wanted,
+  )
+  kernel = found["blocks"]["ffn"]["fc1"]["kernel"]
+  assert kernel.addressable_shards[0].data.size * 8 == kernel.size
+  large = [share for share in read if share < 1]
+  assert max(large) == 1 / 8
