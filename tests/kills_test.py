@@ -32,13 +32,13 @@ def _kills(workdir, cache):
   for number in range(_KILLS):
     if number < 3:
       yield "caching", lambda: list(cache.rglob("*partial*"))
+    elif number >= _KILLS - 3:
+      yield "finishing", lambda: list(workdir.glob("model.partial"))
     elif number % 3 == 0:
       yield "saving", saving
-    elif number % 3 == 1 or number < _KILLS - 4:
+    else:
       first = steps()
       yield "training", lambda first=first: steps() > first + 1
-    else:
-      yield "finishing", lambda: list(workdir.glob("model.partial"))
 
 
 def _kill_when(arguments, condition):
@@ -76,7 +76,8 @@ def test_a_run_that_is_killed_twenty_times_ends_bit_for_bit(
       done.append(kind)
   print(done)
   host_runs.run(arguments(parts), devices=2)
-  assert {"caching", "saving", "training"} <= set(done)
+  assert {"caching", "saving", "training", "finishing"} == set(done)
+  assert len(done) >= _KILLS - 2  # A run may be faster than who looks at it.
   one, other = (store.load_network(w / "model") for w in (parts, whole))
   assert one.metadata == other.metadata
   jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
