@@ -168,6 +168,9 @@ def checkpoint(size: str) -> ml_collections.ConfigDict:
   # Besides, those with the lowest loss on held-out records.
   section.keep_best = by_size(size, 0, 1)
   section.keep_hours = 0.0  # Besides, one for each such time; 0: none.
+  # "on": training goes on while a state is written; "off": it waits; "auto":
+  # it goes on on accelerators.
+  section.background = "auto"
   return section
 
 

@@ -55,31 +55,64 @@ def _kill_when(arguments, condition):
   return False
 
 
-def test_a_run_that_is_killed_twenty_times_ends_bit_for_bit(
-  records, motion_vae, tmp_path
-):
-  def arguments(workdir):
-    return _arguments(
-      workdir,
-      records,
-      "strag",
-      _STEPS,
-      **_mesh(fsdp=2),
-      **{"init_from.motion_vae": motion_vae, "log_every": 1},
-    )
+def _run_of(workdir, records, motion_vae, **fields):
+  return _arguments(
+    workdir,
+    records,
+    "strag",
+    _STEPS,
+    **_mesh(fsdp=2),
+    **{"init_from.motion_vae": motion_vae, "log_every": 1, **fields},
+  )
 
-  whole, parts = tmp_path / "whole", tmp_path / "parts"
-  host_runs.run(arguments(whole), devices=2)
-  done = []
-  for kind, condition in _kills(parts, parts / "cache"):
-    if _kill_when(arguments(parts), condition):
-      done.append(kind)
-  print(done)
-  host_runs.run(arguments(parts), devices=2)
-  assert {"caching", "saving", "training", "finishing"} == set(done)
-  assert len(done) >= _KILLS - 2  # A run may be faster than who looks at it.
+
+def _assert_equal(parts, whole):
+  """Two finished runs are the same, bit for bit."""
   one, other = (store.load_network(w / "model") for w in (parts, whole))
   assert one.metadata == other.metadata
   jax.tree.map(np.testing.assert_array_equal, one.params, other.params)
   ours, theirs = host_runs.lines(parts), host_runs.lines(whole)
   assert [s["loss"] for s in ours] == [s["loss"] for s in theirs]
+
+
+@pytest.fixture(scope="module", name="whole")
+def _whole(records, motion_vae, tmp_path_factory):
+  """The workdir of a run that was left alone."""
+  workdir = tmp_path_factory.mktemp("whole") / "run"
+  host_runs.run(_run_of(workdir, records, motion_vae), devices=2)
+  return workdir
+
+
+def test_a_run_that_is_killed_twenty_times_ends_bit_for_bit(
+  records, motion_vae, whole, tmp_path
+):
+  parts = tmp_path / "parts"
+  arguments, done = _run_of(parts, records, motion_vae), []
+  for kind, condition in _kills(parts, parts / "cache"):
+    if _kill_when(arguments, condition):
+      done.append(kind)
+  print(done)
+  host_runs.run(arguments, devices=2)
+  assert set(done) == {"caching", "saving", "training", "finishing"}
+  assert len(done) >= _KILLS - 2  # A run may be faster than who looks at it.
+  _assert_equal(parts, whole)
+
+
+def test_a_run_that_is_killed_while_it_saves_in_the_background(
+  records, motion_vae, whole, tmp_path
+):
+  parts = tmp_path / "parts"
+  arguments = _run_of(
+    parts,
+    records,
+    motion_vae,
+    **{"checkpoint.background": "on", "data.cache": whole / "cache"},
+  )
+  saving = parts / "checkpoints"
+  done = [
+    _kill_when(arguments, lambda: list(saving.glob("*tmp*"))) for _ in range(4)
+  ]
+  print(done)
+  host_runs.run(arguments, devices=2)
+  assert any(done)
+  _assert_equal(parts, whole)

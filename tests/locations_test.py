@@ -14,7 +14,6 @@ from tests import gcs_server
 
 @pytest.fixture(scope="module", name="server")
 def _server():
-  pytest.importorskip("gcsfs")
   return gcs_server.running()
 
 

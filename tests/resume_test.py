@@ -98,7 +98,6 @@ def _whole(config, tmp_path_factory):
 
 def _in_a_bucket(config):
   """The same run with all that it reads, its workdir in a bucket too."""
-  pytest.importorskip("gcsfs")
   gcs_server.running()
   bucket = locations.path("gs://resume")
   here = {

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
 from more4d_jax import errors, locations
@@ -72,6 +73,7 @@ class TrainingCheckpoints:
     directory: str | os.PathLike[str],
     keep: Keeping | None = None,
     losses: Mapping[int, float] | None = None,
+    background: bool | None = None,
   ):
     """Opens or makes the directory.
 
@@ -79,7 +81,13 @@ class TrainingCheckpoints:
       directory: of the checkpoints.
       keep: which stay; to read only, when left out.
       losses: see `Keeping.policy`.
+      background: whether `save` returns while it is still being written; None
+        for accelerators only.
     """
+    self._on_cpu = jax.default_backend() == "cpu"
+    if background is None:
+      background = not self._on_cpu
+    self._background = background
     if keep is None:
       options = ocp.CheckpointManagerOptions(
         read_only=True, save_interval_steps=0, create=False
@@ -88,9 +96,7 @@ class TrainingCheckpoints:
       options = ocp.CheckpointManagerOptions(
         preservation_policy=keep.policy({} if losses is None else losses),
         cleanup_tmp_directories=True,
-        # Copies are synchronous on CPU: there the saved buffer could be the
-        # very one that the next step is given to overwrite.
-        enable_async_checkpointing=jax.default_backend() != "cpu",
+        enable_async_checkpointing=background,
       )
     self._distant = locations.is_distant(directory)
     self._manager = ocp.CheckpointManager(
@@ -119,6 +125,10 @@ class TrainingCheckpoints:
     if step in self._manager.all_steps():
       return
     self._check_space(state)
+    if self._background and self._on_cpu:
+      # There what is saved would be the very buffer that the next step is
+      # given to overwrite.
+      state = jax.tree.map(jnp.copy, state)
     with self._writing():
       self._manager.save(
         step,

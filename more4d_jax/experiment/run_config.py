@@ -19,6 +19,8 @@ from more4d_jax.sampling import sampler_options
 from more4d_jax.training import memory, optimizer, profiling, runs
 from more4d_jax.training import state as states
 
+_SWITCH = {"auto": None, "on": True, "off": False}
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -97,6 +99,8 @@ class CheckpointConfig:
     keep: number of the newest that stay.
     keep_best: besides, number of those with the lowest held-out loss.
     keep_hours: besides, one for each such time stays; 0 for none.
+    background: whether training goes on while a state is written, which holds
+      a copy of it in the hosts' memory; "auto": on accelerators.
   """
 
   every: int = setting(low=0, may_change=True)
@@ -104,6 +108,7 @@ class CheckpointConfig:
   keep: int = setting(low=1, may_change=True)
   keep_best: int = setting(low=0, may_change=True)
   keep_hours: float = setting(low=0, may_change=True)
+  background: str = setting(choices=("auto", "on", "off"), may_change=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,6 +272,7 @@ class RunConfig:
         self.checkpoint.keep_best,
         self.checkpoint.keep_hours,
       ),
+      background=_SWITCH[self.checkpoint.background],
       evaluate_every=self.evaluation.every,
       skip_limit=self.skip_limit,
       profile=profiling.parse(self.profile),

@@ -41,7 +41,7 @@ def train(
   losses = metrics.read(root, "evaluation", "loss")
   with (
     training_states.TrainingCheckpoints(
-      root / "checkpoints", config.keep, losses
+      root / "checkpoints", config.keep, losses, config.background
     ) as checkpoints,
     stopping.noted() as signals,
   ):

@@ -32,6 +32,7 @@ class LoopConfig:
       and every state that is evaluated.
     checkpoint_minutes: time between checkpoints; 0 for steps alone.
     keep: which checkpoints stay.
+    background: see `training_states.TrainingCheckpoints`.
     evaluate_every: steps between evaluations; 0 means at the end only.
     skip_limit: number of skipped steps in a row that ends the run.
     profile: first and last step of a profile, if any.
@@ -42,6 +43,7 @@ class LoopConfig:
   checkpoint_every: int = 200
   checkpoint_minutes: float = 0.0
   keep: training_states.Keeping = _KEEPING
+  background: bool | None = None
   evaluate_every: int = 0
   skip_limit: int = 100
   profile: tuple[int, int] | None = None

@@ -74,7 +74,6 @@ def test_a_workdir_that_stays_empty_is_not_left(tmp_path):
 
 
 def _bucket():
-  pytest.importorskip("gcsfs")
   return gcs_server.running(), locations.path("gs://alone/run")
 
 

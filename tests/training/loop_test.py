@@ -38,6 +38,25 @@ def test_resumed_run_repeats_the_uninterrupted_one_exactly(tmp_path, changes):
     np.testing.assert_array_equal(ours, theirs)
 
 
+def test_what_is_written_in_the_background_is_the_state_of_its_step(tmp_path):
+  training = _training(11)
+  config = dataclasses.replace(
+    training.config,
+    background=True,
+    checkpoint_every=1,
+    evaluate_every=0,
+    keep=training_states.Keeping(newest=20),
+  )
+  loop.train(dataclasses.replace(training, config=config), tmp_path)
+  for number in (3, 7, 10):  # The next steps were given the same buffers.
+    alone = loop.train(_training(number), tmp_path / str(number))
+    place = tmp_path / "checkpoints"
+    with training_states.TrainingCheckpoints(place) as checkpoints:
+      found, _ = checkpoints.restore(training.abstract, number)
+    for ours, theirs in zip(jax.tree.leaves(found), jax.tree.leaves(alone)):
+      np.testing.assert_array_equal(ours, theirs)
+
+
 def test_a_run_does_not_go_on_over_other_networks(tmp_path):
   def on(identity, num_steps):
     training = line.training(num_steps)
