@@ -11,7 +11,7 @@ import pytest
 
 from data_pipelines.trajscene import generation, make
 from more4d_jax.checkpoints import store
-from more4d_jax.data import loader
+from more4d_jax.data import array_cache, loader
 from more4d_jax.models import latent_stats, variants
 from tests import host_runs, nano_bundle
 
@@ -140,6 +140,75 @@ def test_meshes_over_processes_repeat_one_process(
   )
   _assert_same_run(together, alone)
   assert len(list((together / "evaluation").glob("*.mp4"))) == 1
+
+
+@pytest.mark.long
+def test_processes_make_caches_together(records, motion_vae, tmp_path):
+  # So many random choices make two parts, one for each process.
+  fields = {
+    "init_from.motion_vae": motion_vae,
+    "data.variants": 8,
+    "data.random_crop": True,
+    "mesh.fsdp": 2,
+  }
+  alone, together = tmp_path / "alone", tmp_path / "together"
+  host_runs.run(_arguments(alone, records, "strag", 1, **fields), devices=2)
+  said = host_runs.run(
+    _arguments(together, records, "strag", 1, **fields), processes=2
+  )
+  assert all("strag-train cache" in text for text in said)
+  _assert_same_run(together, alone)
+  folders = sorted(p.name for p in (alone / "cache").iterdir())
+  assert sorted(p.name for p in (together / "cache").iterdir()) == folders
+  for name in folders:
+    files = sorted(p.name for p in (alone / "cache" / name).iterdir())
+    found = together / "cache" / name
+    assert sorted(p.name for p in found.iterdir()) == files
+    count = sum(file.endswith(".json") for file in files)
+    assert count == (2 if "train" in name else 1)
+    for number in range(count):
+      one, other = (
+        _part(workdir / "cache" / name, number) for workdir in (alone, together)
+      )
+      assert len(one) == len(other)
+      for ours, theirs in zip(one, other):
+        for field, value in ours.items():
+          # Only the number of examples that are encoded together differs.
+          np.testing.assert_allclose(
+            value, theirs[field], rtol=1e-4, atol=1e-4, err_msg=field
+          )
+
+
+def _part(folder, number):
+  place = array_cache.Place(folder, number)
+  index = json.loads(place.index.read_text())
+  part = array_cache.open_part(place, index["fingerprint"])
+  return [part[i] for i in range(len(part))]
+
+
+@pytest.mark.long
+def test_a_run_goes_on_over_fewer_and_fewer_devices(records, tmp_path):
+  whole, parts = tmp_path / "whole", tmp_path / "parts"
+
+  def run(workdir, steps, devices):
+    fields = {**_mesh(fsdp=-1), "optimizer.schedule": "constant"}
+    arguments = _arguments(workdir, records, steps=steps, **fields)
+    host_runs.run(arguments, devices=devices)
+
+  run(whole, 9, 8)
+  for steps, devices in ((3, 8), (6, 4), (9, 1)):
+    run(parts, steps, devices)
+  # On fewer devices sums have another order, over nine steps.
+  ours, theirs = (
+    [line["loss"] for line in host_runs.lines(w)] for w in (parts, whole)
+  )
+  np.testing.assert_allclose(ours, theirs, rtol=1e-3)
+  one, other = (store.load_network(w / "model") for w in (parts, whole))
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, atol=5e-3),
+    one.params,
+    other.params,
+  )
 
 
 _READ = """
