@@ -4,9 +4,10 @@
 
 One line of JSON: seconds of steps whose conditions were kept, of steps that
 make them of records first, each after one that compiles, and in turn so that
-another load of the machine falls on both; their medians and the ratio. Reading
-is no part of it: both find their batch on the devices. Autoencoders and the
-network are of the size, their weights are random, records are procedural.
+another load of the machine falls on both; their medians and the ratio. Both are
+the same compiled step, and reading is no part of it: they find their batch on
+the devices. Autoencoders and the network are of the size, their weights are
+random, records are procedural.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from more4d_jax.experiment import building, config_reader, latent_task, run
 from more4d_jax.geometry import motion
 from more4d_jax.models import abstract, latent_stats, variants
 from more4d_jax.training import prefetch
+from more4d_jax.training import step as steps
 
 _BELOW = {"strag": "motion_vae", "vism": "video_vae"}
 
@@ -57,22 +59,31 @@ def _write_autoencoder(root: pathlib.Path, kind: str, size: str) -> None:
 
 
 def _task(
-  root: pathlib.Path, kind: str, size: str, batch: int, conditions: str
+  root: pathlib.Path, kind: str, size: str, batch: int
 ) -> latent_task.LatentTask:
+  """A training whose conditions are made in front of each step."""
   values = importlib.import_module(f"configs.{kind}").get_config(f"size={size}")
   values.batch_size = batch
   values.data.records = str(root / "records")
-  values.data.conditions = conditions
-  values.data.cache = str(root / "cache")
+  values.data.conditions = "online"
   values.init_from[_BELOW[kind]] = str(root / _BELOW[kind])
   return run.make_task(config_reader.read(values))
 
 
+def _write_records(
+  root: pathlib.Path, kind: str, size: str, count: int
+) -> None:
+  variant = variants.get(size)
+  clip = {n: getattr(variant, n) for n in ("frames", "height", "width")}
+  scenes = generation.SceneOptions(count, views=int(kind == "vism"), **clip)
+  make.make_records(
+    make.MakeOptions(str(root / "records"), scenes, progress=False)
+  )
+
+
 def _batch(task: latent_task.LatentTask, opened, mesh):
-  """A batch as the loop has it, on the devices."""
-  task.prepare(opened)
-  found = task.train_set(opened)
-  size = task.config.batch_size
+  """A batch of records as the loop has it, on the devices."""
+  found, size = task.train_set(opened), task.config.batch_size
   (batch,) = loader.batches_in_order(
     found.source, found.transform, size, numbers=range(size)
   )
@@ -81,35 +92,35 @@ def _batch(task: latent_task.LatentTask, opened, mesh):
 
 def measure(kind: str, size: str, batch: int, repeats: int) -> dict:
   """Times both, in turn; see the module."""
-  variant = variants.get(size)
   with tempfile.TemporaryDirectory() as folder:
     root = pathlib.Path(folder)
-    clip = {n: getattr(variant, n) for n in ("frames", "height", "width")}
-    scenes = generation.SceneOptions(batch, views=int(kind == "vism"), **clip)
-    make.make_records(
-      make.MakeOptions(str(root / "records"), scenes, progress=False)
-    )
+    _write_records(root, kind, size, batch)
     _write_autoencoder(root, _BELOW[kind], size)
-    trainings, batches = {}, {}
-    for conditions in ("cached", "online"):
-      task = _task(root, kind, size, batch, conditions)
-      opened = task.open(root)
-      training = building.training(task, opened)
-      batches[conditions] = _batch(task, opened, training.mesh)
-      trainings[conditions] = training
-    state = trainings["cached"].create()
-    seconds = {name: [] for name in trainings}
+    task = _task(root, kind, size, batch)
+    opened = task.open(root)
+    training = building.training(task, opened)
+    mesh, frozen = training.mesh, training.frozen
+    program = building.train_step(task, mesh, task.objective(opened))
+    step = steps.under_mesh(program.jitted, mesh)
+    encode = task.encoder(opened, mesh)
+    online = steps.encoded(step, encode)
+    records = _batch(task, opened, mesh)
+    kept = encode(records)
+    state = training.create()
+    seconds = {"cached": [], "online": []}
     for repeat in range(repeats + 1):
-      for name, training in trainings.items():
-        jax.block_until_ready(state)
+      for name, (one, taken) in {
+        "cached": (step, kept),
+        "online": (online, records),
+      }.items():
+        jax.block_until_ready((state, taken))
         began = time.monotonic()
-        state, metrics = training.step(state, training.frozen, batches[name])
+        state, metrics = one(state, frozen, taken)
         jax.block_until_ready((state, metrics))
         assert jnp.isfinite(metrics["loss"]), name
         if repeat:
           seconds[name].append(round(time.monotonic() - began, 3))
-    for training in trainings.values():
-      training.loader.close()
+    training.loader.close()
   medians = {name: statistics.median(v) for name, v in seconds.items()}
   return {
     "kind": kind,
