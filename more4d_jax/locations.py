@@ -188,17 +188,20 @@ def written_here(final: Location) -> Iterator[pathlib.Path]:
       copy_file(made, final)
 
 
-def brought_here(folder: Location) -> pathlib.Path:
-  """A folder for a library that reads files of this machine only.
+def brought_here(source: Location) -> pathlib.Path:
+  """A file or folder for a library that reads those of this machine only.
 
-  It is the folder itself, or a copy that lasts as long as this process.
+  It is the one itself, or a copy that lasts as long as this process.
   """
-  if isinstance(folder, pathlib.Path):
-    return folder
+  if isinstance(source, pathlib.Path):
+    return source
   place = pathlib.Path(tempfile.mkdtemp(prefix="more4d-"))
   atexit.register(shutil.rmtree, place, ignore_errors=True)
-  copy_tree(folder, place / folder.name)
-  return place / folder.name
+  if source.is_dir():
+    copy_tree(source, place / source.name)
+  else:
+    copy_file(source, place / source.name)
+  return place / source.name
 
 
 class Mirror:

@@ -40,6 +40,7 @@ RULES = {
   "bundled": ("locations", "checkpoints"),
   "lora": ("registry", "models", "name_maps", "checkpoints"),
   "published": (
+    "locations",
     "registry",
     "geometry",
     "models",

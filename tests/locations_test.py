@@ -53,6 +53,8 @@ def test_trees_go_to_a_bucket_and_back(server, tmp_path):
   back = locations.brought_here(target)
   assert (back / "one").read_bytes() == b"1" * 100_000
   assert locations.brought_here(back) == back
+  one = locations.brought_here(target / "one")
+  assert one.read_bytes() == b"1" * 100_000
   locations.remove_tree(target)
   locations.remove_tree(target)
   assert not server.names("bucket/trees")

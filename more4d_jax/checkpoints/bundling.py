@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.checkpoints import (
   directories,
   dtypes,
@@ -45,7 +45,7 @@ def bundle(
     UserError: if a workdir has no trained network, two have the same kind, or
       a network was trained on another one than the one given.
   """
-  final = pathlib.Path(out).absolute()
+  final = locations.here(out, "the new bundle").absolute()
   if final.exists() and not (final / store.MODEL).is_file():
     raise errors.UserError(
       f"{final} exists and is no bundle: name a new directory for the bundle"
@@ -72,7 +72,7 @@ def _find(
   found: dict[str, _Found] = {}
   loras: dict[str, pathlib.Path] = {}
   for workdir in workdirs:
-    root = pathlib.Path(workdir).absolute()
+    root = locations.here(workdir, "a workdir to bundle").absolute()
     places = [root / "model"]
     if (root / store.MODEL).is_file():
       places = [root / name for name in store.networks_of(root).values()]

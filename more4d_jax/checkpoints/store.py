@@ -208,9 +208,7 @@ def open_network(
     )
   if (path / CARRIED).is_file():
     carried.update(
-      weight_files.open_weights(
-        locations.here(path / CARRIED, "a converted network")
-      ).tensors
+      weight_files.open_weights(locations.brought_here(path / CARRIED)).tensors
     )
   for name, beside in header.get("parts", {}).items():
     place = path.parent / beside

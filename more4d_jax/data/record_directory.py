@@ -139,7 +139,7 @@ def named(out: str | os.PathLike[str], config: str) -> locations.Location:
     raise errors.UserError(
       f"config is {config!r}; expected a name of letters, digits, _ and -"
     )
-  out = locations.path(out)
+  out = locations.here(out, "the folder of new records")
   if any((out / name).exists() for name in (INFO_FILE, "parts")):
     return out
   return out / DATASET_NAME / config / DATA_VERSION

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.checkpoints import (
   directories,
   dtypes,
@@ -95,7 +95,7 @@ def convert(
       the others.
   """
   options = options or Options()
-  out = pathlib.Path(out).absolute()
+  out = locations.here(out, "the converted checkpoint").absolute()
   _check_place(out)
   found = _sort(pathlib.Path(source), options.dtype)
   known = assembly.parts_in(out) if out.exists() else {}

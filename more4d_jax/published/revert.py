@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from more4d_jax import errors
+from more4d_jax import errors, locations
 from more4d_jax.checkpoints import (
   array_trees,
   directories,
@@ -74,7 +74,7 @@ def revert(
     raise errors.UserError(
       f"expected a dtype among {', '.join(dtypes.STORED)}, found {dtype!r}"
     )
-  out = pathlib.Path(out)
+  out = locations.here(out, "the folder of published files")
   if out.exists():
     raise errors.UserError(f"{out} exists: name a new directory")
   lines = []
