@@ -32,6 +32,7 @@ from more4d_jax.experiment import task as tasks
 from more4d_jax.kernels.attention import context_parallel, dispatch
 from more4d_jax.kernels.norm_rotary import dispatch as norm_rotary
 from more4d_jax.models import attention as attention_layers
+from more4d_jax.models import lora
 from more4d_jax.planning import devices, operations
 from more4d_jax.training import optimizer, paths, runs, throughput
 from more4d_jax.training import state as states
@@ -196,7 +197,11 @@ def _given(task: tasks.Task, opened: tasks.Opened, step: TrainStep) -> Any:
   held = paths.merge(step.state.params, step.frozen)
   wanted = traverse_util.flatten_dict(held, sep="/")
   if opened.start is not None:
-    found = starting.taken(flat, wanted)
+    # That a LoRA to train is new goes without saying.
+    network = {
+      k: v for k, v in wanted.items() if k.split("/")[0] != lora.COLLECTION
+    }
+    found = starting.taken(flat, network)
     if jax.process_index() == 0:
       source = getattr(task.config.init_from, task.kind)
       changed = starting.differences(opened.start.config, task.network)

@@ -24,7 +24,7 @@ from more4d_jax import partitioning
 
 _KINDS = (signal.SIGINT, signal.SIGTERM)
 _WORD = "more4d/stop"
-_LOOK_SECONDS = 0.5
+_LOOK_SECONDS = 1.0
 # The coordinator, in process 0, is the last to leave.
 FAREWELL_SECONDS = 3
 _AT_ONCE = "stopped: what was finished is kept, the same command goes on"
