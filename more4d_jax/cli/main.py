@@ -133,6 +133,7 @@ COMMANDS: Mapping[str, Command] = {
 }
 
 _IN_BUCKETS = {("data", "cache")}
+_WEB = ("http://", "https://")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -188,7 +189,9 @@ def _check_places(arguments: Sequence[str]) -> None:
     return
   for word in arguments:
     value = word.partition("=")[2] if word.startswith("-") else word
-    if locations.is_distant(value) and not re.search(r"\s", value):
+    if value.startswith(_WEB) or re.search(r"\s", value):
+      continue  # A judge's address, or a sentence.
+    if locations.is_distant(value):
       locations.here(value, f"an argument of more4d {arguments[0]}")
 
 

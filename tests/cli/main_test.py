@@ -162,3 +162,5 @@ def test_buckets_are_not_taken_for_folders(
   assert re.match(r"error: an argument of more4d \w+ is (gs|s3)://bucket/", err)
   assert "which is not on this machine: mount it, or copy it here" in err
   assert not list(tmp_path.iterdir())
+  main._check_places(["score", "vlm", "--endpoint", "https://host/v1"])
+  main._check_places(["generate", "--prompt", "a:// sign that turns"])
