@@ -175,13 +175,12 @@ def test_a_lora_is_merged_shard_by_shard():
     "strag", **{"model.lora_rank": 2, "model.lora_alpha": 3.0}
   )
   base = nano_bundle.params_of(_NANO, "strag")["dit"]
-  shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), base)
+  objective = task.objective()
+  shapes = jax.eval_shape(lambda: objective.init(jax.random.key(0)))
   generator = np.random.default_rng(0)
   trained = jax.tree.map(
     lambda leaf: generator.standard_normal(leaf.shape, np.float32),
-    partitioning.unbox(
-      jax.eval_shape(lambda: lora.init(jax.random.key(0), shapes, 2))
-    ),
+    partitioning.unbox(shapes)[lora.COLLECTION],
   )
   read = []
 
