@@ -5,7 +5,6 @@ import math
 import os
 import time
 
-
 from more4d_jax import locations
 
 

@@ -39,7 +39,7 @@ def test_resumed_run_repeats_the_uninterrupted_one_exactly(tmp_path, changes):
 
 
 def test_what_is_written_in_the_background_is_the_state_of_its_step(tmp_path):
-  training = _training(11)
+  training = line.training(11)
   config = dataclasses.replace(
     training.config,
     background=True,
@@ -49,7 +49,7 @@ def test_what_is_written_in_the_background_is_the_state_of_its_step(tmp_path):
   )
   loop.train(dataclasses.replace(training, config=config), tmp_path)
   for number in (3, 7, 10):  # The next steps were given the same buffers.
-    alone = loop.train(_training(number), tmp_path / str(number))
+    alone = loop.train(line.training(number), tmp_path / str(number))
     place = tmp_path / "checkpoints"
     with training_states.TrainingCheckpoints(place) as checkpoints:
       found, _ = checkpoints.restore(training.abstract, number)
