@@ -4,7 +4,7 @@ It keeps objects in memory and knows what gcsfs, TensorStore and array_record
 ask for: lists, ranges, simple, multipart and resumable uploads, copies,
 deletions alone and in batches. `running` points all of them at it.
 
-Source: https://cloud.google.com/storage/docs/json_api/v1.
+Source: https://cloud.google.com/storage/docs/json_api/v1, in its documentation.
 """
 
 import base64
