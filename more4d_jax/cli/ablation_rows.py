@@ -65,6 +65,16 @@ ROWS: Sequence[Row] = (
     paper=0.8567,
   ),
   Row(
+    "compat_alignment",
+    "motion features begin at the reference tokens",
+    "compat_alignment",
+  ),
+  Row(
+    "random_motion_encoder",
+    "motion encoder not trained",
+    "random_motion_encoder",
+  ),
+  Row(
     "fixed_trajectory_encoder",
     "trajectory encoder not trained",
     "fixed_trajectory_encoder",
