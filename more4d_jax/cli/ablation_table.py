@@ -10,6 +10,8 @@ from jaxtyping import Float
 from more4d_jax.cli import ablation_rows
 from more4d_jax.evaluation import paired
 
+_CHANCE = 0.05  # A difference of this p or more settles nothing.
+
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
@@ -45,8 +47,9 @@ def report(
     seeds, None for one seed), `seeds` (each), `right_side`; and for all but the
     baseline `change` of the error in shares of the baseline's and `p` of a
     Wilcoxon signed-rank test over scenes, their errors averaged over seeds.
-    `paper`, and `order_of_paper`: whether error here and consistency there both
-    speak for the same side; None without a row in the paper.
+    `paper`, and `order_of_paper`: "shows" where error here and consistency
+    there speak for the same side, "opposite" where they do not, "not settled"
+    where p is not below 0.05; None without a row in the paper.
   """
   base = measured[ablation_rows.BASELINE.name]
   found = []
@@ -68,7 +71,7 @@ def report(
       entry["p"] = paired.signed_rank(
         mine.errors.mean(axis=0), base.errors.mean(axis=0)
       )
-      entry["order_of_paper"] = _same_order(change, row.paper)
+      entry["order_of_paper"] = _order(change, entry["p"], row.paper)
     found.append(entry)
   return found
 
@@ -93,7 +96,6 @@ def markdown(entries: Sequence[Mapping[str, Any]], made_with: str) -> str:
     spread = entry["spread"]
     error = f"{entry['relative']:.3f}"
     error += "" if spread is None else f" ± {spread:.3f}"
-    order = {None: "", True: "shows", False: "does not show"}
     cells = (
       entry["label"],
       error,
@@ -101,7 +103,7 @@ def markdown(entries: Sequence[Mapping[str, Any]], made_with: str) -> str:
       f"{entry['p']:.2g}" if "p" in entry else "",
       _text(entry["right_side"], "{:.0%}"),
       _text(entry["paper"], "{:.4f}"),
-      order[entry.get("order_of_paper")],
+      entry.get("order_of_paper") or "",
     )
     lines.append(f"| {' | '.join(cells)} |")
   lines += [
@@ -115,11 +117,14 @@ def markdown(entries: Sequence[Mapping[str, Any]], made_with: str) -> str:
   return "\n".join(lines)
 
 
-def _same_order(change: float, paper: float | None) -> bool | None:
+def _order(change: float, p: float, paper: float | None) -> str | None:
   """Whether what is worse here is worse in the paper too."""
   if paper is None or ablation_rows.BASELINE.paper is None:
     return None
-  return bool((change > 0) == (paper < ablation_rows.BASELINE.paper))
+  if p >= _CHANCE:
+    return "not settled"
+  same = (change > 0) == (paper < ablation_rows.BASELINE.paper)
+  return "shows" if same else "opposite"
 
 
 def _or_none(value: Any) -> float | None:

@@ -59,15 +59,17 @@ def test_the_table_says_means_spreads_and_a_paired_test():
   assert other["change"] == pytest.approx(worse.mean() / base.mean() - 1)
   expected = scipy.stats.wilcoxon(worse.mean(0), base.mean(0)).pvalue
   assert other["p"] == pytest.approx(expected) and expected < 0.01
-  assert other["order_of_paper"] is True and other["right_side"] == 0.75
+  assert other["order_of_paper"] == "shows" and other["right_side"] == 0.75
   better = dataclasses.replace(_measured(base), errors=2 * base - worse)
   table = {"full": _measured(base), "without_depth_latents": better}
   *_, changed = ablation_table.report(table, rows)
-  assert changed["order_of_paper"] is False
+  assert changed["order_of_paper"] == "opposite"
   text = ablation_table.markdown([full, changed], "Made so.")
-  assert "does not show" in text and "| .8567" in text.replace(
-    "0.8567", ".8567"
-  )
+  assert "opposite" in text and "| .8567" in text.replace("0.8567", ".8567")
+  even = dataclasses.replace(_measured(base), errors=base[:, ::-1])
+  table = {"full": _measured(base), "without_depth_latents": even}
+  *_, changed = ablation_table.report(table, rows)
+  assert changed["order_of_paper"] == "not settled"
 
 
 @pytest.mark.parametrize(
