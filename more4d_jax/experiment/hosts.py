@@ -124,8 +124,8 @@ def leaving() -> Iterator[None]:
   except BaseException as error:
     if isinstance(error, SystemExit) or jax.process_count() == 1:
       raise
-    if stopping.asked():
-      leave(1)
+    if number := stopping.asked():
+      stopping.follow(number)  # What breaks then is broken by it.
     traceback.print_exc()
     lines = str(error).splitlines() or [type(error).__name__]
     print(
@@ -148,6 +148,4 @@ def leave(status: int, *, wait: bool | None = None) -> NoReturn:
   together = status == 0 if wait is None else wait
   if together or jax.process_count() == 1:
     sys.exit(status)
-  # What breaks after a request to stop is broken by it.
-  number = stopping.asked()
-  stopping.end_now(stopping.status_of(number) if number else status)
+  stopping.end_now(status)

@@ -74,8 +74,7 @@ def listening() -> Iterator[None]:
   def look() -> None:
     while not ended.wait(_LOOK_SECONDS):
       if number := asked():
-        print(_AT_ONCE, file=sys.stderr)
-        end_now(status_of(number))
+        follow(number)
 
   if jax.process_count() > 1:
     threading.Thread(target=look, daemon=True).start()
@@ -83,6 +82,12 @@ def listening() -> Iterator[None]:
     yield
   finally:
     ended.set()
+
+
+def follow(number: int) -> NoReturn:
+  """Leaves as another process did, after a signal of this number."""
+  print(_AT_ONCE, file=sys.stderr)
+  end_now(status_of(number))
 
 
 def end_now(status: int) -> NoReturn:
