@@ -6,6 +6,7 @@ NumPy and Pillow; PyAV for colours of more than 8 bits. Every mistake is a
 
 import contextlib
 import dataclasses
+import io
 import logging
 import math
 import os
@@ -194,6 +195,13 @@ def from_array(pixels: Shaped[np.ndarray, "..."]) -> Picture:
   squeezed = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
   image = PIL.Image.fromarray(np.ascontiguousarray(squeezed))
   return _checked(Picture(_to_rgb(image, "the picture")))
+
+
+def jpeg(pixels: UInt8[np.ndarray, "H W 3"], quality: int) -> bytes:
+  """A JPEG file of a picture, of a quality of 1 to 95 as Pillow counts it."""
+  stream = io.BytesIO()
+  PIL.Image.fromarray(pixels).save(stream, "JPEG", quality=quality)
+  return stream.getvalue()
 
 
 def _checked(picture: Picture) -> Picture:

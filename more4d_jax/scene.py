@@ -15,7 +15,6 @@ any point's distance. Version 1 had C order and no `storage`.
 import dataclasses
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -23,7 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from more4d_jax import array_files, errors, plausibility
+from more4d_jax import array_files, errors, plausibility, whole_files
 from more4d_jax.geometry import camera_paths, timing
 
 if TYPE_CHECKING:
@@ -95,15 +94,8 @@ class Scene:
       "fps": np.float32(self.fps),
       "metadata": np.asarray(json.dumps(self.metadata | {"storage": storage})),
     }
-    handle, temporary = tempfile.mkstemp(suffix=".part", dir=folder)
-    try:
-      with os.fdopen(handle, "wb") as stream:
-        _write(stream, fields)
-      os.chmod(temporary, 0o644)
-      os.replace(temporary, file)
-    finally:
-      if os.path.exists(temporary):
-        os.remove(temporary)
+    with whole_files.replaced(file) as name, open(name, "wb") as stream:
+      _write(stream, fields)
 
   @classmethod
   def load(cls, file: str | os.PathLike) -> "Scene":

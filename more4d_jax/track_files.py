@@ -10,14 +10,13 @@ asked for, pixel centres at + 0.5. Predictions need the first two only.
 import dataclasses
 import io
 import os
-import tempfile
 from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
 from jaxtyping import Bool, Float, UInt8
 
-from more4d_jax import array_files, errors
+from more4d_jax import array_files, errors, pictures, whole_files
 
 _JPEG_QUALITY = 95
 _TRACKS = ("tracks_XYZ", "visibility")
@@ -68,23 +67,16 @@ def write(
     queries: x, y in pixels and the frame of each point.
     video: the film.
   """
-  path = os.path.abspath(os.fspath(path))
-  handle, partial = tempfile.mkstemp(".part", dir=os.path.dirname(path))
-  try:
-    with os.fdopen(handle, "wb") as stream:
-      np.savez_compressed(
-        stream,
-        tracks_XYZ=tracks.positions.astype(np.float32),
-        visibility=tracks.visible,
-        fx_fy_cx_cy=np.asarray(intrinsics, np.float32),
-        queries_xyt=queries.astype(np.float32),
-        images_jpeg_bytes=np.array([_jpeg(picture) for picture in video]),
-      )
-    os.chmod(partial, 0o644)
-    os.replace(partial, path)
-  finally:
-    if os.path.exists(partial):
-      os.remove(partial)
+  jpegs = [pictures.jpeg(picture, _JPEG_QUALITY) for picture in video]
+  with whole_files.replaced(path) as name, open(name, "wb") as stream:
+    np.savez_compressed(
+      stream,
+      tracks_XYZ=tracks.positions.astype(np.float32),
+      visibility=tracks.visible,
+      fx_fy_cx_cy=np.asarray(intrinsics, np.float32),
+      queries_xyt=queries.astype(np.float32),
+      images_jpeg_bytes=np.array(jpegs),
+    )
 
 
 def read_tracks(path: str | os.PathLike[str]) -> Tracks:
@@ -103,14 +95,14 @@ def read_film(path: str | os.PathLike[str]) -> Film:
     UserError: missing or damaged file, or arrays of wrong shapes.
   """
   arrays = _arrays(path, (*_TRACKS, *_FILM))
-  intrinsics, pictures = arrays["fx_fy_cx_cy"], arrays["images_jpeg_bytes"]
+  intrinsics, jpegs = arrays["fx_fy_cx_cy"], arrays["images_jpeg_bytes"]
   if intrinsics.shape != (4,) or not (intrinsics[:2] > 0).all():
     raise errors.UserError(
       f"{path}: expected fx_fy_cx_cy of 4 numbers, focal lengths above 0, "
       f"found {intrinsics.tolist()}"
     )
   try:
-    width, height = PIL.Image.open(io.BytesIO(bytes(pictures[0]))).size
+    width, height = PIL.Image.open(io.BytesIO(bytes(jpegs[0]))).size
   except (OSError, IndexError, TypeError) as error:
     raise errors.UserError(
       f"{path}: expected a JPEG file for each frame in images_jpeg_bytes; the "
@@ -128,12 +120,6 @@ def pixel_queries(
   return np.stack(
     [columns + 0.5, rows + 0.5, np.zeros(len(rows))], axis=-1
   ).astype(np.float32)
-
-
-def _jpeg(picture: UInt8[np.ndarray, "H W 3"]) -> bytes:
-  stream = io.BytesIO()
-  PIL.Image.fromarray(picture).save(stream, "JPEG", quality=_JPEG_QUALITY)
-  return stream.getvalue()
 
 
 def _arrays(

@@ -21,12 +21,13 @@ RULES = {
   "partitioning": (),
   "kernels": (),
   "array_files": (),
+  "whole_files": (),
   "plausibility": (),
-  "geometry": ("array_files", "plausibility"),
+  "geometry": ("array_files", "plausibility", "whole_files"),
   "data": ("locations",),
-  "viewing": ("track_files",),
-  "track_files": ("array_files",),
-  "judges": ("viewing",),
+  "viewing": ("track_files", "whole_files"),
+  "track_files": ("array_files", "pictures", "whole_files"),
+  "judges": ("pictures", "viewing", "whole_files"),
   "models": ("partitioning", "kernels", "geometry"),
   "name_maps": ("models",),
   "checkpoints": (
@@ -75,7 +76,13 @@ RULES = {
   "scene_size": ("depth_sources", "geometry", "inputs", "pictures"),
   "batches": (),
   "completion": ("inputs", "rendering", "scene"),
-  "scene": ("array_files", "geometry", "plausibility", "rendering"),
+  "scene": (
+    "array_files",
+    "geometry",
+    "plausibility",
+    "rendering",
+    "whole_files",
+  ),
 }
 # These join rooms and may import any of them; no room imports them.
 JOINERS = {
@@ -102,6 +109,7 @@ WITHOUT_JAX = (
   "pictures",
   "depth_sources",
   "array_files",
+  "whole_files",
   "track_files",
   "judges",
   "plausibility",

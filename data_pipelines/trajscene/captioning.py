@@ -9,7 +9,6 @@ the questions here are put in our own words.
 """
 
 import base64
-import io
 import json
 import os
 import pathlib
@@ -21,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from data_pipelines.trajscene import shards
-from more4d_jax import errors
+from more4d_jax import errors, pictures
 from more4d_jax.data import record_directory
 
 CAPTION_QUESTION = (
@@ -155,6 +154,4 @@ def _judge_request(item: Any, frames: int) -> dict[str, Any]:
 def _jpeg(picture: np.ndarray) -> str:
   image = Image.fromarray(picture)
   image.thumbnail((_SIDE, _SIDE))
-  file = io.BytesIO()
-  image.save(file, "JPEG", quality=90)
-  return base64.b64encode(file.getvalue()).decode()
+  return base64.b64encode(pictures.jpeg(np.asarray(image), 90)).decode()

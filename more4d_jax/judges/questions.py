@@ -7,7 +7,6 @@ published; this one is ours.
 
 import base64
 import http.client
-import io
 import json
 import re
 import urllib.error
@@ -16,10 +15,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import PIL.Image
 from jaxtyping import UInt8
 
-from more4d_jax import errors
+from more4d_jax import errors, pictures
 
 QUESTIONS: Mapping[str, str] = {
   "geometry": "Is the 3D geometry consistent: do sizes, outlines and distances "
@@ -48,15 +46,15 @@ def request_body(
 ) -> dict[str, Any]:
   """A request of the chat completions interface: words, then the frames."""
   shown = np.linspace(0, len(video) - 1, min(FRAMES, len(video)))
-  pictures = [
+  shots = [
     {"type": "image_url", "image_url": {"url": _data_url(video[i])}}
     for i in np.rint(shown).astype(int)
   ]
-  words = {"type": "text", "text": _instruction(prompt, len(pictures))}
+  words = {"type": "text", "text": _instruction(prompt, len(shots))}
   return {
     "model": model,
     "temperature": 0,
-    "messages": [{"role": "user", "content": [words, *pictures]}],
+    "messages": [{"role": "user", "content": [words, *shots]}],
   }
 
 
@@ -135,9 +133,7 @@ def _instruction(prompt: str, count: int) -> str:
 
 
 def _data_url(picture: UInt8[np.ndarray, "H W 3"]) -> str:
-  stream = io.BytesIO()
-  PIL.Image.fromarray(picture).save(stream, "JPEG", quality=_JPEG_QUALITY)
-  text = base64.b64encode(stream.getvalue()).decode()
+  text = base64.b64encode(pictures.jpeg(picture, _JPEG_QUALITY)).decode()
   return f"data:image/jpeg;base64,{text}"
 
 

@@ -6,11 +6,10 @@ prompt of each file name; its results are JSON, dimension -> [mean, films].
 
 import json
 import math
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from more4d_jax import errors
+from more4d_jax import errors, whole_files
 from more4d_jax.judges import films as films_lib
 from more4d_jax.viewing import video
 
@@ -57,9 +56,9 @@ def write_folder(
       quality=_QUALITY,
     )
   prompts = {f"{film.name}.mp4": film.prompt for film in films}
-  partial = out / "prompts.json.partial"
-  partial.write_text(json.dumps(prompts, indent=2, ensure_ascii=False) + "\n")
-  os.replace(partial, out / "prompts.json")
+  text = json.dumps(prompts, indent=2, ensure_ascii=False) + "\n"
+  with whole_files.replaced(out / "prompts.json") as name:
+    pathlib.Path(name).write_text(text)
   return [
     "--mode=custom_input",
     f"--videos_path={folder}",

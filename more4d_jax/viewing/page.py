@@ -19,7 +19,6 @@ import json
 import os
 import pathlib
 import re
-import tempfile
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +27,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Bool, Float, Int, Integer
 
-from more4d_jax import errors
+from more4d_jax import errors, whole_files
 from more4d_jax.viewing import clouds
 
 MAX_BYTES = 25_000_000
@@ -87,15 +86,8 @@ def write(
       f"{folder}: no such folder to write a page to; create it first"
     )
   page, cloud = _text(scene, cloud, title, max_bytes)
-  handle, temporary = tempfile.mkstemp(suffix=".part", dir=folder)
-  try:
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-      stream.write(page)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-  finally:
-    if os.path.exists(temporary):
-      os.remove(temporary)
+  with whole_files.replaced(path) as name:
+    pathlib.Path(name).write_text(page, encoding="utf-8")
   return cloud
 
 

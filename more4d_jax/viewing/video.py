@@ -2,13 +2,12 @@
 
 import fractions
 import os
-import tempfile
 
 import av
 import numpy as np
 from jaxtyping import UInt8
 
-from more4d_jax import errors
+from more4d_jax import errors, whole_files
 
 
 def write_video(
@@ -45,15 +44,8 @@ def write_video(
   frames = enlarge(frames, -(-min_side // min(frames.shape[1:3])))
   odd = [(0, size % 2) for size in frames.shape[1:3]]
   frames = np.pad(frames, [(0, 0), *odd, (0, 0)], mode="edge")
-  handle, temporary = tempfile.mkstemp(suffix=".part.mp4", dir=folder)
-  os.close(handle)
-  try:
-    _encode(temporary, frames, fps, quality)
-    os.chmod(temporary, 0o644)
-    os.replace(temporary, path)
-  finally:
-    if os.path.exists(temporary):
-      os.remove(temporary)
+  with whole_files.replaced(path, ".part.mp4") as name:
+    _encode(name, frames, fps, quality)
 
 
 def read_video(

@@ -13,6 +13,8 @@ import PIL.Image
 import scipy.ndimage
 from jaxtyping import Float, Float32, UInt8
 
+from more4d_jax import pictures
+
 _STEPS = 4096
 _NOISES = 1 << 20
 _BRIGHTEST = 8.0
@@ -210,7 +212,5 @@ def _compressed(picture, quality):
   """Returns the picture after JPEG."""
   if not quality:
     return picture
-  file = io.BytesIO()
-  PIL.Image.fromarray(picture).save(file, "JPEG", quality=quality)
-  file.seek(0)
+  file = io.BytesIO(pictures.jpeg(picture, quality))
   return np.asarray(PIL.Image.open(file).convert("RGB"))

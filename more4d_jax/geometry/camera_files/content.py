@@ -3,12 +3,12 @@
 import dataclasses
 import json
 import os
-import tempfile
+import pathlib
 from typing import Any
 
 import numpy as np
 
-from more4d_jax import array_files, errors
+from more4d_jax import array_files, errors, whole_files
 
 _BINARY = (".bin",)
 
@@ -97,13 +97,5 @@ def _arrays(name: str) -> dict[str, np.ndarray]:
 
 def write(name: str | os.PathLike, data: bytes) -> None:
   """Writes a file that has its name only when it is whole."""
-  name = os.path.abspath(os.fspath(name))
-  handle, partial = tempfile.mkstemp(suffix=".part", dir=os.path.dirname(name))
-  try:
-    with os.fdopen(handle, "wb") as stream:
-      stream.write(data)
-    os.chmod(partial, 0o644)
-    os.replace(partial, name)
-  finally:
-    if os.path.exists(partial):
-      os.remove(partial)
+  with whole_files.replaced(name) as partial:
+    pathlib.Path(partial).write_bytes(data)
