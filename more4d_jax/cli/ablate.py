@@ -7,7 +7,6 @@ run is not made again.
 
 import gc
 import pathlib
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -143,12 +142,7 @@ class _Ablation:
       if step.result.exists() or not set(folders) & set(step.command):
         continue
       print(step.title, flush=True)
-      status = subprocess.run(step.command, check=False).returncode
-      if status or not step.result.exists():
-        raise errors.UserError(
-          f"expected {step.title} to be made, found exit status {status}: its "
-          "message stands above; the same command goes on from here"
-        )
+      train_all.do(step)
 
   def measure(
     self,
@@ -157,10 +151,9 @@ class _Ablation:
     examples: Sequence[Mapping[str, Any]],
   ) -> ablation_table.Measured:
     """Trains a row's networks and compares what they draw with the truth."""
-    found = []
+    found, motion_vae = [], self._motion_vae(row)
     for seed in range(seeds):
       workdir = self._out / row.name / f"seed_{seed}"
-      motion_vae = self._motion_vae(row)
       self._train(row, self._strag, workdir, seed, {"motion_vae": motion_vae})
       file = workdir / "scenes.json"
       figures = outputs.read_json(file)
@@ -209,16 +202,12 @@ class _Ablation:
     if (workdir / "model" / "network.json").is_file():
       return
     steps = max(1, round(stage.steps * self._share))
-    sets = [self._out / "records" / name for name in stage.records.split(",")]
     fields = {
-      **stage.fields,
+      **train_all.config_fields(stage, self._out, below),
       "num_steps": steps,
       "seed": seed,
-      "data.records": ",".join(map(str, sets)),
-      "data.held_out": self._out / "records" / "held_out",
       "evaluation.videos": 0,
       "evaluation.every": 0,
-      **{f"init_from.{kind}": place for kind, place in below.items()},
     }
     if stage.task == "strag":
       fields["data.cache"] = self._out / "cache"

@@ -11,7 +11,8 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from more4d_jax import errors
 from more4d_jax.cli import recipes
@@ -66,7 +67,7 @@ def train_all(
       print(f"{head}: done before ({step.result})", flush=True)
       continue
     print(f"{head}\n    {shlex.join(step.command)}", flush=True)
-    _run(step)
+    do(step)
     elapsed = (time.monotonic() - started) / 60
     print(f"{head}: finished, {elapsed:.1f} minutes so far", flush=True)
   _report(out, recipe)
@@ -126,15 +127,28 @@ def _steps(
   )  # fmt: skip
 
 
-def _training(size: str, stage: recipes.Stage, out: pathlib.Path) -> Step:
+def config_fields(
+  stage: recipes.Stage, out: pathlib.Path, below: Mapping[str, pathlib.Path]
+) -> dict[str, Any]:
+  """What of a stage's configuration differs from the task's, but its steps.
+
+  Args:
+    stage: of a recipe.
+    out: directory in which the recipe's records are.
+    below: kind -> directory of the networks that it takes.
+  """
   sets = [str(out / "records" / name) for name in stage.records.split(",")]
-  fields = {
-    "num_steps": stage.steps,
+  return {
     "data.records": ",".join(sets),
     "data.held_out": out / "records" / "held_out",
-    **{f"init_from.{k}": out / name for k, name in stage.init_from.items()},
+    **{f"init_from.{kind}": place for kind, place in below.items()},
     **stage.fields,
   }
+
+
+def _training(size: str, stage: recipes.Stage, out: pathlib.Path) -> Step:
+  below = {kind: out / name for kind, name in stage.init_from.items()}
+  fields = {"num_steps": stage.steps, **config_fields(stage, out, below)}
   main = _main_file()
   return Step(
     f"{stage.name}: {stage.steps} training steps",
@@ -170,7 +184,12 @@ def _photograph(out: pathlib.Path) -> pathlib.Path:
   return path
 
 
-def _run(step: Step) -> None:
+def do(step: Step) -> None:
+  """Runs a step.
+
+  Raises:
+    UserError: if it does not leave its result.
+  """
   status = subprocess.run(step.command, check=False).returncode
   # A training that SIGTERM stopped says 0, and has no result.
   if status or not step.result.exists():

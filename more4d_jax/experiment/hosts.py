@@ -124,8 +124,7 @@ def leaving() -> Iterator[None]:
   except BaseException as error:
     if isinstance(error, SystemExit) or jax.process_count() == 1:
       raise
-    if number := stopping.asked():
-      stopping.follow(number)  # What breaks then is broken by it.
+    stopping.heed()  # What breaks after a request is broken by it.
     traceback.print_exc()
     lines = str(error).splitlines() or [type(error).__name__]
     print(

@@ -51,7 +51,6 @@ def launch(
 
 
 def _fail(message: str) -> NoReturn:
-  if number := stopping.asked():
-    stopping.follow(number)  # What breaks then is broken by it.
+  stopping.heed()  # What breaks after a request is broken by it.
   print(f"error: {' '.join(message.split())}", file=sys.stderr)
   hosts.leave(2)

@@ -1,19 +1,18 @@
 """`report.md`: a finished training on one page, with its curves as pictures."""
 
 import importlib.util
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from more4d_jax import __version__, locations
+from more4d_jax.training import metrics as metrics_lib
 
-# Picture -> title, and starts of the names of its curves.
+# Picture besides the loss -> title, and start of the names of its curves.
 _PICTURES = {
-  "loss": ("loss", ("loss",)),
-  "noise": ("loss by noise level", ("loss_at_noise/",)),
-  "gradients": ("norm of the gradient", ("gradient_norm",)),
-  "speed": ("seconds of a step", ("seconds",)),
+  "noise": ("loss by noise level", "loss_at_noise/"),
+  "gradients": ("norm of the gradient", "gradient_norm"),
+  "speed": ("seconds of a step", "seconds"),
 }
 _SPEED = {
   "seconds": "seconds of a step",
@@ -31,8 +30,7 @@ Column = tuple[np.ndarray, np.ndarray]  # Steps and values.
 def read(path: locations.Location) -> dict[str, Column]:
   """Figures by name from a file of JSON lines; what was null is left out."""
   found: dict[str, tuple[list[int], list[float]]] = {}
-  lines = path.read_text().splitlines() if path.exists() else []
-  for line in map(json.loads, lines):
+  for line in metrics_lib.lines(path):
     step = line.pop("step")
     for name, value in line.items():
       if value is not None:
@@ -57,21 +55,29 @@ def write(workdir: locations.Location, title: str) -> locations.Location:
   lines += _table("Held-out records at the end", _last(held_out))
   lines += _table("Speed, median over the steps", _medians(metrics))
   if importlib.util.find_spec("matplotlib"):
-    for name, (label, starts) in _PICTURES.items():
-      curves = {k: v for k, v in metrics.items() if k.startswith(starts)}
-      if name == "loss":
-        curves = {"loss": metrics["loss"]} if "loss" in metrics else {}
-        if "loss" in held_out:
-          curves["held out"] = held_out["loss"]
-      if curves:
-        picture = f"report_{name}.png"
-        _draw(workdir / picture, label, curves)
-        lines += [f"![{label}]({picture})", ""]
+    for name, label, curves in _pictures(metrics, held_out):
+      picture = f"report_{name}.png"
+      _draw(workdir / picture, label, curves)
+      lines += [f"![{label}]({picture})", ""]
   else:
     lines += ["Curves need matplotlib: pip install 'more4d_jax[view]'.", ""]
   path = workdir / "report.md"
   path.write_text("\n".join(lines))
   return path
+
+
+def _pictures(
+  metrics: Mapping[str, Column], held_out: Mapping[str, Column]
+) -> Iterator[tuple[str, str, dict[str, Column]]]:
+  """Name, title and curves of each picture that there are figures for."""
+  losses = {"loss": metrics["loss"]}
+  if "loss" in held_out:
+    losses["held out"] = held_out["loss"]
+  yield "loss", "loss", losses
+  for name, (label, start) in _PICTURES.items():
+    curves = {k: v for k, v in metrics.items() if k.startswith(start)}
+    if curves:
+      yield name, label, curves
 
 
 def _summary(metrics: Mapping[str, Column]) -> list[str]:

@@ -9,27 +9,17 @@ import dataclasses
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from more4d_jax import errors
 from more4d_jax.checkpoints import stored_arrays
-from more4d_jax.experiment import model_config
+from more4d_jax.experiment import config_reader, model_config
 
 _LOG = logging.getLogger(__name__)
 _SHOWN = 4  # Fields in a message.
-
-
-def _fields(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-  """Every field of a nested configuration by its path."""
-  for field in dataclasses.fields(config):
-    value, name = getattr(config, field.name), f"{path}{field.name}"
-    if dataclasses.is_dataclass(value):
-      yield from _fields(value, f"{name}.")
-    else:
-      yield name, value
 
 
 def differences(found: Any, wanted: Any) -> dict[str, tuple[Any, Any]]:
@@ -39,11 +29,9 @@ def differences(found: Any, wanted: Any) -> dict[str, tuple[Any, Any]]:
   they are no part of the parameters.
   """
   one, other = (
-    dict(
-      _fields(
-        model_config.replace_fields(
-          model_config.portable(config), remat="none", dtype="float32"
-        )
+    config_reader.flat(
+      model_config.replace_fields(
+        model_config.portable(config), remat="none", dtype="float32"
       )
     )
     for config in (found, wanted)

@@ -4,6 +4,8 @@ import json
 import math
 import os
 import time
+from collections.abc import Iterator
+from typing import Any
 
 from more4d_jax import locations
 
@@ -75,13 +77,17 @@ def read(
   workdir: str | os.PathLike[str], name: str, figure: str
 ) -> dict[int, float]:
   """A figure of the lines of `NAME.jsonl` by step; empty without the file."""
-  path = locations.path(workdir) / f"{name}.jsonl"
-  found = {}
+  return {
+    line["step"]: line[figure]
+    for line in lines(locations.path(workdir) / f"{name}.jsonl")
+    if line.get(figure) is not None
+  }
+
+
+def lines(path: locations.Location) -> Iterator[dict[str, Any]]:
+  """What a writer's file of JSON lines holds; nothing without the file."""
   for text in path.read_text().splitlines() if path.exists() else ():
     try:
-      line = json.loads(text)
+      yield json.loads(text)
     except json.JSONDecodeError:  # Of an interrupted write.
       continue
-    if line.get(figure) is not None:
-      found[line["step"]] = line[figure]
-  return found

@@ -73,8 +73,7 @@ def listening() -> Iterator[None]:
 
   def look() -> None:
     while not ended.wait(_LOOK_SECONDS):
-      if number := asked():
-        follow(number)
+      heed()
 
   if jax.process_count() > 1:
     threading.Thread(target=look, daemon=True).start()
@@ -84,10 +83,11 @@ def listening() -> Iterator[None]:
     ended.set()
 
 
-def follow(number: int) -> NoReturn:
-  """Leaves as another process did, after a signal of this number."""
-  print(_AT_ONCE, file=sys.stderr)
-  end_now(status_of(number))
+def heed() -> None:
+  """Leaves as another process did that was asked to stop, if there is one."""
+  if number := asked():
+    print(_AT_ONCE, file=sys.stderr)
+    end_now(status_of(number))
 
 
 def end_now(status: int) -> NoReturn:
