@@ -25,6 +25,7 @@ _SURE = 0.5
 # Bounds of activations. Compilers of CPUs, GPUs and TPUs need less.
 _PER_TOKEN = 64  # float32 values of a transformer's tokens, in its widths.
 _PER_PIXEL = 24  # Of an autoencoder's pixels, in its first level's widths.
+_PER_CONVOLVED = 4  # Of the finest map's places, in the most channels.
 _PER_MAP = 2  # Of a depth network's pixels, in the width of its maps.
 _PER_COLOUR = 12  # Of a picture's pixels, which it resizes.
 _FRAMES_AT_ONCE = 17  # Of an autoencoder, at most.
@@ -186,13 +187,17 @@ def _rendering_bytes(shape: tuple[int, int, int]) -> int:
 def _depth_values(config: depth.DepthConfig, size: tuple[int, int]) -> int:
   """Values of the depth network, for a picture of (H, W)."""
   rows, columns = config.working_size(*size)
-  tokens = rows * columns // config.patch**2 + 1
-  return (
-    tokens * config.width * (_PER_TOKEN + config.num_layers)
-    + 2 * config.num_heads * tokens**2
-    + rows * columns * config.features * _PER_MAP
-    + math.prod(size) * _PER_COLOUR
-  )
+  patches = rows * columns // config.patch**2
+  if config.trunk == "convolutional":
+    # Each map has half of the rows and columns of the one before.
+    finest = 16 * patches * max(config.reassemble)
+    trunk = finest * _PER_CONVOLVED
+  else:
+    tokens = patches + 1
+    trunk = tokens * config.width * (_PER_TOKEN + config.num_layers)
+    trunk += 2 * config.num_heads * tokens**2
+  head = rows * columns * config.features * _PER_MAP
+  return trunk + head + math.prod(size) * _PER_COLOUR
 
 
 def _sampler_values(

@@ -153,7 +153,8 @@ def _in_order(sources: _Sources, strag_scenes: int) -> Iterator[Stage]:
     {"video_vae": "video_vae_pictures"},
     optimizer__learning_rate="0.0003",
   )
-  yield _stage("depth", sources.pictures)
+  # What procedural records do not know the depth of is sky.
+  yield _stage("depth", sources.pictures, loss__sky="0.3")
   yield _stage(
     "motion_vae_windows",
     sources.tracks,

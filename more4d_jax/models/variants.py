@@ -163,7 +163,14 @@ _TINY_DEPTH = depth.DepthConfig(
   features=32,
   head_features=16,
 )
-_MINI_DEPTH = dataclasses.replace(_TINY_DEPTH, position_grid=(8, 12))
+_MINI_DEPTH = depth.DepthConfig(
+  trunk="convolutional",
+  num_layers=2,
+  patch=8,
+  reassemble=(32, 64, 128, 192),
+  features=32,
+  head_features=16,
+)
 _SMALL_DEPTH = depth.DepthConfig(
   width=192,
   num_layers=8,

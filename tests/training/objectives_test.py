@@ -75,7 +75,7 @@ def test_depth_loss_is_the_log_ratio_and_unknown_pixels_do_not_count():
   true[0, 0, 0], true[0, 1, 1], true[1, 2, 2] = np.nan, np.inf, -1.0
   predicted = jnp.full((2, 8, 8), 3.0)
   loss, figures = depth.log_depth_loss(
-    predicted, jnp.asarray(true), depth.DepthLoss(gradient=0.5)
+    predicted, jnp.asarray(true), depth.DepthLoss(gradient=0.5, shape=0.0)
   )
   assert float(loss) == pytest.approx(np.log(1.5), rel=1e-5)
   assert float(figures["relative_error"]) == pytest.approx(0.5, rel=1e-5)
@@ -85,11 +85,56 @@ def test_depth_gradient_sees_edges_at_three_scales():
   true = jnp.ones((1, 8, 8))
   predicted = jnp.where(jnp.arange(8) < 4, 1.0, jnp.e) * true
   loss, figures = depth.log_depth_loss(
-    predicted, true, depth.DepthLoss(gradient=1.0)
+    predicted, true, depth.DepthLoss(gradient=1.0, shape=0.0)
   )
   edges = float(loss - figures["log_error"])
   # One step of 1 among 7, 3 and 1 neighbours of a row.
   assert edges == pytest.approx(1 / 7 + 1 / 3 + 1, rel=1e-5)
+
+
+def test_depth_shape_is_the_error_without_the_mean_of_each_picture():
+  rng = np.random.default_rng(0)
+  true = rng.uniform(1, 4, (2, 6, 8)).astype(np.float32)
+  predicted = (true * rng.uniform(0.5, 2, true.shape)).astype(np.float32)
+  true[0, :2], true[1, 3, 3] = np.nan, np.inf
+  weights = depth.DepthLoss(gradient=0.0, shape=1.0)
+  loss, figures = depth.log_depth_loss(
+    jnp.asarray(predicted), jnp.asarray(true), weights
+  )
+  found = []
+  for one, other in zip(predicted, true, strict=True):
+    known = np.isfinite(other)
+    error = np.log(one[known]) - np.log(other[known])
+    found.extend(np.abs(error - error.mean()))
+  assert float(figures["shape_error"]) == pytest.approx(
+    np.mean(found), rel=1e-5
+  )
+  assert float(loss - figures["log_error"]) == pytest.approx(
+    np.mean(found), rel=1e-5
+  )
+  # Farther by one factor, another for each picture, changes nothing of it.
+  scaled = jnp.asarray(predicted) * jnp.asarray([3.0, 0.2])[:, None, None]
+  again = depth.log_depth_loss(scaled, jnp.asarray(true), weights)[1]
+  assert float(again["shape_error"]) == pytest.approx(np.mean(found), rel=1e-4)
+
+
+def test_depth_sky_is_asked_to_be_as_far_as_the_farthest_known():
+  true = np.full((2, 2, 3), 4.0, np.float32)
+  true[0, 0] = np.nan  # A sky of three pixels; the other picture has none.
+  predicted = np.full_like(true, 4.0)
+  predicted[0, 0] = [1.0, 4.0, 50.0]
+  weights = depth.DepthLoss(gradient=0.0, shape=0.0, sky=1.0)
+
+  def loss(values):
+    return depth.log_depth_loss(values, jnp.asarray(true), weights)[0]
+
+  found, slope = jax.value_and_grad(loss)(jnp.asarray(predicted))
+  assert float(found) == pytest.approx(np.log(4.0) / 3, rel=1e-5)
+  assert slope[0, 0, 0] < 0  # It is drawn away,
+  assert slope[0, 0, 2] == 0  # and what is farther is left alone.
+  unknown = jnp.full((1, 2, 3), jnp.nan)
+  nothing = depth.log_depth_loss(jnp.ones((1, 2, 3)), unknown, weights)[0]
+  assert float(nothing) == 0
 
 
 def _motion(scale, moving, predicted=0.0):

@@ -1,4 +1,4 @@
-"""Monocular depth: a DINOv2 trunk and the DPT head of Depth Anything V2."""
+"""Monocular depth: a trunk and the DPT head of Depth Anything V2."""
 
 import dataclasses
 import functools
@@ -11,7 +11,9 @@ from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
 from more4d_jax.models import causal_conv, interpolation, layers
+from more4d_jax.models.encoders import convolutional_trunk
 
+TRUNKS = ("dinov2", "convolutional")
 OUTPUTS = ("exp", "softplus", "sigmoid", "relu")
 
 # Colour statistics of the pictures the published trunks were trained on.
@@ -24,8 +26,11 @@ class DepthConfig:
   """Sizes of the depth network; the defaults are the published ViT-S.
 
   Attributes:
+    trunk: "dinov2", the published transformer, or "convolutional", see
+      `convolutional_trunk`; that reads `num_layers`, `patch` and `reassemble`
+      alone.
     width: of the trunk's tokens.
-    num_layers: transformer blocks.
+    num_layers: transformer blocks, or residual blocks at each size.
     num_heads: of attention.
     mlp_ratio: hidden width of a block's MLP over `width`.
     patch: side of a patch in pixels.
@@ -34,7 +39,8 @@ class DepthConfig:
       interpolated: 0.1 in the published DINOv2, 0 in transformers. The two
       agree where the grid is the table's own.
     taps: the four blocks whose outputs the head reads, counted from 0.
-    reassemble: channels of the four maps made of them.
+    reassemble: channels of the four maps made of them, or of the
+      convolutional trunk's.
     features: channels of the fusion blocks.
     head_features: channels before the last convolution.
     output: "exp" (the network gives log depth), "softplus", "sigmoid" (times
@@ -42,11 +48,12 @@ class DepthConfig:
       relative ones; not metric).
     max_depth: metres, for "sigmoid".
     input_size: shorter side, in pixels, that pictures are resized to; None
-      keeps their size. Either way sides become multiples of `patch`.
+      keeps their size. Either way sides become multiples of `multiple`.
     dtype: of the computation; parameters, norms and softmax are float32.
     remat: what of each block the backward pass finds, see `models.remat`.
   """
 
+  trunk: str = "dinov2"
   width: int = 384
   num_layers: int = 12
   num_heads: int = 6
@@ -68,20 +75,31 @@ class DepthConfig:
   def __post_init__(self):
     for name in ("position_grid", "taps", "reassemble"):
       object.__setattr__(self, name, tuple(getattr(self, name)))
-    if self.output not in OUTPUTS:
-      raise ValueError(
-        f"depth output {self.output!r}: expected one of {OUTPUTS}"
-      )
-    if max(self.taps) >= self.num_layers or len(self.taps) != 4:
+    for name, known in (("trunk", TRUNKS), ("output", OUTPUTS)):
+      found = getattr(self, name)
+      if found not in known:
+        raise ValueError(f"depth {name} {found!r}: expected one of {known}")
+    if self.trunk == "convolutional":
+      if self.patch % 4:
+        raise ValueError(
+          f"depth patch {self.patch}: expected a multiple of 4 beside a "
+          "convolutional trunk"
+        )
+    elif max(self.taps) >= self.num_layers or len(self.taps) != 4:
       raise ValueError(
         f"depth taps {self.taps}: expected four blocks below {self.num_layers}"
       )
 
+  @property
+  def multiple(self) -> int:
+    """What the sides of the pictures that the trunk sees are multiples of."""
+    return self.patch * (2 if self.trunk == "convolutional" else 1)
+
   def working_size(self, height: int, width: int) -> tuple[int, int]:
-    """(H, W) that it runs at: multiples of the patch, aspect kept."""
+    """(H, W) that it runs at: multiples of `multiple`, aspect kept."""
     wanted = self.input_size
     scale = 1.0 if wanted is None else wanted / min(height, width)
-    p = self.patch
+    p = self.multiple
 
     def snap(length: int) -> int:
       rounded = int(np.round(length * scale / p)) * p
@@ -276,17 +294,22 @@ class Head(nn.Module):
 
   @nn.compact
   def __call__(
-    self, taps: list[Float[Array, "B h w D"]], size: tuple[int, int]
+    self, taps: list[Float[Array, "B _ _ _"]], size: tuple[int, int]
   ) -> Float[Array, "B H W"]:
-    """Returns the last layer's output before the final activation."""
+    """Returns the last layer's output before the final activation.
+
+    Args:
+      taps: of the transformer, all on the patch grid, or the convolutional
+        trunk's maps, which have their sizes.
+      size: (H, W) of the result.
+    """
     config, dtype = self.config, jnp.dtype(self.config.dtype)
     conv = functools.partial(
       causal_conv.FrameConv, dtype=dtype, form=config.conv
     )
     maps = []
     for i, tap in enumerate(taps):
-      x = conv(config.reassemble[i], (1, 1), name=f"project_{i}")(tap)
-      x = self._resize(i, x)
+      x = self._reassembled(i, tap) if config.trunk == "dinov2" else tap
       maps.append(conv(config.features, use_bias=False, name=f"reduce_{i}")(x))
     path = None
     for i in (3, 2, 1, 0):
@@ -298,9 +321,13 @@ class Head(nn.Module):
     x = nn.relu(conv(config.head_features, name="conv_2")(x))
     return conv(1, (1, 1), name="conv_3")(x)[..., 0].astype(jnp.float32)
 
-  def _resize(self, index: int, x: Float[Array, "B h w C"]) -> Array:
+  def _reassembled(self, index: int, x: Float[Array, "B h w D"]) -> Array:
     """Brings tap 0..3 to 4, 2, 1 and 1/2 times the patch grid."""
-    dtype, channels = jnp.dtype(self.config.dtype), x.shape[-1]
+    dtype = jnp.dtype(self.config.dtype)
+    channels = self.config.reassemble[index]
+    x = causal_conv.FrameConv(
+      channels, (1, 1), dtype=dtype, name=f"project_{index}"
+    )(x)
     if index < 2:
       return _Enlarge(4 >> index, dtype, name=f"resize_{index}")(x)
     if index == 2:
@@ -340,7 +367,18 @@ class DepthNetwork(nn.Module):
     size = config.working_size(height, width)
     image = interpolation.resize_cubic(image, *size)
     image = (image - jnp.asarray(_COLOUR_MEAN)) / jnp.asarray(_COLOUR_STD)
-    taps = Trunk(config, name="trunk")(image)
+    if config.trunk == "convolutional":
+      trunk = convolutional_trunk.ConvolutionalTrunk(
+        channels=config.reassemble,
+        blocks=config.num_layers,
+        patch=config.patch,
+        dtype=jnp.dtype(config.dtype),
+        form=config.conv,
+        name="trunk",
+      )
+    else:
+      trunk = Trunk(config, name="trunk")
+    taps = trunk(image)
     raw = Head(config, name="head")(taps, size)
     if config.output == "exp":
       depth = jnp.exp(jnp.clip(raw, -12.0, 12.0))

@@ -19,9 +19,16 @@ class DepthLoss:
   Attributes:
     gradient: weight of the error's differences between neighbours, at scales
       1, 2 and 4; keeps edges sharp.
+    shape: weight of the error without each picture's mean: how far a scene is
+      cannot be told from its picture alone, its shape can.
+    sky: weight of pixels of unknown depth that are nearer than the farthest
+      known one of their picture. For records in which unknown means sky, as
+      in procedural ones; 0 where it means holes of a sensor.
   """
 
   gradient: float = 0.5
+  shape: float = 0.5
+  sky: float = 0.0
 
 
 def log_depth_loss(
@@ -45,9 +52,25 @@ def log_depth_loss(
     edges += _gradient(
       error[:, ::stride, ::stride], known[:, ::stride, ::stride]
     )
+  shape = base.masked_mean(jnp.abs(error - _mean_of_each(error, known)), known)
   relative = base.masked_mean(jnp.abs(predicted / true - 1.0), known)
-  loss = value + weights.gradient * edges
-  return loss, {"log_error": value, "relative_error": relative}
+  farthest = jnp.max(jnp.where(known, true, 0.0), axis=(1, 2), keepdims=True)
+  nearer = jnp.log(jnp.maximum(farthest, predicted)) - jnp.log(predicted)
+  loss = value + weights.gradient * edges + weights.shape * shape
+  loss += weights.sky * base.masked_mean(nearer, ~known)
+  return loss, {
+    "log_error": value,
+    "shape_error": shape,
+    "relative_error": relative,
+  }
+
+
+def _mean_of_each(
+  error: Float[Array, "B H W"], known: Bool[Array, "B H W"]
+) -> Float[Array, "B 1 1"]:
+  """Mean over the known pixels of each picture; 0 where none is."""
+  total = jnp.sum(jnp.where(known, error, 0.0), axis=(1, 2), keepdims=True)
+  return total / jnp.maximum(jnp.sum(known, axis=(1, 2), keepdims=True), 1)
 
 
 def _gradient(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from more4d_jax.models.encoders import depth
+from more4d_jax.models.encoders import convolutional_trunk, depth
 from tests.models import random_params
 
 _CONFIG = depth.DepthConfig(
@@ -213,7 +213,75 @@ def test_gradients_reach_every_tensor_that_is_used():
     assert np.abs(grad).max() > 0, jax.tree_util.keystr(path)
 
 
+_CONVOLUTIONAL = depth.DepthConfig(
+  trunk="convolutional",
+  num_layers=1,
+  patch=8,
+  reassemble=(4, 6, 8, 10),
+  features=8,
+  head_features=6,
+)
+
+
+@functools.cache
+def _convolutional_params():
+  network = depth.DepthNetwork(_CONVOLUTIONAL)
+  drawn = random_params.draw(network, jnp.zeros((1, 32, 48, 3)))["params"]
+  return jax.tree.map(jnp.asarray, drawn)
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 48), (30, 41), (5, 90)])
+def test_convolutional_trunk_takes_any_size(height, width):
+  params = {"params": _convolutional_params()}
+  found = _apply(_CONVOLUTIONAL)(params, _image(height, width, batch=2))
+  assert found.shape == (2, height, width)
+  assert np.isfinite(found).all()
+  assert (found > 0).all()
+
+
+def test_convolutional_trunk_gives_four_sizes_and_knows_the_place():
+  trunk = convolutional_trunk.ConvolutionalTrunk(
+    (4, 6, 8, 10), 1, 8, jnp.dtype("float32")
+  )
+  grey = jnp.zeros((1, 32, 48, 3))
+  params = {"params": _convolutional_params()["trunk"]}
+  maps = trunk.apply(params, grey)
+  assert [m.shape[1:] for m in maps] == [
+    (16, 24, 4),
+    (8, 12, 6),
+    (4, 6, 8),
+    (2, 3, 10),
+  ]
+  # A picture of one colour is not the same everywhere, far from its borders.
+  assert np.ptp(maps[0][0, 6:10, 8:16], axis=(0, 1)).max() > 1e-3
+
+
+def test_convolutional_trunk_sees_the_whole_picture():
+  def far(corner):
+    image = jnp.zeros((1, 32, 48, 3)).at[0, 0, 0].set(corner)
+    params = {"params": _convolutional_params()}
+    return depth.DepthNetwork(_CONVOLUTIONAL).apply(params, image)[0, -1, -1]
+
+  assert abs(jax.grad(far)(0.5)) > 0
+
+
+def test_gradients_reach_every_tensor_of_the_convolutional_trunk():
+  def loss(params):
+    found = depth.DepthNetwork(_CONVOLUTIONAL).apply(
+      {"params": params}, _image(32, 48)
+    )
+    return jnp.mean(jnp.square(jnp.log(found)))
+
+  grads = jax.jit(jax.grad(loss))(_convolutional_params())
+  for path, grad in jax.tree.leaves_with_path(grads):
+    assert np.abs(grad).max() > 0, jax.tree_util.keystr(path)
+
+
 def test_impossible_configs():
+  with pytest.raises(ValueError, match="depth trunk 'resnet'"):
+    depth.DepthConfig(trunk="resnet")
+  with pytest.raises(ValueError, match="multiple of 4"):
+    depth.DepthConfig(trunk="convolutional", patch=14)
   with pytest.raises(ValueError, match="four blocks below"):
     depth.DepthConfig(num_layers=6)
   with pytest.raises(ValueError, match="depth output"):
