@@ -15,12 +15,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, UInt8
 
 from more4d_jax import batches, pipeline
-from more4d_jax.evaluation import (
-  depth_metrics,
-  linear_code,
-  track_metrics,
-  video_metrics,
-)
+from more4d_jax.evaluation import depth_metrics, linear_code, track_metrics
 from more4d_jax.geometry import motion
 from more4d_jax.sampling import networks
 
@@ -119,6 +114,8 @@ def sample(
   captions: Sequence[str],
   options: Options,
   depths: Sequence[Float[np.ndarray, "H W"]] | None = None,
+  *,
+  first: int = 0,
 ) -> Float[np.ndarray, "N T H W 3"]:
   """Samples every example once; noise depends on seed and number alone.
 
@@ -128,6 +125,7 @@ def sample(
     captions: of the examples.
     options: how samples are drawn.
     depths: of the first frames; the true ones when left out.
+    first: number of the first example.
   """
   depths = [first_depth(e) for e in examples] if depths is None else depths
   plan = list(batches.chunks(len(examples), options.batch))
@@ -137,7 +135,7 @@ def sample(
       depths=np.stack([depths[i] for i in chosen]),
       intrinsics=np.stack([examples[i]["intrinsics"] for i in chosen]),
       prompts=[captions[i] for i in chosen],
-      noise_keys=[(options.seed, i) for i in chosen],
+      noise_keys=[(options.seed, first + i) for i in chosen],
     )
     for chosen, _ in plan
   ]
@@ -236,55 +234,3 @@ def estimated_depth(
     for chosen, kept in batches.chunks(len(images), batch)
   ]
   return np.concatenate(found)
-
-
-@dataclasses.dataclass(frozen=True)
-class Film:
-  """A rendering with holes and the true film of the same camera."""
-
-  rendering: UInt8[np.ndarray, "T H W 3"]
-  coverage: Bool[np.ndarray, "T H W"]
-  true: UInt8[np.ndarray, "T H W 3"]
-  image: UInt8[np.ndarray, "H W 3"]
-  caption: str
-
-
-def evaluate_vism(
-  pipe: pipeline.Pipeline, films: Sequence[Film], options: Options
-) -> dict[str, float]:
-  """Completed renderings against true films.
-
-  Returns: `hole_psnr` and `nearest_hole_psnr` (the holes filled with the
-    nearest drawn colour), over all hole pixels together; `psnr` and
-    `nearest_psnr` over whole frames; `ssim`; `hole_share`.
-  """
-  plan = list(batches.chunks(len(films), options.batch))
-  given = [
-    batches.RenderingBatch(
-      videos=np.stack([films[i].rendering for i in chosen]),
-      coverage=np.stack([films[i].coverage for i in chosen]),
-      images=np.stack([films[i].image for i in chosen]),
-      prompts=[films[i].caption for i in chosen],
-      noise_keys=[(options.seed, i) for i in chosen],
-    )
-    for chosen, _ in plan
-  ]
-  completed = []
-  for (_, kept), done in zip(plan, pipe.generator.videos(given)):
-    completed.extend(done.videos[:kept])
-  holes = np.stack([~film.coverage for film in films])
-  true = np.stack([film.true for film in films])
-  nearest = np.stack(
-    [video_metrics.fill_nearest(f.rendering, f.coverage) for f in films]
-  )
-  found = np.stack(completed)
-  similarity = [video_metrics.ssim(a, b) for a, b in zip(found, true)]
-  return {
-    "films": float(len(films)),
-    "hole_share": float(holes.mean()),
-    "hole_psnr": video_metrics.psnr(found, true, holes),
-    "nearest_hole_psnr": video_metrics.psnr(nearest, true, holes),
-    "psnr": video_metrics.psnr(found, true),
-    "nearest_psnr": video_metrics.psnr(nearest, true),
-    "ssim": float(np.mean(similarity)),
-  }

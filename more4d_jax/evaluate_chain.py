@@ -4,11 +4,8 @@ Depth is estimated, trajectories are drawn on it, and both are compared with
 the truth; the same networks with true depth stand beside it.
 """
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -16,31 +13,17 @@ from more4d_jax import evaluate_bundle, pipeline
 from more4d_jax.evaluation import (
   depth_metrics,
   intervals,
+  seen_points,
   tapvid3d,
   track_metrics,
 )
-from more4d_jax.geometry import visibility
-
-
-@dataclasses.dataclass(frozen=True)
-class Chain:
-  """What a split of scenes gives.
-
-  Attributes:
-    figures: means over scenes.
-    intervals: where 95 % of the means of scenes drawn again lie; of figures
-      that two scenes or more have.
-  """
-
-  figures: Mapping[str, float]
-  intervals: Mapping[str, tuple[float, float]]
 
 
 def evaluate_chain(
   pipe: pipeline.Pipeline,
   examples: Sequence[evaluate_bundle.Example],
   options: evaluate_bundle.Options,
-) -> Chain:
+) -> intervals.Measured:
   """Figures of scenes made of picture and caption, one sample per scene.
 
   Errors count the points of objects that truly move, see `moving_points`.
@@ -76,27 +59,18 @@ def evaluate_chain(
   made = evaluate_bundle.sample(pipe, examples, captions, options, list(depths))
   told = evaluate_bundle.sample(pipe, examples, captions, options)
   rows = [
-    _figures(example, estimated, given)
+    track_figures(example, estimated) | _told_figures(example, given)
     for example, estimated, given in zip(examples, made, told)
     if moving_points(example).any()
   ]
-  names = dict.fromkeys(name for row in rows for name in row)
-  means = {
-    name: float(np.mean([row[name] for row in rows if name in row]))
-    for name in names
-  }
-  figures = {"scenes": float(len(rows)), **means}
-  for name, error, still in _QUOTIENTS:
-    if still in means:
-      figures[name] = means[error] / means[still]
-  return Chain(figures, intervals.of_rows(rows, _QUOTIENTS))
+  true_depth = ("true_depth_relative", "true_depth_error", "true_motion")
+  return intervals.measured(rows, (*QUOTIENTS, true_depth))
 
 
 # Quotients of means, so that scenes that hardly move do not rule.
-_QUOTIENTS = (
+QUOTIENTS = (
   ("relative", "end_point_error", "nothing_moves"),
   ("motion_relative", "motion_error", "true_motion"),
-  ("true_depth_relative", "true_depth_error", "true_motion"),
 )
 
 
@@ -108,15 +82,22 @@ def moving_points(
   return objects & track_metrics.moving_mask(example["tracks"])
 
 
-def _figures(
-  example: evaluate_bundle.Example,
-  made: Float[np.ndarray, "T H W 3"],
-  told: Float[np.ndarray, "T H W 3"],
+def scale_of(
+  example: evaluate_bundle.Example, made: Float[np.ndarray, "T H W 3"]
+) -> np.float32:
+  """The factor that a picture cannot tell: `track_metrics.global_scale`."""
+  true = example["tracks"][0]
+  known = depth_metrics.valid_depth(true[..., 2])
+  return np.float32(track_metrics.global_scale(made[0], true, known))
+
+
+def track_figures(
+  example: evaluate_bundle.Example, made: Float[np.ndarray, "T H W 3"]
 ) -> dict[str, float]:
-  """What one scene contributes."""
+  """What the tracks of one scene contribute; see `evaluate_chain`."""
   true, moving = example["tracks"], moving_points(example)
   known = depth_metrics.valid_depth(true[0, ..., 2])
-  scaled = made * track_metrics.global_scale(made[0], true[0], known)
+  scaled = made * scale_of(example, made)
   still = np.broadcast_to(scaled[:1], scaled.shape)
   origin = true[0]
   found = {
@@ -132,11 +113,7 @@ def _figures(
       scaled - scaled[0] + origin, true, moving
     ),
     "true_motion": track_metrics.still_error(true, moving),
-    "true_depth_error": track_metrics.end_point_error(told, true, moving),
     "direction": track_metrics.direction_agreement(scaled, true, moving),
-    "true_depth_direction": track_metrics.direction_agreement(
-      told, true, moving
-    ),
   }
   for prefix, tracks in (("", scaled), ("still_", still)):
     compared = _compare_tracks(example, tracks)
@@ -148,14 +125,27 @@ def _figures(
   return found
 
 
+def _told_figures(
+  example: evaluate_bundle.Example, told: Float[np.ndarray, "T H W 3"]
+) -> dict[str, float]:
+  """What the tracks on true depth contribute."""
+  true, moving = example["tracks"], moving_points(example)
+  return {
+    "true_depth_error": track_metrics.end_point_error(told, true, moving),
+    "true_depth_direction": track_metrics.direction_agreement(
+      told, true, moving
+    ),
+  }
+
+
 def _compare_tracks(
   example: evaluate_bundle.Example, tracks: Float[np.ndarray, "T H W 3"]
 ) -> dict[str, float]:
   """TAPVid-3D's figures: in each frame's camera, which shows what it sees."""
   poses, intrinsics = example["world_from_camera"], example["intrinsics"]
-  true = _in_each_camera(example["tracks"], poses)
-  ours = _in_each_camera(tracks, poses)
-  seen = np.asarray(_visible(jnp.asarray(ours), jnp.asarray(intrinsics)))
+  true = seen_points.in_each_camera(example["tracks"], poses)
+  ours = seen_points.in_each_camera(tracks, poses)
+  seen = seen_points.seen(ours, intrinsics)
   known = np.isfinite(true).all(axis=(0, -1))
   return tapvid3d.figures(
     ours[:, known],
@@ -164,14 +154,3 @@ def _compare_tracks(
     example["visible"][:, known],
     tapvid3d.focal_length(intrinsics, known.shape),
   )
-
-
-_visible = jax.jit(visibility.visible_points)
-
-
-def _in_each_camera(
-  tracks: Float[np.ndarray, "T H W 3"], poses: Float[np.ndarray, "T 4 4"]
-) -> Float[np.ndarray, "T H W 3"]:
-  """Points of the first camera's frame in the frames of `poses`."""
-  moved = tracks - poses[:, None, None, :3, 3]
-  return np.einsum("thwi,tij->thwj", moved, poses[:, :3, :3])

@@ -112,29 +112,13 @@ def test_hidden_and_unknown_pixels_do_not_count():
   assert mask.sum() == 8 * 16 - 16 - 1
 
 
-def test_depth_and_completion():
+def test_depth():
   pipe = _Pipe(0.0)
   examples = [_example(1), _example(-1), _example(2)]
   found = evaluate_bundle.evaluate_depth(pipe, examples, batch=2)
   true = np.stack([e["depth"] for e in examples])
   expected = (np.abs(2.5 - true) / true).mean()
   assert found["absolute_relative"] == pytest.approx(expected, rel=1e-5)
-  coverage = np.ones((5, 16, 24), bool)
-  coverage[:, :, 10:14] = False
-  film = evaluate_bundle.Film(
-    rendering=np.where(coverage[..., None], 200, 0).astype(np.uint8)
-    * np.ones(3, np.uint8),
-    coverage=coverage,
-    true=np.full((5, 16, 24, 3), 110, np.uint8),
-    image=examples[0]["image"],
-    caption="",
-  )
-  found = evaluate_bundle.evaluate_vism(
-    pipe, [film], evaluate_bundle.Options(batch=2)
-  )
-  assert found["hole_psnr"] == pytest.approx(20 * np.log10(255 / 10))
-  assert found["nearest_hole_psnr"] == pytest.approx(20 * np.log10(255 / 90))
-  assert found["hole_share"] == pytest.approx(4 / 24)
 
 
 def test_motion_vae_against_the_linear_code(monkeypatch):

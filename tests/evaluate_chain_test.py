@@ -21,7 +21,7 @@ def _points(depth):
   return np.stack([x, y, depth], -1).astype(np.float32)
 
 
-def _example(side):
+def example(side):
   """A block in front of a wall moves along x by 0.1 a frame."""
   frames, height, width = _SIZE
   segmentation = np.zeros((height, width), np.uint8)
@@ -42,7 +42,7 @@ def _example(side):
   }
 
 
-class _Pipe(pipeline.Pipeline):
+class Pipe(pipeline.Pipeline):
   """Depth is the truth times `scale`, motion the truth times `speed`.
 
   Depth and motion of a scene twice as large are twice as large.
@@ -57,16 +57,16 @@ class _Pipe(pipeline.Pipeline):
     self.generator = self
 
   def depth(self, images):
-    depth = self._scale * _example(1)["depth"]
+    depth = self._scale * example(1)["depth"]
     return np.stack([depth] * len(images))
 
   def tracks(self, pictures):
     for batch in pictures:
       found = []
       for depth, prompt in zip(batch.depths, batch.prompts):
-        example = _example(1 if "right" in prompt else -1)
-        motion = example["tracks"] - example["tracks"][0]
-        factor = self._speed * depth.max() / example["depth"].max()
+        true = example(1 if "right" in prompt else -1)
+        motion = true["tracks"] - true["tracks"][0]
+        factor = self._speed * depth.max() / true["depth"].max()
         found.append(_points(depth) + factor * motion)
       yield sample_strag.Tracks(
         np.stack(found).astype(np.float32), np.ones(1, bool)
@@ -75,9 +75,9 @@ class _Pipe(pipeline.Pipeline):
 
 @pytest.mark.parametrize("scale", [1.0, 2.5])
 def test_a_scale_that_no_picture_tells_costs_nothing(scale):
-  examples = [_example(1), _example(-1), _example(1)]
+  examples = [example(1), example(-1), example(1)]
   found = evaluate_chain.evaluate_chain(
-    _Pipe(scale, 1.0), examples, evaluate_bundle.Options(batch=2)
+    Pipe(scale, 1.0), examples, evaluate_bundle.Options(batch=2)
   ).figures
   assert found["scenes"] == 3 and found["right_sign"] == 1
   assert found["depth_error"] == pytest.approx(scale - 1, abs=1e-5)
@@ -96,7 +96,7 @@ def test_a_scale_that_no_picture_tells_costs_nothing(scale):
 @pytest.mark.parametrize(("speed", "relative"), [(0.0, 1), (0.5, 0.5), (3, 2)])
 def test_errors_are_relative_to_a_still_scene(speed, relative):
   found = evaluate_chain.evaluate_chain(
-    _Pipe(1.5, speed), [_example(1)], evaluate_bundle.Options()
+    Pipe(1.5, speed), [example(1)], evaluate_bundle.Options()
   ).figures
   for name in ("relative", "motion_relative", "true_depth_relative"):
     assert found[name] == pytest.approx(relative, rel=1e-4), name
@@ -104,26 +104,26 @@ def test_errors_are_relative_to_a_still_scene(speed, relative):
 
 
 def test_scenes_without_motion_do_not_count():
-  still = _example(1)
+  still = example(1)
   still["tracks"] = np.repeat(still["tracks"][:1], 5, 0)
   found = evaluate_chain.evaluate_chain(
-    _Pipe(1.0, 0.5), [still, _example(-1)], evaluate_bundle.Options()
+    Pipe(1.0, 0.5), [still, example(-1)], evaluate_bundle.Options()
   )
   assert found.figures["scenes"] == 1 and not found.intervals
 
 
 def test_a_camera_that_moves_is_the_one_that_sees():
   """Of a wall left of which the camera goes, what leaves the picture hides."""
-  example = _example(1)
+  scene = example(1)
   wall = _points(np.full(_SIZE[1:], 4.0))
-  example["tracks"] = np.repeat(wall[None], 5, 0)
-  example["tracks"][..., 1] += 0.11 * np.arange(5)[:, None, None]
-  example["world_from_camera"][:, 0, 3] = np.arange(5)
+  scene["tracks"] = np.repeat(wall[None], 5, 0)
+  scene["tracks"][..., 1] += 0.11 * np.arange(5)[:, None, None]
+  scene["world_from_camera"][:, 0, 3] = np.arange(5)
   column = np.arange(24)[None, :] + 0.5 - 20 / 4 * np.arange(5)[:, None]
   row = np.arange(16) + 0.5 + 20 / 4 * 0.11 * np.arange(5)[:, None]
   inside = (column >= 0)[:, None] & (row < 16)[..., None]
-  example["visible"] = inside & np.ones(_SIZE, bool)
-  found = evaluate_chain._compare_tracks(example, example["tracks"])
+  scene["visible"] = inside & np.ones(_SIZE, bool)
+  found = evaluate_chain._compare_tracks(scene, scene["tracks"])
   assert found == {
     "average_jaccard": 1,
     "points_within": 1,

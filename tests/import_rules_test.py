@@ -97,6 +97,8 @@ JOINERS = {
   "checkpoint_networks",
   "evaluate_bundle",
   "evaluate_chain",
+  "evaluate_films",
+  "evaluate_spread",
   "cli",
 }
 # Rooms without these at their top level: a loader worker or a viewer never

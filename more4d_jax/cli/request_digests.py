@@ -38,6 +38,16 @@ def digest(
   return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
+def content(path: pathlib.Path) -> str:
+  """SHA-256 of a file; of a folder, of the names and SHA-256 of its files."""
+  if path.is_file():
+    return _content(path)
+  inside = [
+    (file.relative_to(path).as_posix(), _content(file)) for file in _files(path)
+  ]
+  return hashlib.sha256(json.dumps(inside).encode()).hexdigest()
+
+
 def _files(path: pathlib.Path) -> list[pathlib.Path]:
   """A file, or those of a folder; none for a name of something else."""
   inside = sorted(path.rglob("*")) if path.is_dir() else [path]

@@ -43,6 +43,11 @@ class DepthNoise:
   softness: float = 0.015
   grain: float = 0.01
 
+  def times(self, level: float) -> "DepthNoise":
+    """Errors that are so many times as large."""
+    sizes = dataclasses.asdict(self).items()
+    return DepthNoise(**{name: level * size for name, size in sizes})
+
   def draw(
     self, depth: Float[np.ndarray, "H W"], rng: np.random.Generator
   ) -> Float[np.ndarray, "H W"]:

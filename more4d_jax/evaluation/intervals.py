@@ -1,5 +1,6 @@
 """How far a mean over scenes may be off: bootstrap over scenes."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,6 +9,43 @@ from jaxtyping import Float
 
 _RESAMPLES = 2000
 _LEVEL = 0.95
+# (name, error, reference): a quotient of two means.
+Quotients = Sequence[tuple[str, str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+  """What a split of scenes gives.
+
+  Attributes:
+    figures: means over scenes.
+    intervals: where 95 % of the means of scenes drawn again lie; of figures
+      that two scenes or more have.
+  """
+
+  figures: Mapping[str, float]
+  intervals: Mapping[str, tuple[float, float]]
+
+
+def measured(
+  rows: Sequence[Mapping[str, float]], quotients: Quotients = ()
+) -> Measured:
+  """Means of what scenes contribute, and quotients of means.
+
+  Args:
+    rows: figures of each scene; a scene without a figure does not count in it.
+    quotients: so that scenes with a small reference do not rule.
+  """
+  names = dict.fromkeys(name for row in rows for name in row)
+  means = {
+    name: float(np.mean([row[name] for row in rows if name in row]))
+    for name in names
+  }
+  figures = {"scenes": float(len(rows)), **means}
+  for name, error, reference in quotients:
+    if reference in means:
+      figures[name] = means[error] / means[reference]
+  return Measured(figures, of_rows(rows, quotients))
 
 
 def mean_interval(values: Float[np.ndarray, "N"]) -> tuple[float, float]:
@@ -30,13 +68,13 @@ def quotient_interval(
 
 def of_rows(
   rows: Sequence[Mapping[str, float]],
-  quotients: Sequence[tuple[str, str, str]],
+  quotients: Quotients,
 ) -> dict[str, tuple[float, float]]:
   """Intervals of the means of what scenes contribute, and of quotients.
 
   Args:
     rows: figures of each scene; a scene without a figure does not count in it.
-    quotients: (name, error, reference): quotients of two means.
+    quotients: of means of the same scenes.
 
   Returns: of every figure that two scenes or more have.
   """

@@ -42,6 +42,7 @@ def ssim(
   predicted: UInt8[np.ndarray, "T H W 3"],
   true: UInt8[np.ndarray, "T H W 3"],
   window: int = 7,
+  mask: Bool[np.ndarray, "T H W"] | None = None,
 ) -> float:
   """Mean structural similarity over frames, channels and window positions.
 
@@ -49,6 +50,9 @@ def ssim(
     predicted: video.
     true: video of the same size.
     window: side of the uniform window; smaller frames use their own side.
+    mask: pixels in whose middle a window counts; all of them unless given.
+
+  Returns: NaN where no window counts.
 
   Source: Wang et al. 2004 with uniform windows, unbiased covariance, K1 0.01,
   K2 0.03, range 255, borders left out.
@@ -65,7 +69,13 @@ def ssim(
   similarity = ((2 * mean_x * mean_y + c1) * (2 * cov + c2)) / (
     (mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2)
   )
-  return float(similarity.mean())
+  if mask is None:
+    return float(similarity.mean())
+  before, (_, rows, columns, _) = size // 2, similarity.shape
+  chosen = similarity[
+    mask[:, before : before + rows, before : before + columns]
+  ]
+  return float(chosen.mean()) if chosen.size else float("nan")
 
 
 def _box_mean(

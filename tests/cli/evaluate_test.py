@@ -1,18 +1,21 @@
 """`more4d evaluate`: bounds, and the joining of records, networks, metrics."""
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
+from safetensors import numpy
 
 from more4d_jax.checkpoints import store
-from more4d_jax.cli import evaluate, main
+from more4d_jax.cli import evaluation_report, main
 from more4d_jax.lora import dialects
+from tests.evaluation import lpips_test
 from tests.lora import requests_test as lora_requests_test
 
 
 def test_bounds_in_both_directions():
-  lines = evaluate.check_bounds(
+  lines = evaluation_report.check_bounds(
     {
       "motion64": {"relative": 0.6, "follows_caption": 0.5},
       "vism": {"hole_psnr": 20.0, "nearest_hole_psnr": 18.0},
@@ -33,6 +36,11 @@ def test_bounds_in_both_directions():
     (("--scenes", "0"), "--scenes"),
     (("--out", "nowhere/at/all.json"), "nowhere"),
     (("--lora", "nowhere.safetensors"), "nowhere"),
+    (("--out", "figures.md"), "another ending than .md"),
+    (("--samples", "2"), "expected --split public200"),
+    (("--split", "public200", "--samples", "0"), "--samples of at least 1"),
+    (("--split", "public200", "--depth-noise", "1,much"), "found 'much'"),
+    (("--lpips", "nowhere.pth"), "nowhere.pth"),
   ],
 )
 def test_mistakes(nano_checkpoint, capsys, more, words):
@@ -74,17 +82,23 @@ def test_all_figures_of_a_nano_checkpoint(nano_checkpoint, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_chain_of_a_user_is_measured(nano_checkpoint, tmp_path):
-  out = tmp_path / "figures.json"
+  out, weights = tmp_path / "figures.json", tmp_path / "alex.safetensors"
+  numpy.save_file(lpips_test.random_tensors("alex"), weights)
   status = main.main(
     [
       "evaluate", "--checkpoint", str(nano_checkpoint), "--out", str(out),
       "--split", "public200", "--scenes", "2", "--batch", "2",
+      "--samples", "2", "--depth-noise", "1,2", "--cameras", "2",
+      "--lpips", str(weights),
     ]
   )  # fmt: skip
   assert status == 0
   report = json.loads(out.read_text())
-  assert list(report["figures"]) == ["chain"]
-  figures = report["figures"]["chain"]
+  groups = report["figures"]
+  assert list(groups) == [
+    "chain", "samples", "depth_noise/1", "depth_noise/2", "films"
+  ]  # fmt: skip
+  figures = groups["chain"]
   assert 0 < figures["scenes"] <= 2
   for name in ("motion_relative", "true_depth_relative", "depth_error_scaled"):
     assert figures[name] > 0, name
@@ -92,3 +106,28 @@ def test_the_chain_of_a_user_is_measured(nano_checkpoint, tmp_path):
   assert 0 <= figures["average_jaccard"] <= figures["points_within"] <= 1
   low, high = report["intervals"]["chain"]["motion_relative"]
   assert low <= figures["motion_relative"] <= high
+  assert groups["samples"]["diversity"] > 0
+  errors = [groups[f"depth_noise/{n}"]["depth_error"] for n in (1, 2)]
+  assert min(errors) > 0 and errors[0] != errors[1]
+  assert groups["films"]["scenes"] == 2 and groups["films"]["lpips"] > 0
+  assert {"seen_ssim", "hole_psnr", "path_difference"} <= set(groups["films"])
+  digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+  assert report["hashes"][str(weights)] == digest
+  assert report["scenes"] == {"public200": [211_000_000, 2]}
+  table = out.with_suffix(".md").read_text()
+  value = figures["motion_relative"]
+  assert f"| chain | `motion_relative` | {value:.4g} | [{low:.4g}, " in table
+  assert digest in table and "2, from seed 211000000 on" in table
+
+
+def test_what_is_not_measured_says_why():
+  figures = {"psnr": 20.0, "lpips": float("nan")}
+  text = evaluation_report.markdown(
+    {
+      "checkpoint": "c", "split": "public200", "seed": 0, "scenes": {},
+      "versions": {}, "hashes": {}, "figures": {"films": figures},
+      "intervals": {}, "bounds": [],
+    }
+  )  # fmt: skip
+  assert "| `lpips` | not measured: no weights, see --lpips |  |" in text
+  assert "| `psnr` | 20 |" in text

@@ -111,3 +111,14 @@ def test_fields_are_smooth():
   field = estimation_noise.smooth_field((48, 64), rng)
   assert field.std() == pytest.approx(1)
   assert np.abs(np.diff(field, axis=1)).max() < 0.4
+
+
+def test_errors_are_in_proportion_to_their_level():
+  depth = np.linspace(2, 4, 16 * 24, dtype=np.float32).reshape(16, 24)
+  grain = estimation_noise.DepthNoise(0.1, 0.0, 0.0, 0.0, 0.01)
+  once, twice = (
+    np.log(grain.times(level).draw(depth, np.random.default_rng(0)) / depth)
+    for level in (1.0, 2.0)
+  )
+  np.testing.assert_allclose(twice, 2 * once, atol=1e-6)
+  assert np.abs(once).max() > 0.01

@@ -35,13 +35,18 @@ def test_psnr_inside_a_mask():
 
 def test_ssim_agrees_with_scikit_image():
   one, other = _videos()
-  known = []
-  for a, b in zip(one, other):
+  mask = np.random.default_rng(3).random(one.shape[:3]) < 0.2
+  known, inside = [], []
+  for a, b, chosen in zip(one, other, mask):
     _, full = skimage.metrics.structural_similarity(
       a, b, channel_axis=-1, full=True, data_range=255
     )
     known.append(full[3:-3, 3:-3].mean())
+    inside.append(full[3:-3, 3:-3][chosen[3:-3, 3:-3]])
   assert video_metrics.ssim(one, other) == pytest.approx(np.mean(known))
+  found = video_metrics.ssim(one, other, mask=mask)
+  assert found == pytest.approx(np.concatenate(inside).mean())
+  assert np.isnan(video_metrics.ssim(one, other, mask=mask & False))
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
