@@ -1,4 +1,7 @@
-"""The rows of the ablation table: what each changes, and the paper's figure."""
+"""The rows of the ablation table: what each changes, and the paper's figure.
+
+The only declaration of them; a test holds the table of docs/ablations.md to it.
+"""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,7 +13,7 @@ class Row:
 
   Attributes:
     name: of its folder.
-    label: in the table.
+    label: in the table; what differs from the full method.
     config: file in configs/ablations/; empty for the baseline.
     arguments: what follows the file's colon besides size and task, as in
       "mode=min_max".
@@ -44,8 +47,8 @@ def _normalisation(mode: str, label: str, paper: float | None) -> Row:
 BASELINE = Row("full", "full method", tasks=(), paper=0.8702)
 ROWS: Sequence[Row] = (
   BASELINE,
-  _normalisation("min_max", "motion over the range of the first frame", 0.8604),
-  _normalisation("none", "plain displacement", None),
+  _normalisation("min_max", "motion over one range of the first frame", 0.8604),
+  _normalisation("none", "motion as plain displacement", None),
   Row(
     "without_motion_perception",
     "no Motion Perception Module",
@@ -82,3 +85,17 @@ ROWS: Sequence[Row] = (
   ),
 )
 """In the order of the table; the first is what the others differ from."""
+
+
+def guide() -> str:
+  """The table of rows in docs/ablations.md."""
+  lines = [
+    "| row | what differs | in `configs/ablations/` | paper: consistency |",
+    "|---|---|---|---|",
+  ]
+  for row in ROWS:
+    file = f"`{row.config}.py`" if row.config else ""
+    file += f", `{row.arguments}`" if row.arguments else ""
+    paper = "" if row.paper is None else f"{row.paper:.4f}".removeprefix("0")
+    lines.append(f"| `{row.name}` | {row.label} | {file} | {paper} |")
+  return "\n".join([*lines, ""])

@@ -3,15 +3,18 @@
 import dataclasses
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
+import jax
+import nbformat
 import numpy as np
 import pytest
 import scipy.stats
 
 from more4d_jax.cli import ablate, ablation_rows, ablation_table, main, plan
-from tests import notebook_runs, quick_compilation
+from tests import notebook_runs, quick_compilation, repo_test
 
 _ROWS = {row.name: row for row in ablation_rows.ROWS}
 
@@ -36,6 +39,11 @@ def test_the_paper_of_each_row_is_that_of_the_config_file():
   assert not _config(
     _ROWS["without_depth_latents"], "strag"
   ).model.use_depth_latents
+
+
+def test_the_guide_has_the_rows():
+  page = repo_test.ROOT / "docs" / "ablations.md"
+  assert ablation_rows.guide() in page.read_text()
 
 
 def _measured(errors):
@@ -97,20 +105,78 @@ def test_a_folder_holds_one_budget(tmp_path, capsys):
   assert "of size tiny and 9 steps" in capsys.readouterr().err
 
 
+@pytest.fixture
+def trained(monkeypatch):
+  """Configurations by workdir, of trainings that leave a network at once."""
+  found = {}
+
+  def train(mode, config, workdir):
+    assert mode == "train"
+    found[str(workdir)] = config
+    (workdir / "model").mkdir(parents=True)
+    (workdir / "model" / "network.json").write_text("{}")
+
+  def compare(motion_vae, workdir, examples):
+    error = [1.0 + len(workdir.parent.name) for _ in examples]
+    return {"error": error, "still": [2.0] * len(error), "right_side": None}
+
+  monkeypatch.setattr(ablate.run, "run", train)
+  monkeypatch.setattr(ablate, "_compare", compare)
+  monkeypatch.setattr(ablate, "_examples", lambda size, count: [{}] * count)
+  monkeypatch.setattr(ablate.train_all, "do", lambda step: None)
+  monkeypatch.setattr(jax, "clear_caches", lambda: None)
+  return found
+
+
+def test_rows_share_what_they_have_in_common(trained, tmp_path, capsys):
+  arguments = ["ablate", "--size", "nano", "--steps", "5", "--seeds", "2"]
+  arguments += ["--scenes", "3", "--out", str(tmp_path)]
+  assert main.main(arguments) == 0, capsys.readouterr().err
+  config_of = {
+    pathlib.Path(name).relative_to(tmp_path).as_posix(): config
+    for name, config in trained.items()
+  }
+  own = {row.name for row in _ROWS.values() if "motion_vae" in row.tasks}
+  assert own == {"min_max", "none", "fixed_trajectory_encoder"}
+  by_task = {
+    task: {n for n, config in config_of.items() if config.task == task}
+    for task in ("video_vae", "motion_vae", "strag")
+  }
+  assert by_task["strag"] == {f"{n}/seed_{s}" for n in _ROWS for s in range(2)}
+  folders = {name.partition("/")[0] for name in by_task["motion_vae"]}
+  assert folders == own | {"full"}
+  assert not {name.partition("/")[0] for name in by_task["video_vae"]} & set(
+    _ROWS
+  )
+  for name in by_task["strag"]:
+    row, seed = name.split("/seed_")
+    config = config_of[name]
+    source = row if row in own else "full"
+    below = pathlib.Path(config.init_from.motion_vae).relative_to(tmp_path)
+    assert below.as_posix() in by_task["motion_vae"]
+    assert below.parts[0] == source
+    assert config.data.cache == str(tmp_path / "cache")
+    assert (config.seed, config.num_steps) == (int(seed), 5)
+  text = (tmp_path / "ablations.json").read_text()
+  rows = json.loads(text)["rows"]
+  assert [row["row"] for row in rows] == list(_ROWS)
+  # Again: nothing is trained but what is not there.
+  trained.clear()
+  (tmp_path / "min_max" / "seed_1" / "model" / "network.json").unlink()
+  (tmp_path / "min_max" / "seed_1" / "model").rmdir()
+  assert main.main(arguments) == 0
+  assert list(trained) == [str(tmp_path / "min_max" / "seed_1")]
+  assert (tmp_path / "ablations.json").read_text() == text
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-  """A folder in which two rows were trained and compared."""
+  """A folder in which the full method was trained and compared."""
   out = tmp_path_factory.mktemp("ablations")
-  _run(out)
-  return out
-
-
-def _run(out):
-  """What the command prints, on one device."""
   command = [
     sys.executable, "-m", "more4d_jax.cli.main", "ablate", "--size", "nano",
     "--steps", "2", "--seeds", "1", "--scenes", "4", "--out", str(out),
-    "--rows", "without_depth_latents",
+    "--rows", "full",
   ]  # fmt: skip
   done = subprocess.run(
     command,
@@ -120,25 +186,22 @@ def _run(out):
     env={**os.environ, "XLA_FLAGS": quick_compilation.flags()},
   )
   assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-  return done.stdout
+  return out
 
 
 @pytest.mark.slow
-def test_a_row_is_trained_and_compared_and_not_again(finished):
-  text = (finished / "ablations.json").read_text()
-  rows = json.loads(text)["rows"]
-  assert [row["row"] for row in rows] == ["full", "without_depth_latents"]
-  assert all(0 < row["relative"] < 50 for row in rows)
-  assert "| no depth latents |" in (finished / "ablations.md").read_text()
-  # Both read the same latents of the same motion VAE.
-  assert not (finished / "without_depth_latents" / "motion_vae").exists()
+def test_a_row_is_trained_and_compared(finished):
+  (row,) = json.loads((finished / "ablations.json").read_text())["rows"]
+  assert row["row"] == "full" and 0 < row["relative"] < 50
+  assert "| full method |" in (finished / "ablations.md").read_text()
   assert len(list((finished / "cache").iterdir())) == 2  # Training, held out.
-  assert "steps\n" not in _run(finished)
-  assert (finished / "ablations.json").read_text() == text
 
 
 @pytest.mark.slow
-def test_the_notebook_shows_the_table(finished, tmp_path):
+def test_the_notebook_trains_nothing_again_and_shows_the_table(
+  finished, tmp_path
+):
+  text = (finished / "ablations.json").read_text()
   notebook = notebook_runs.execute(
     "ablations",
     {
@@ -146,9 +209,11 @@ def test_the_notebook_shows_the_table(finished, tmp_path):
       "STEPS": 2,
       "SEEDS": 1,
       "SCENES": 4,
-      "ROWS": ["without_depth_latents"],
+      "ROWS": ["full"],
       "OUT": str(finished),
     },
     tmp_path,
   )
   assert {"text/markdown", "image/png"} <= set(notebook_runs.shown(notebook))
+  assert "steps\\n" not in nbformat.writes(notebook)
+  assert (finished / "ablations.json").read_text() == text
