@@ -45,7 +45,12 @@ def evaluate_chain(
     the first frame, so that the error of depth itself does not count; a scene
     in which nothing moves has 1.
     `true_depth_relative`: the same where the networks are given true depth.
-    `direction`, `true_depth_direction`: mean cosine of displacements.
+    `direction`, `true_depth_direction`: mean cosine of displacements;
+    `magnitude`: shorter over longer of true and predicted displacement.
+    `rigidity_error`: change of distances inside objects that are truly rigid,
+      see `track_metrics.rigidity_error`; of the scenes that have one.
+    `mean_jerk`, `true_mean_jerk`: of the moving points, see
+      `track_metrics.mean_jerk`.
     `average_jaccard`, `points_within`, `occlusion_accuracy`: of all points
       whose path is known, in the camera of each frame; see
       `evaluation.tapvid3d`. `still_...`: the same of points that stay on the
@@ -114,7 +119,14 @@ def track_figures(
     ),
     "true_motion": track_metrics.still_error(true, moving),
     "direction": track_metrics.direction_agreement(scaled, true, moving),
+    "magnitude": track_metrics.magnitude_agreement(scaled, true, moving),
+    "mean_jerk": track_metrics.mean_jerk(made[:, None, moving]),
+    "true_mean_jerk": track_metrics.mean_jerk(true[:, None, moving]),
   }
+  objects = example["segmentation"] * evaluate_bundle.object_mask(example)
+  rigidity = track_metrics.rigidity_error(made, true, objects)
+  if not np.isnan(rigidity):
+    found["rigidity_error"] = rigidity
   for prefix, tracks in (("", scaled), ("still_", still)):
     compared = _compare_tracks(example, tracks)
     found |= {prefix + name: value for name, value in compared.items()}

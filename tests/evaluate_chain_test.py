@@ -88,7 +88,10 @@ def test_a_scale_that_no_picture_tells_costs_nothing(scale):
     "true_depth_relative",
   ):
     assert found[name] == pytest.approx(0, abs=1e-5), name
-  assert found["direction"] == pytest.approx(1, abs=1e-5)
+  for name in ("direction", "magnitude"):
+    assert found[name] == pytest.approx(1, abs=1e-5), name
+  assert found["rigidity_error"] < 1e-5
+  assert found["mean_jerk"] < 1e-5 and found["true_mean_jerk"] < 1e-5
   assert found["points_within"] == 1 > found["still_points_within"]
   assert found["average_jaccard"] > found["still_average_jaccard"]
 

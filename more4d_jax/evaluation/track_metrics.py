@@ -4,10 +4,12 @@ import dataclasses
 import re
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int, UInt8
 
 _SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
 _OTHER = {"left": "right", "right": "left"}
+_PAIRS = 500  # Of an object's points, for its shape.
+_RIGID = 0.01  # Change of distances that rounding and simulation explain.
 
 
 def end_point_error(
@@ -154,6 +156,70 @@ def direction_agreement(
   product = (ours * theirs).sum(axis=-1)[moves]
   size = np.linalg.norm(ours, axis=-1)[moves] * lengths[moves]
   return float((product / np.maximum(size, 1e-12)).mean())
+
+
+def magnitude_agreement(
+  predicted: Float[np.ndarray, "T H W 3"],
+  true: Float[np.ndarray, "T H W 3"],
+  mask: Bool[np.ndarray, "H W"],
+) -> float:
+  """Shorter over longer of true and predicted displacement in the last frame.
+
+  Args:
+    predicted: trajectories.
+    true: the same points' true trajectories.
+    mask: first-frame pixels that count.
+
+  Returns: mean from 0 (one of them stays) to 1; NaN where no point of the mask
+    truly moves.
+  """
+  ours, theirs = (
+    np.linalg.norm((tracks[-1] - tracks[0])[mask].astype(np.float64), axis=-1)
+    for tracks in (predicted, true)
+  )
+  ours, theirs = ours[theirs > 0], theirs[theirs > 0]
+  if not theirs.size:
+    return float("nan")
+  return float((np.minimum(ours, theirs) / np.maximum(ours, theirs)).mean())
+
+
+def rigidity_error(
+  predicted: Float[np.ndarray, "T H W 3"],
+  true: Float[np.ndarray, "T H W 3"],
+  objects: UInt8[np.ndarray, "H W"],
+) -> float:
+  """How far distances inside objects change that truly keep their shape.
+
+  An object is rigid if none of its true distances ever changes by 1 %. Up to
+  500 pairs of each object's points are compared, the same every time.
+
+  Args:
+    predicted: trajectories.
+    true: the same points' true trajectories.
+    objects: number of each first-frame pixel's object; 0 does not count.
+
+  Returns: mean over pairs of all rigid objects and frames 1 to T-1 of the
+    change as a share of the first frame's distance; NaN without such an object.
+  """
+  found = []
+  for number in np.unique(objects[objects > 0]):
+    points = np.flatnonzero(objects == number)
+    if len(points) < 2:
+      continue
+    pairs = np.random.default_rng(0).choice(points, (_PAIRS, 2))
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    if (np.abs(_stretch(true, pairs)) < _RIGID).all():
+      found.append(np.abs(_stretch(predicted, pairs)).ravel())
+  return float(np.concatenate(found).mean()) if found else float("nan")
+
+
+def _stretch(
+  tracks: Float[np.ndarray, "T H W 3"], pairs: Int[np.ndarray, "N 2"]
+) -> Float[np.ndarray, "t N"]:
+  """Change of distances after frame 0, as a share of that there."""
+  points = tracks.reshape(len(tracks), -1, 3)[:, pairs].astype(np.float64)
+  distance = np.linalg.norm(points[:, :, 0] - points[:, :, 1], axis=-1)
+  return distance[1:] / distance[0] - 1
 
 
 @dataclasses.dataclass(frozen=True)

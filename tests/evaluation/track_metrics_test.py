@@ -114,3 +114,31 @@ def test_directions_agree_by_their_cosine():
     assert found == pytest.approx(cosine, abs=1e-5)
   still = _tracks([0, 0, 0])
   assert np.isnan(track_metrics.direction_agreement(true, still, mask))
+
+
+def test_magnitudes_agree_by_the_shorter_over_the_longer():
+  true = _tracks([0.2, 0, 0])
+  mixed = _tracks([0.1, 0, 0])
+  mixed[:, :, 4:] = _tracks([0, 0, 0.8])[:, :, 4:]
+  found = track_metrics.magnitude_agreement(mixed, true, _half())
+  # Half as far in one column of three, four times as far in two.
+  assert found == pytest.approx((0.5 + 2 * 0.25) / 3, rel=1e-5)
+  still = _tracks([0, 0, 0])
+  assert np.isnan(track_metrics.magnitude_agreement(mixed, still, _half()))
+
+
+def test_rigid_objects_keep_their_distances():
+  rng = np.random.default_rng(0)
+  turns = np.linalg.qr(rng.normal(size=(5, 3, 3)))[0]
+  start = rng.normal(size=(4, 6, 3))
+  true = np.einsum("tij,hwj->thwi", turns, start).astype(np.float32)
+  objects = np.zeros((4, 6), np.uint8)
+  objects[:2, :3], objects[:2, 3:] = 1, 2
+  assert track_metrics.rigidity_error(true, true, objects) < 1e-5
+  # A scene that grows by a fifth, but object 2 truly does so and is no judge.
+  growing = true * np.linspace(1, 1.2, 5, dtype=np.float32)[:, None, None, None]
+  soft = true.copy()
+  soft[:, :2, 3:] = growing[:, :2, 3:]
+  found = track_metrics.rigidity_error(growing, soft, objects)
+  assert found == pytest.approx(0.125, rel=1e-4)  # Mean of 5, 10, 15, 20 %.
+  assert np.isnan(track_metrics.rigidity_error(true, growing, objects))
