@@ -112,7 +112,8 @@ def test_killed_and_started_again(
   assert not list(out.glob("*.partial"))
 
 
-@pytest.mark.slow
+# In short in generate_batches_test, within one process.
+@pytest.mark.long
 def test_the_third_picture_is_broken(whole, nano_checkpoint, album, tmp_path):
   broken = tmp_path / "broken"
   broken.mkdir()

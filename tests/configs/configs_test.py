@@ -11,6 +11,7 @@ import pytest
 
 from configs import common
 from more4d_jax import errors, partitioning, registry
+from more4d_jax.cli import flag_errors
 from more4d_jax.experiment import (
   building,
   config_reader,
@@ -21,6 +22,7 @@ from more4d_jax.sampling import (
   sampler_options,
 )
 from more4d_jax.training import paths
+from tests import doc_commands_test
 
 ROOT = pathlib.Path(__file__).parents[2]
 ABLATIONS = sorted(
@@ -292,13 +294,24 @@ def test_arguments_of_a_config_file():
     ),
     (["--config=configs/strag.py:size=huge"], "unknown size 'huge'"),
     (["--config=configs/nowhere.py"], "configs/nowhere.py"),
-    (["--config=configs/strag.py:size=nano"], "--workdir=DIR"),
   ],
 )
-def test_mistakes_in_flags_are_one_line(arguments, message):
-  mode = [] if "--workdir" in message else ["--mode=plan"]
+def test_mistakes_in_flags_are_described(arguments, message, monkeypatch):
+  monkeypatch.chdir(ROOT)
+  words = ["main.py", *arguments, "--mode=plan"]
+  with pytest.raises(flag_errors.MISTAKES) as caught:
+    doc_commands_test.parse_training(words)
+  line = flag_errors.describe(caught.value, words)
+  assert message in line and "\\" not in line and "\n" not in line
+
+
+@pytest.mark.parametrize(
+  ("size", "message"),
+  [("huge", "unknown size 'huge'"), ("nano", "expected --workdir=DIR")],
+)
+def test_a_mistake_in_flags_ends_the_command_with_its_line(size, message):
   done = subprocess.run(
-    [sys.executable, "main.py", *arguments, *mode],
+    [sys.executable, "main.py", f"--config=configs/strag.py:size={size}"],
     capture_output=True,
     text=True,
     check=False,
@@ -306,5 +319,4 @@ def test_mistakes_in_flags_are_one_line(arguments, message):
   )
   assert done.returncode == 2
   (line,) = done.stderr.strip().splitlines()
-  assert line.startswith("error: ")
-  assert message in line and "\\" not in line
+  assert line.startswith(f"error: {message}")
