@@ -114,6 +114,8 @@ class Tracking:
     width: most columns.
     frames: of a clip.
     fps: most frames a second.
+    weights: file of the tracker's network, if it has one.
+    cameras: unknown, or estimated from what stands still.
   """
 
   tracker: str
@@ -123,6 +125,8 @@ class Tracking:
   width: int
   frames: int
   fps: float
+  weights: str | None = None
+  cameras: str = "unknown"
 
 
 @dataclasses.dataclass(frozen=True)

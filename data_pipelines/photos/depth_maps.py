@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from data_pipelines import functions
+from data_pipelines.photos import depth_anything
 from more4d_jax import depth_sources, errors
 
 Provider = Callable[
@@ -21,7 +22,9 @@ Provider = Callable[
 
 HELP = (
   "a folder of depth files named like the photographs, MODULE:FUNCTION (takes "
-  "[H W 3] uint8, returns metres), or a directory made by `more4d bundle`"
+  "[H W 3] uint8, returns metres), a directory made by `more4d bundle`, or a "
+  "metric network of Depth Anything (depth-anything/NAME on the Hugging Face "
+  "hub, or a folder of its files)"
 )
 
 
@@ -40,6 +43,8 @@ def provider(name: str | None) -> Provider:
   path = pathlib.Path(name)
   if (path / "model.json").is_file():
     return _network(path)
+  if depth_anything.is_network(name):
+    return _depth_anything(name)
   if path.is_dir():
     return functools.partial(_file, path)
   if ":" not in name:
@@ -63,6 +68,15 @@ def _network(checkpoint: pathlib.Path) -> Provider:
     return pipeline.load(checkpoint)
 
   return lambda pixels, path, folder: loaded().depth_map(pixels)
+
+
+def _depth_anything(name: str) -> Provider:
+  def call(pixels, path, folder):
+    del path, folder
+    function = depth_anything.network(name)
+    return depth_sources.from_callable(function, pixels)
+
+  return call
 
 
 def _file(depths, pixels, path, folder) -> depth_sources.DepthMap:

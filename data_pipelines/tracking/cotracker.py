@@ -4,14 +4,13 @@ The first use downloads the network through `torch.hub`, under its own licence.
 """
 
 import functools
-import importlib
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from data_pipelines import libraries
 from data_pipelines.importers import geometry
-from more4d_jax import errors
 
 _REPOSITORY, _NETWORK = "facebookresearch/co-tracker", "cotracker3_offline"
 _AT_ONCE = 4096  # Points: what a GPU of 16 GB holds with 49 frames.
@@ -44,11 +43,5 @@ def track(
 
 @functools.cache
 def _predictor() -> tuple[Any, Any, str]:
-  try:
-    torch = importlib.import_module("torch")
-  except ImportError as error:
-    raise errors.UserError(
-      "the tracker 'cotracker3' needs PyTorch: pip install torch"
-    ) from error
-  device = "cuda" if torch.cuda.is_available() else "cpu"
+  torch, device = libraries.torch("the tracker 'cotracker3'")
   return torch, torch.hub.load(_REPOSITORY, _NETWORK).to(device).eval(), device

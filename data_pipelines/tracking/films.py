@@ -5,8 +5,8 @@
                     function or network is named
   NAME.txt          the caption, perhaps
 
-A film is cut into clips of neighbouring frames, one scene each. The camera of
-each frame stays unknown: points are in its coordinates.
+A film is cut into clips of neighbouring frames, one scene each. Points are in
+the coordinates of each frame's camera, whose motion is estimated if asked for.
 """
 
 import functools
@@ -19,10 +19,11 @@ from jaxtyping import Float, UInt8
 from data_pipelines.importers import lifting, media, source_files
 from data_pipelines.importers import scene as scene_lib
 from data_pipelines.photos import depth_maps
-from data_pipelines.tracking import trackers
+from data_pipelines.tracking import camera_motion, trackers
 from more4d_jax import depth_sources, errors, plausibility
 
 ABOUT = f"films ({' '.join(media.VIDEO_SUFFIXES)}); see more4d data track"
+CAMERAS = ("unknown", "estimated")
 _MULTIPLE = 16  # Rows and columns of a grid that every network takes.
 
 Maps = Callable[
@@ -64,10 +65,14 @@ def check(tracking: scene_lib.Tracking) -> None:
   Raises:
     UserError: no such tracker or depth, or a number that makes no sense.
   """
-  trackers.find(tracking.tracker)
+  trackers.find(tracking.tracker, tracking.weights)
   if tracking.depth is not None:
     depth_maps.provider(tracking.depth)
   plausibility.frame_rate(tracking.fps, "--fps")
+  if tracking.cameras not in CAMERAS:
+    raise errors.UserError(
+      f"--cameras is {tracking.cameras!r}; expected {' or '.join(CAMERAS)}"
+    )
   if not 1 < tracking.fov < 179:
     raise errors.UserError(
       f"--fov is {tracking.fov}; expected an angle of 1 to 179 degrees"
@@ -95,7 +100,8 @@ def _scene(
   maps, intrinsics = _depth(path, tracking)(film, clip.numbers)
   if intrinsics is None:
     intrinsics = _camera(film.shape[1:3], tracking.fov)
-  positions, visible = trackers.find(tracking.tracker)(film)
+  tracker = trackers.find(tracking.tracker, tracking.weights)
+  positions, visible = tracker(film)
   flat = (len(film), -1)
   points = lifting.lift(
     positions.reshape(*flat, 2),
@@ -107,6 +113,17 @@ def _scene(
   notes = ()
   if tracking.tracker == trackers.BASELINE:
     notes = ("tracks are chained optical flow, a baseline",)
+  poses = None
+  if tracking.cameras == "estimated":
+    poses = camera_motion.estimate(
+      points[0],
+      positions.reshape(*flat, 2),
+      visible.reshape(flat),
+      intrinsics,
+      film.shape[2],
+    )
+    if poses is None:
+      notes += ("too little of it stands still to find the camera's motion",)
   return scene_lib.Scene(
     name=name,
     caption=source_files.caption(path.with_suffix(".txt")) or "",
@@ -122,7 +139,8 @@ def _scene(
     grid=film.shape[1:3],
     intrinsics=intrinsics,
     axes="camera",
-    cameras="unknown",
+    world_from_camera=poses,
+    cameras="unknown" if poses is None else "estimated",
     notes=notes,
   )
 

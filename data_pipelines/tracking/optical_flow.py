@@ -13,8 +13,8 @@ import itertools
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from data_pipelines import libraries
 from data_pipelines.importers import geometry
-from more4d_jax import errors
 
 # Forward and backward flow agree if their sum is short. Source: Sundaram, Brox
 # and Keutzer 2010, equation 5.
@@ -39,7 +39,9 @@ def track(
   Raises:
     UserError: if OpenCV is not installed.
   """
-  cv2 = _opencv()
+  cv2 = libraries.module(
+    "cv2", "the tracker 'flow'", "pip install 'more4d_jax[track]'"
+  )
   grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video]
   start = geometry.pixel_grid(*grey[0].shape).astype(np.float32)
   positions, visible = [start], [np.ones(grey[0].shape, bool)]
@@ -54,16 +56,6 @@ def track(
     positions.append(np.where(seen[..., None], position, hidden))
     visible.append(seen)
   return np.stack(positions), np.stack(visible)
-
-
-def _opencv():
-  try:
-    import cv2
-  except ImportError as error:
-    raise errors.UserError(
-      "the tracker 'flow' needs OpenCV: pip install 'more4d_jax[track]'"
-    ) from error
-  return cv2
 
 
 def _flow(

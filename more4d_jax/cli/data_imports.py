@@ -86,12 +86,14 @@ def track(
   out: str,
   depth: str | None = None,
   tracker: str = "flow",
+  weights: str | None = None,
   config: str = "films",
   frames: int = 49,
   height: int = 368,
   width: int = 512,
   fps: float = 12.0,
   fov: float = 60.0,
+  cameras: str = "unknown",
   split: str = "train",
   curated: bool = True,
   threshold: tuple[str, ...] = (),
@@ -99,26 +101,32 @@ def track(
 ) -> None:
   """Makes records of films: depth and tracks estimated, then curated.
 
-  Films are cut into clips; points lie in each frame's camera, whose motion is
-  not estimated. The same command again continues.
+  Films are cut into clips, one record each. The same command again continues.
 
   Args:
     source: films, or folders of them; NAME.txt beside a film describes it.
     out: folder of data sets. What was tracked goes to
       `traj_scene/CONFIG_tracked/VERSION` of it, with `report.json`; the good
       records to `traj_scene/CONFIG/VERSION`.
-    depth: MODULE:FUNCTION (takes a frame, [H W 3] uint8, returns metres), or a
-      directory made by `more4d bundle`; NAME.depth.npy ([T H W], metres)
-      beside each film when left out.
+    depth: MODULE:FUNCTION (takes a frame, [H W 3] uint8, returns metres), a
+      directory made by `more4d bundle`, or a metric network of Depth Anything
+      (depth-anything/NAME on Hugging Face's hub, or its folder; needs PyTorch
+      and transformers); NAME.depth.npy ([T H W], metres) beside each film
+      when left out.
     tracker: flow (chained optical flow, a baseline; needs the extra [track]),
-      cotracker3 (needs PyTorch), or MODULE:FUNCTION (takes [T H W 3] uint8,
-      returns [T H W 2] pixels and [T H W] bool for the first frame's pixels).
+      cotracker3 (needs PyTorch), tapir or bootstapir (JAX, need tapnet), delta
+      (needs DELTA), or MODULE:FUNCTION (takes [T H W 3] uint8, returns
+      [T H W 2] pixels and [T H W] bool for the first frame's pixels).
+    weights: file of a tapir, bootstapir or delta, as its authors publish it.
     config: name of the data set.
     frames: of a clip, 4k + 1.
     height: most rows of the grid.
     width: most columns of the grid.
     fps: most frames a second.
     fov: horizontal angle of view in degrees, where the depth has no camera.
+    cameras: unknown (tracks lie in each frame's camera), or estimated from
+      what stands still (tracks lie in the first camera; needs the extra
+      [track]).
     split: name in the data set.
     curated: copy the good records, as `data curate` does.
     threshold: changed ones of the filters, NAME=NUMBER, or NAME=off.
@@ -128,7 +136,9 @@ def track(
   from data_pipelines.tracking import films
   from more4d_jax.data import record_directory
 
-  tracking = importing.Tracking(tracker, depth, fov, height, width, frames, fps)
+  tracking = importing.Tracking(
+    tracker, depth, fov, height, width, frames, fps, weights, cameras
+  )
   films.check(tracking)
   whole = f"{config}_tracked" if curated else config
   tracked = _import(

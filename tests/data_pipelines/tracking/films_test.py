@@ -7,7 +7,6 @@ import pytest
 
 from data_pipelines.importers import geometry
 from data_pipelines.tracking import films
-from more4d_jax import errors
 from more4d_jax.cli import main
 from more4d_jax.data import record_directory
 from more4d_jax.viewing import video
@@ -77,6 +76,22 @@ def test_a_film_becomes_clips_with_lifted_points(folder, tmp_path):
   np.testing.assert_allclose(shift, expected, atol=4 * 5e-4)
 
 
+def test_with_estimated_cameras_what_stands_still_stays_where_it_is(
+  folder, tmp_path
+):
+  """The whole picture goes to the side: the camera moves, the world stands."""
+  pytest.importorskip("cv2", reason="OpenCV is the extra [track]")
+  more = ("--no-curated", "--cameras", "estimated")
+  assert _run(folder, tmp_path / "out", *more) == 0
+  record = record_directory.open_records(tmp_path / "out")[0].decode()
+  assert record.cameras == "estimated"
+  assert record.tracks_frame == "first_camera"
+  assert not (record.world_from_camera[4] == np.eye(4)).all()
+  moved = np.abs(record.tracks[4] - record.tracks[0])
+  unmoved = 0.5 * 4 * 4.0 / record.intrinsics[0]
+  assert np.nanmedian(moved) < 0.1 * unmoved
+
+
 def test_what_was_tracked_and_what_is_good_lie_apart(folder, tmp_path):
   thresholds = ("--threshold", "motion=off", "frozen=off", "jerk=off")
   assert _run(folder, tmp_path / "out", *thresholds) == 0
@@ -120,6 +135,7 @@ def test_bad_trackers_and_depth_are_one_line(
   [
     (("--fov", "180"), "expected an angle of 1 to 179 degrees"),
     (("--fps", "0"), "fps must be positive"),
+    (("--cameras", "exact"), "'exact'; expected unknown or estimated"),
     (("--width", "8"), "--width is 8; expected at least 16"),
     (("--frames", "6"), "expected 4k + 1"),
   ],
@@ -133,15 +149,6 @@ def test_a_damaged_film_does_not_stop_the_others(folder, tmp_path, capsys):
   (folder / "bad.mp4").write_bytes(b"no film at all")
   assert _run(folder, tmp_path / "out", "--no-curated") == 0
   assert "the video cannot be decoded" in capsys.readouterr().out
-
-
-def test_unknown_trackers_are_listed():
-  from data_pipelines.tracking import trackers
-
-  with pytest.raises(
-    errors.UserError, match="no tracker 'raft'; expected flow, cotracker3"
-  ):
-    trackers.find("raft")
 
 
 def test_a_grid_keeps_the_aspect_of_the_film():

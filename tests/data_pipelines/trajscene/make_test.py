@@ -86,12 +86,12 @@ def test_continued_after_an_exception(tmp_path, undisturbed, stop):
 
 
 KILLED = """
-from data_pipelines.trajscene import make
+from data_pipelines.trajscene import generation, make
 from tests.data_pipelines.trajscene import make_test, toy
 
 if __name__ == "__main__":
   make.make_records(
-    make_test.options({out!r}, processes={processes}), toy.generate_slowly
+    make_test.options({out!r}, processes={processes}, **{scenes!r}), {generate}
   )
 """
 
@@ -103,21 +103,49 @@ def test_killed_and_continued_gives_the_same_files(
   tmp_path, undisturbed, processes
 ):
   out, script = tmp_path / "records", tmp_path / "killed.py"
-  script.write_text(KILLED.format(out=str(out), processes=processes))
-  kills = 0
-  for seen in (3, 13):
+  write_killed(script, out, processes=processes)
+  kill_after(script, out, (3, 13))
+  make.make_records(options(out, processes), toy.generate)
+  assert files(out) == files(undisturbed)
+
+
+@pytest.mark.long
+def test_version_3_killed_ten_times_ends_with_the_same_files(tmp_path):
+  scenes = {"height": 16, "width": 24, "version": 3}
+  out, script = tmp_path / "records", tmp_path / "killed.py"
+  write_killed(script, out, generate="generation.generate", scenes=scenes)
+  kill_after(script, out, range(1, COUNT, 2))
+  make.make_records(options(out, **scenes))
+  whole = make.make_records(options(tmp_path / "whole", **scenes))
+  assert files(out) == files(whole)
+
+
+def write_killed(
+  script, out, processes=2, generate="toy.generate_slowly", scenes=None
+):
+  """Writes the program that is killed."""
+  script.write_text(
+    KILLED.format(
+      out=str(out),
+      processes=processes,
+      scenes=scenes or {},
+      generate=generate,
+    )
+  )
+
+
+def kill_after(script, out, counts):
+  """Runs a program, and kills it each time as many records are there."""
+  for seen in counts:
     run = subprocess.Popen([sys.executable, script], env=environment())
     deadline = time.monotonic() + 60
     while run.poll() is None and len(made(out)) < seen:
       assert time.monotonic() < deadline
       time.sleep(0.005)
     run.send_signal(signal.SIGKILL)
-    kills += run.wait() == -signal.SIGKILL
-  assert kills == 2
-  # Its workers end with it, so that nobody writes any more.
-  time.sleep(0.5)
-  make.make_records(options(out, processes), toy.generate)
-  assert files(out) == files(undisturbed)
+    assert run.wait() == -signal.SIGKILL, f"it ended before {seen} records"
+    # Its workers end with it, so that nobody writes any more.
+    time.sleep(0.5)
 
 
 @pytest.mark.long
@@ -125,7 +153,7 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_files(
   tmp_path, undisturbed
 ):
   out, script = tmp_path / "records", tmp_path / "killed.py"
-  script.write_text(KILLED.format(out=str(out), processes=2))
+  write_killed(script, out)
   rng, kills, finished = random.Random(0), 0, 0
   while kills < 10:
     run = subprocess.Popen([sys.executable, script], env=environment())
@@ -187,7 +215,7 @@ def test_of_two_that_begin_at_once_one_makes_it_and_one_is_told(
   tmp_path, undisturbed
 ):
   out, script = tmp_path / "records", tmp_path / "making.py"
-  script.write_text(KILLED.format(out=str(out), processes=1))
+  write_killed(script, out, processes=1)
   runs = [
     subprocess.Popen(
       [sys.executable, script],
