@@ -51,8 +51,9 @@ def make(
     photos: folder of photographs, of any size; NAME.txt beside a picture says
       what it shows. Procedural scenes take them as backdrops.
     depth: of the photographs: a folder of depth files named like them,
-      MODULE:FUNCTION (takes a picture, returns metres), or a directory made by
-      `more4d bundle`.
+      MODULE:FUNCTION (takes a picture, returns metres), a directory made by
+      `more4d bundle`, or a metric network of Depth Anything
+      (depth-anything/NAME on the Hugging Face hub, or its folder).
     textures: folder of photographs that become the surfaces of procedural
       scenes.
     scenes: which procedural scenes: all, motion, rigid, flag, chain and, from

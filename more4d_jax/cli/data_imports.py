@@ -110,14 +110,15 @@ def track(
       records to `traj_scene/CONFIG/VERSION`.
     depth: MODULE:FUNCTION (takes a frame, [H W 3] uint8, returns metres), a
       directory made by `more4d bundle`, or a metric network of Depth Anything
-      (depth-anything/NAME on Hugging Face's hub, or its folder; needs PyTorch
+      (depth-anything/NAME on the Hugging Face hub, or its folder; needs PyTorch
       and transformers); NAME.depth.npy ([T H W], metres) beside each film
       when left out.
     tracker: flow (chained optical flow, a baseline; needs the extra [track]),
       cotracker3 (needs PyTorch), tapir or bootstapir (JAX, need tapnet), delta
       (needs DELTA), or MODULE:FUNCTION (takes [T H W 3] uint8, returns
       [T H W 2] pixels and [T H W] bool for the first frame's pixels).
-    weights: file of a tapir, bootstapir or delta, as its authors publish it.
+    weights: file of the weights of tapir, bootstapir or delta, as their authors
+      publish it.
     config: name of the data set.
     frames: of a clip, 4k + 1.
     height: most rows of the grid.
