@@ -30,6 +30,14 @@ _NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "softmax_temperature": 10.0,
   },
 }
+# What files of another kind make NumPy and pickle raise.
+_DAMAGE = (
+  ValueError,
+  EOFError,
+  ImportError,
+  AttributeError,
+  pickle.UnpicklingError,
+)
 _AT_ONCE = 512  # Points: 2 GB of cost volumes with 49 frames.
 
 
@@ -105,8 +113,9 @@ def _weights(path: str, user: str) -> tuple[Any, Any]:
     "take the .npy file that tapnet's README names"
   )
   try:
-    found = np.load(file, allow_pickle=True)
-  except (ValueError, EOFError, pickle.UnpicklingError) as error:
+    with file.open("rb") as opened:
+      found = np.lib.format.read_array(opened, allow_pickle=True)
+  except _DAMAGE as error:
     raise wrong from error
   stored = found.item() if found.shape == () else None
   if not isinstance(stored, Mapping) or not {"params", "state"} <= set(stored):
