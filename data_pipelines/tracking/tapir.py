@@ -10,7 +10,6 @@ import pickle
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
@@ -64,7 +63,7 @@ def track(
   queries = np.concatenate([queries, np.repeat(queries[-1:], more, axis=0)])
   grids = grids_of(frames)
   parts = [
-    jax.device_get(points_of(frames, grids, part[None]))
+    tuple(map(np.asarray, points_of(frames, grids, part[None])))
     for part in np.split(queries, len(queries) // _AT_ONCE)
   ]
   tracks, visible = (np.concatenate(part) for part in zip(*parts, strict=True))
@@ -76,6 +75,8 @@ def track(
 @functools.cache
 def _network(name: str, weights: str) -> tuple[Callable, Callable]:
   """Compiled functions: frames -> features; and, with queries, -> tracks."""
+  import jax
+
   user = f"the tracker {name!r}"
   models = libraries.module("tapnet.models.tapir_model", user, _INSTALL)
   utils = libraries.module("tapnet.utils.model_utils", user, _INSTALL)
