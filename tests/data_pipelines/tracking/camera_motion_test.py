@@ -9,8 +9,8 @@ from data_pipelines.tracking import camera_motion
 
 pytest.importorskip("cv2", reason="OpenCV is the extra [track]")
 
-_HEIGHT, _WIDTH, _FRAMES = 24, 32, 5
-_INTRINSICS = np.array([30.0, 31.0, 15.5, 12.25])
+_HEIGHT, _WIDTH, _FRAMES = 48, 64, 5
+_INTRINSICS = np.array([60.0, 62.0, 31.5, 24.25])
 
 
 def _points(rng):
