@@ -4,17 +4,19 @@ Records, trainings, bundle and scene are made once, by the fixture.
 """
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
 
+import nbformat
 import numpy as np
 import pytest
 
 from more4d_jax import scene
-from more4d_jax.cli import recipes, train_all
+from more4d_jax.cli import main, recipes, train_all
 from more4d_jax.viewing import video
-from tests import notebook_runs
+from tests import notebook_runs, quick_compilation
 
 pytestmark = pytest.mark.slow
 
@@ -52,18 +54,15 @@ def test_finished_recipe_runs_nothing_again(
   assert printed.count("done before") == steps
 
 
-def test_unknown_recipe_is_one_line(tmp_path: pathlib.Path):
-  command = [sys.executable, "-m", "more4d_jax.cli.main", "train-all"]
-  done = subprocess.run(
-    [*command, "--recipe", "huge", "--out", str(tmp_path / "out")],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.returncode == 2
-  assert done.stderr.strip().startswith("error: expected a recipe of")
-  assert len(done.stderr.strip().splitlines()) == 1
-  assert not (tmp_path / "out").exists()
+def test_unknown_recipe_is_one_line(
+  tmp_path: pathlib.Path, capsys: pytest.CaptureFixture
+):
+  out = tmp_path / "out"
+  arguments = ["train-all", "--recipe", "huge", "--out", str(out)]
+  assert main.main(arguments) == 2
+  (line,) = capsys.readouterr().err.strip().splitlines()
+  assert line.startswith("error: expected a recipe of")
+  assert not out.exists()
 
 
 def test_image_to_4d_notebook(nano_run: pathlib.Path, tmp_path: pathlib.Path):
@@ -88,3 +87,61 @@ def test_train_tiny_notebook(nano_run: pathlib.Path, tmp_path: pathlib.Path):
     "train_tiny", {"RECIPE": "nano", "OUT": str(nano_run)}, tmp_path
   )
   assert "image/png" in set(notebook_runs.shown(notebook))
+
+
+@pytest.fixture(scope="module")
+def ablations(nano_run: pathlib.Path, tmp_path_factory):
+  """Ablations of one row, for which the recipe has made the rest."""
+  out = tmp_path_factory.mktemp("ablations")
+  (out / "records").symlink_to(nano_run / "records")
+  recipe = recipes.RECIPES["nano"]
+  for stage in recipe.stages:
+    if stage.task in ("video_vae", "motion_vae"):
+      folder = "full" if stage.task == "motion_vae" else ""
+      (out / folder).mkdir(exist_ok=True)
+      (out / folder / stage.name).symlink_to(nano_run / stage.name)
+  command = [
+    sys.executable, "-m", "more4d_jax.cli.main", "ablate", "--size", "nano",
+    "--steps", "2", "--seeds", "1", "--scenes", "4", "--out", str(out),
+    "--rows", "full",
+  ]  # fmt: skip
+  done = subprocess.run(
+    command,
+    capture_output=True,
+    text=True,
+    check=False,
+    env={**os.environ, "XLA_FLAGS": quick_compilation.flags()},
+  )
+  assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+  assert done.stdout.count("steps\n") == 1  # 4D-STraG is trained, no more.
+  return out
+
+
+def test_a_row_of_the_ablations_is_trained_and_compared(
+  ablations: pathlib.Path,
+):
+  (row,) = json.loads((ablations / "ablations.json").read_text())["rows"]
+  assert row["row"] == "full" and 0 < row["relative"] < 50
+  assert "| full method |" in (ablations / "ablations.md").read_text()
+  cached = list((ablations / "cache").iterdir())
+  assert len(cached) == 2  # Latents of training and held-out records.
+
+
+def test_ablations_notebook(ablations: pathlib.Path, tmp_path: pathlib.Path):
+  text = (ablations / "ablations.json").read_text()
+  notebook = notebook_runs.execute(
+    "ablations",
+    {
+      "SIZE": "nano",
+      "STEPS": 2,
+      "SEEDS": 1,
+      "SCENES": 4,
+      "ROWS": ["full"],
+      "OUT": str(ablations),
+    },
+    tmp_path,
+  )
+  assert {"text/markdown", "image/png"} <= set(notebook_runs.shown(notebook))
+  # All of it was there.
+  assert "steps\\n" not in nbformat.writes(notebook)
+  assert (ablations / "ablations.json").read_text() == text

@@ -1,20 +1,19 @@
-"""`more4d ablate`: its rows, its table, and a run at size nano."""
+"""`more4d ablate`: its rows, what they share, its table.
+
+A run at size nano is in tests/end_to_end_test.py.
+"""
 
 import dataclasses
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import jax
-import nbformat
 import numpy as np
 import pytest
 import scipy.stats
 
 from more4d_jax.cli import ablate, ablation_rows, ablation_table, main, plan
-from tests import notebook_runs, quick_compilation, repo_test
+from tests import repo_test
 
 _ROWS = {row.name: row for row in ablation_rows.ROWS}
 
@@ -167,53 +166,3 @@ def test_rows_share_what_they_have_in_common(trained, tmp_path, capsys):
   assert main.main(arguments) == 0
   assert list(trained) == [str(tmp_path / "min_max" / "seed_1")]
   assert (tmp_path / "ablations.json").read_text() == text
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-  """A folder in which the full method was trained and compared."""
-  out = tmp_path_factory.mktemp("ablations")
-  command = [
-    sys.executable, "-m", "more4d_jax.cli.main", "ablate", "--size", "nano",
-    "--steps", "2", "--seeds", "1", "--scenes", "4", "--out", str(out),
-    "--rows", "full",
-  ]  # fmt: skip
-  done = subprocess.run(
-    command,
-    capture_output=True,
-    text=True,
-    check=False,
-    env={**os.environ, "XLA_FLAGS": quick_compilation.flags()},
-  )
-  assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-  return out
-
-
-@pytest.mark.slow
-def test_a_row_is_trained_and_compared(finished):
-  (row,) = json.loads((finished / "ablations.json").read_text())["rows"]
-  assert row["row"] == "full" and 0 < row["relative"] < 50
-  assert "| full method |" in (finished / "ablations.md").read_text()
-  assert len(list((finished / "cache").iterdir())) == 2  # Training, held out.
-
-
-@pytest.mark.slow
-def test_the_notebook_trains_nothing_again_and_shows_the_table(
-  finished, tmp_path
-):
-  text = (finished / "ablations.json").read_text()
-  notebook = notebook_runs.execute(
-    "ablations",
-    {
-      "SIZE": "nano",
-      "STEPS": 2,
-      "SEEDS": 1,
-      "SCENES": 4,
-      "ROWS": ["full"],
-      "OUT": str(finished),
-    },
-    tmp_path,
-  )
-  assert {"text/markdown", "image/png"} <= set(notebook_runs.shown(notebook))
-  assert "steps\\n" not in nbformat.writes(notebook)
-  assert (finished / "ablations.json").read_text() == text
