@@ -19,7 +19,8 @@ _MOST_POINTS = 4000  # Of a frame; more do not make it better.
 _STANDS = 0.95  # Of the background, that no motion explains: the camera stands.
 _TRIES, _CONFIDENCE = 500, 0.9999  # Of the search for the background.
 _REFINEMENTS = 3
-_USUAL = 3.0  # Times the median error: what a pose is refined with.
+_USUAL = 3.0  # Times the median error: what a pose is refined with,
+_EXACT = 0.1  # and at least this share of what counts as near.
 
 
 def estimate(
@@ -115,10 +116,11 @@ class _View:
   def refined(self, pose: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
     """The pose nearest by that fits what it explains best."""
     off = self._errors(pose)
-    usual = np.median(off[off < self._near]) if (off < self._near).any() else 0
-    ground = off < min(_USUAL * usual, self._near)
-    if ground.sum() < _LEAST_POINTS:
+    explained = off < self._near
+    if explained.sum() < 2 * _LEAST_POINTS:
       return pose
+    usual = _USUAL * np.median(off[explained])
+    ground = off < np.clip(usual, _EXACT * self._near, self._near)
     turn, _ = self._cv2.Rodrigues(pose[:3, :3])
     turn, shift = self._cv2.solvePnPRefineLM(
       self._points[ground],

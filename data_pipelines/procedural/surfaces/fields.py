@@ -48,16 +48,24 @@ def flowing(
   """
   noise = rng.standard_normal((size, size), dtype=np.float32)
   row, column = np.mgrid[:size, :size].astype(np.float32)
+  down, right = np.sin(angle), np.cos(angle)
   total = noise.copy()
   for side in (-1.0, 1.0):
     y, x = row.copy(), column.copy()
+    place = _texels(y, x, size)
     for _ in range(length // 2):
-      place = (y.astype(int) % size, x.astype(int) % size)
-      y += side * np.sin(angle[place])
-      x += side * np.cos(angle[place])
-      total += noise[y.astype(int) % size, x.astype(int) % size]
+      y += side * down.take(place)
+      x += side * right.take(place)
+      place = _texels(y, x, size)
+      total += noise.take(place)
   total -= total.mean()
   return (total / total.std()).astype(np.float32)
+
+
+def _texels(y, x, size):
+  """Returns where places lie in a field's values, row by row."""
+  row, column = y.astype(np.int32) % size, x.astype(np.int32) % size
+  return row * size + column
 
 
 def cells(
@@ -114,7 +122,7 @@ def dead_leaves(
     rng: source of places, sizes and turns.
     size: of a side in texels.
     count: of shapes.
-    radii: smallest and greatest half length in texels.
+    radii: smallest and greatest half length in texels, below a half of `size`.
     elongation: length by width.
     pointed: whether they end in points, as leaves do.
   """
@@ -139,9 +147,8 @@ def dead_leaves(
     width = 1 - a * a
     inside = b * b < (width * width if pointed else width)
     inside &= np.abs(a) < 1
-    place = np.ix_(rows.astype(int) % size, columns.astype(int) % size)
-    for target, value in ((label, number), (along, a), (across, b)):
-      part = target[place]
-      part[inside] = value if np.isscalar(value) else value[inside]
-      target[place] = part
+    place = _texels(rows[:, None], columns[None], size)[inside]
+    label.put(place, number)
+    along.put(place, a[inside])
+    across.put(place, b[inside])
   return Leaves(label, along, across)
