@@ -128,7 +128,7 @@ class _View:
       self._matrix,
       None,
       turn,
-      pose[:3, 3].copy(),
+      pose[:3, 3:].copy(),  # Of one axis it would not be written to.
     )
     return self._pose(turn, shift)
 
