@@ -1,16 +1,17 @@
 """Holes of a rendering, filled with what lies behind.
 
-A hole opens behind a near surface or at the border of the picture, so what
-was hidden continues the far side of it. The colours of that side spread into
-the hole from coarse to fine; over them goes the far side's own fine detail,
-mirrored at the edge of the hole. Nothing is drawn at random: where the
-rendering is steady over time, so is the fill.
+A hole that opens behind a near surface continues the far side of it; one at
+the border of the picture continues whatever it touches. Colours spread into
+both from the rim of what is drawn, from coarse to fine; over them goes fine
+detail, mirrored at the nearest pixel of that rim. Nothing is drawn at random:
+where the rendering is steady over time, so is the fill.
 
 Source: the pyramid is that of Gortler et al., The Lumigraph, SIGGRAPH 1996,
-section 3.4; here its sources are chosen by depth.
+section 3.4; here its sources are chosen by depth and each level is smoothed.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +20,15 @@ from jaxtyping import Array, Bool, Float, Int
 
 _NEARER = 0.1  # Relative; what is nearer by more belongs to the near side.
 _BAND = 1 / 8  # Of the width; so far from a hole the near side is left out.
-_CARRIED = 0.5  # Share of the colour at the far side's edge, carried inwards.
-_DETAIL_LEVEL = 3  # Detail is what three halvings of the picture lose.
-_DETAIL = 0.6  # Share of it that is kept: less error, still sharp.
+_LEAK = 0.002  # Weight of the near side, for holes without a far side.
+_SOFT = 2  # Pixels over which a hole behind passes into one at the border.
+_SWEEPS = 4  # Of smoothing on each level of the pyramid.
+_CARRIED = 0.5  # Share of the rim's own colour at the border's holes,
+_CARRY = 16.0  # which falls to a third over so many pixels.
+# Detail is what one halving of the picture loses; a little more of it stands
+# for what a base this smooth lacks besides.
+_DETAIL = 1.2
 
-Edge = Bool[Array, "H W"]
-Columns = Int[Array, "H W"]
 Place = tuple[Int[Array, "H W"], Int[Array, "H W"]]  # Rows and columns.
 
 
@@ -41,18 +45,23 @@ def fill_frame(
     coverage: True where something was drawn; without any, all is 0.
   """
   inverse = jnp.where(coverage, 1 / jnp.where(coverage, depth, 1), 0)
-  behind, edge, mirrored = _far_side(inverse, coverage)
-  near = _near_side(inverse, behind, coverage)
-  base, blurred = _spread(colour, (coverage & ~near).astype(jnp.float32))
-  carried = jnp.where(coverage[edge], _CARRIED, 0.0)[..., None]
-  base = (1 - carried) * base + carried * colour[edge]
-  # Detail comes from the same surface only, not from beyond its edge.
-  row, column = mirrored
-  usable = (coverage & ~near)[row, column]
-  apart = jnp.abs(inverse[row, column] - behind)
-  usable &= apart <= 2 * _NEARER * behind
-  detail = jnp.where(coverage[..., None], colour - blurred, 0)[row, column]
-  filled = base + _DETAIL * jnp.where(usable[..., None], detail, 0)
+  behind, opened = _behind(inverse, coverage)
+  far = coverage & ~_near_side(inverse, behind, opened)
+  share = _soft(opened, ~coverage)[..., None]
+  every = _rim(coverage).astype(jnp.float32)
+  some = jnp.maximum(_rim(far).astype(jnp.float32), _LEAK * every)
+  spread = jax.vmap(_spread, (None, 0))(colour, jnp.stack([some, every]))
+  base = share * spread[0] + (1 - share) * spread[1]
+  place, other = _nearest(far), _nearest(coverage)
+  use_far = opened & (place[0] >= 0)
+  place = tuple(jnp.where(use_far, a, b) for a, b in zip(place, other))
+  away = sum(
+    jnp.abs(a - b) for a, b in zip(place, jnp.indices(share.shape[:2]))
+  )
+  carried = _CARRIED * jnp.exp(-away / _CARRY)[..., None] * (1 - share)
+  edge = colour[place]
+  found = _mirrored(_detail(colour, coverage), inverse, place)
+  filled = (1 - carried) * base + carried * edge + _DETAIL * found
   low = jnp.min(colour, axis=(0, 1), where=coverage[..., None], initial=jnp.inf)
   high = jnp.max(colour, axis=(0, 1), where=coverage[..., None], initial=0)
   filled = jnp.clip(filled, jnp.minimum(low, high), high)
@@ -115,78 +124,66 @@ def _hits(
   return jnp.maximum(found, 0), found >= 0
 
 
-def _far_hit(
+def _ends(
   inverse: Float[Array, "H W"], coverage: Bool[Array, "H W"]
-) -> tuple[Float[Array, "H W"], Float[Array, "H W"], Edge, Columns, Columns]:
-  """The farther one of the two covered pixels beside a hole in its row.
+) -> tuple[
+  Float[Array, "H W"], Bool[Array, "H W"], Int[Array, "H W"], Int[Array, "H W"]
+]:
+  """The two covered pixels beside a hole in its row.
 
-  Returns: its inverse depth (infinite if there is none), its distance in
-    pixels, whether the other one is nearer to the camera, its column, and
-    the column that mirrors the pixel there.
+  Returns: inverse depth of the farther one, infinite if there is none;
+    whether there are two, one nearer to the camera than the other; how far
+    they are apart; and how far the border of the picture is where the hole
+    reaches it, else more than any picture measures.
   """
   width = inverse.shape[1]
-  row = jnp.arange(inverse.shape[0])[:, None]
-  column = jnp.arange(width)
+  row, column = jnp.arange(inverse.shape[0])[:, None], jnp.arange(width)
   left, any_left = _hits(coverage, reverse=False)
   right, any_right = _hits(coverage, reverse=True)
   at_left = jnp.where(any_left, inverse[row, left], jnp.inf)
   at_right = jnp.where(any_right, inverse[row, right], jnp.inf)
-  similar = jnp.abs(at_left - at_right) <= _NEARER * at_left
-  closer = jnp.abs(column - left) < jnp.abs(right - column)
-  use_left = jnp.where(similar, closer, at_left < at_right)
-  hit = jnp.where(use_left, left, right)
-  mirrored = jnp.clip(2 * hit - column, 0, width - 1)
-  edge = any_left & any_right & ~similar
-  return (
-    jnp.minimum(at_left, at_right),
-    jnp.abs(hit - column).astype(jnp.float32),
-    edge,
-    hit,
-    mirrored,
+  alike = jnp.abs(at_left - at_right) <= _NEARER * at_left
+  never = np.iinfo(np.int32).max
+  border = jnp.minimum(
+    jnp.where(any_left, never, column + 1),
+    jnp.where(any_right, never, width - column),
   )
+  jump = any_left & any_right & ~alike
+  return jnp.minimum(at_left, at_right), jump, right - left, border
 
 
-def _far_side(
+def _behind(
   inverse: Float[Array, "H W"], coverage: Bool[Array, "H W"]
-) -> tuple[Float[Array, "H W"], Place, Place]:
-  """What lies behind each hole.
+) -> tuple[Float[Array, "H W"], Bool[Array, "H W"]]:
+  """What lies behind each hole, and which holes opened behind something.
 
-  Looks along rows and columns. A direction with a near and a far end shows
-  what lies behind; of two such the nearer far end, for a floor hides the sky.
+  A row or column with a near and a far end shows what lies behind; of two
+  such the nearer far end, for a floor hides the sky. A hole that is closer to
+  the border of the picture than its ends are to each other opened there.
 
-  Returns: inverse depth, the pixel at the edge, and the one that mirrors the
-    hole's there.
+  Returns: inverse depth, 0 where nothing is known, and those holes.
   """
-  height, width = inverse.shape
-  in_row, far_x, edge_x, hit_x, mirror_x = _far_hit(inverse, coverage)
-  found = _far_hit(inverse.T, coverage.T)
-  in_column, far_y, edge_y, hit_y, mirror_y = (v.T for v in found)
-  along_row = jnp.where(edge_x == edge_y, far_x <= far_y, edge_x)
-  along_row = jnp.where(edge_x & edge_y, in_row >= in_column, along_row)
-  along_row = jnp.where(jnp.isinf(in_row), False, along_row)
-  along_row = jnp.where(jnp.isinf(in_column), True, along_row)
-  behind = jnp.where(along_row, in_row, in_column)
-  row, column = jnp.arange(height)[:, None], jnp.arange(width)
-
-  def place(x, y):
-    return jnp.where(along_row, row, y), jnp.where(along_row, x, column)
-
-  behind = jnp.where(jnp.isfinite(behind), behind, 0)
-  return behind, place(hit_x, hit_y), place(mirror_x, mirror_y)
+  in_row, jump_x, gap_x, border_x = _ends(inverse, coverage)
+  found = _ends(inverse.T, coverage.T)
+  in_column, jump_y, gap_y, border_y = (v.T for v in found)
+  jump_x &= gap_x <= border_y
+  jump_y &= gap_y <= border_x
+  behind = jnp.maximum(
+    jnp.where(jump_x, in_row, 0), jnp.where(jump_y, in_column, 0)
+  )
+  return behind, (jump_x | jump_y) & ~coverage
 
 
 def _near_side(
   inverse: Float[Array, "H W"],
   behind: Float[Array, "H W"],
-  coverage: Bool[Array, "H W"],
+  opened: Bool[Array, "H W"],
 ) -> Bool[Array, "H W"]:
-  """Covered pixels of what hides a hole, close to it."""
+  """Pixels of what hides a hole, close to it."""
   reach = max(2, round(_BAND * inverse.shape[1]))
-  near = jnp.zeros(coverage.shape, bool)
+  near = jnp.zeros(opened.shape, bool)
   for turned in (False, True):
-    hole, depth = (~coverage, behind)
-    if turned:
-      hole, depth = hole.T, depth.T
+    hole, depth = (opened.T, behind.T) if turned else (opened, behind)
     for reverse in (False, True):
       column, found = _hits(hole, reverse=reverse)
       there = jnp.take_along_axis(depth, column, axis=1)
@@ -194,30 +191,106 @@ def _near_side(
       mine = inverse.T if turned else inverse
       nearer = found & (apart <= reach) & (mine > (1 + 2 * _NEARER) * there)
       near |= nearer.T if turned else nearer
-  return coverage & near
+  return near
+
+
+def _soft(
+  opened: Bool[Array, "H W"], hole: Bool[Array, "H W"]
+) -> Float[Array, "H W"]:
+  """Share of the holes around each pixel that opened behind something."""
+  some, every = (
+    _box(v.astype(jnp.float32), _SOFT, jax.lax.add, 0.0) for v in (opened, hole)
+  )
+  return some / jnp.maximum(every, 1.0)
+
+
+def _rim(source: Bool[Array, "H W"]) -> Bool[Array, "H W"]:
+  """Pixels of a source that touch another."""
+  inner = _box(source.astype(jnp.float32), 1, jax.lax.min, jnp.inf)
+  return source & (inner == 0)
 
 
 def _spread(
   colour: Float[Array, "H W 3"], weight: Float[Array, "H W"]
-) -> tuple[Float[Array, "H W 3"], Float[Array, "H W 3"]]:
-  """Colours spread over all pixels, and the picture without its detail."""
+) -> Float[Array, "H W 3"]:
+  """Colours spread smoothly over all pixels."""
   levels = [(colour * weight[..., None], weight)]
   while max(levels[-1][1].shape) > 1:
     levels.append(tuple(_halve(v) for v in levels[-1]))
-  filled = None
-  for level, (total, amount) in reversed(list(enumerate(levels))):
-    # Sums over pixels: a coarse pixel counts fully once it holds one of four.
-    own = total / jnp.maximum(amount, 1e-6)[..., None]
-    sure = jnp.minimum(amount, 1.0)[..., None]
-    if filled is not None:
-      filled = _double(filled, own.shape[:2])
-      own = sure * own + (1 - sure) * filled
-    filled = own
-    if level == min(_DETAIL_LEVEL, len(levels) - 1):
-      blurred = filled
-      for total_finer, _ in reversed(levels[:level]):
-        blurred = _double(blurred, total_finer.shape[:2])
-  return filled, blurred
+  filled = levels[-1][0] / jnp.maximum(levels[-1][1], 1e-6)[..., None]
+  for level, (total, amount) in reversed(list(enumerate(levels[:-1]))):
+    # A rim through a coarse pixel has as many pixels as that is wide.
+    sure = jnp.minimum(amount / 2**level, 1.0)[..., None]
+    own = sure * total / jnp.maximum(amount, 1e-6)[..., None]
+    filled = own + (1 - sure) * _double(filled, own.shape[:2])
+    # A loop, for compilers would merge and repeat the work of copies.
+    filled = jax.lax.fori_loop(
+      0, _SWEEPS, functools.partial(_smoothed, own, 1 - sure), filled
+    )
+  return filled
+
+
+def _smoothed(
+  own: Float[Array, "H W C"],
+  open_share: Float[Array, "H W 1"],
+  _: Any,
+  values: Float[Array, "H W C"],
+) -> Float[Array, "H W C"]:
+  """What is not known becomes the mean of the four pixels beside it."""
+  padded = jnp.pad(values, ((1, 1), (1, 1), (0, 0)), mode="edge")
+  across = padded[1:-1, :-2] + padded[1:-1, 2:]
+  mean = (across + padded[:-2, 1:-1] + padded[2:, 1:-1]) / 4
+  return own + open_share * mean
+
+
+def _detail(
+  colour: Float[Array, "H W 3"], coverage: Bool[Array, "H W"]
+) -> Float[Array, "H W 3"]:
+  """What a halving of the picture loses; 0 in holes."""
+  weight = coverage[..., None].astype(jnp.float32)
+  total, amount = (
+    _double(_halve(v), coverage.shape) for v in (colour * weight, weight)
+  )
+  return weight * (colour - total / jnp.maximum(amount, 1e-6))
+
+
+def _mirrored(
+  detail: Float[Array, "H W 3"], inverse: Float[Array, "H W"], place: Place
+) -> Float[Array, "H W 3"]:
+  """Detail on the other side of a place for each pixel.
+
+  It comes from the same surface only, not from beyond its edge.
+
+  Args:
+    detail: 0 in holes.
+    inverse: inverse depth, 0 in holes.
+    place: at which each pixel is mirrored.
+  """
+  height, width = inverse.shape
+  row, column = jnp.indices(inverse.shape)
+  down, right = 2 * place[0] - row, 2 * place[1] - column
+  usable = (down >= 0) & (down < height) & (right >= 0) & (right < width)
+  there = jnp.clip(down, 0, height - 1), jnp.clip(right, 0, width - 1)
+  at = inverse[place]
+  usable &= jnp.abs(inverse[there] - at) <= 2 * _NEARER * at
+  return jnp.where(usable[..., None], detail[there], 0)
+
+
+def _nearest(source: Bool[Array, "H W"]) -> Place:
+  """The nearest source in each pixel's row and column; -1 without any."""
+  row, column = jnp.indices(source.shape)
+  least = jnp.full(source.shape, sum(source.shape))
+  place = jnp.full(source.shape, -1), jnp.full(source.shape, -1)
+  for turned in (False, True):
+    for reverse in (False, True):
+      hit, found = _hits(source.T if turned else source, reverse=reverse)
+      hit, found = (hit.T, found.T) if turned else (hit, found)
+      apart = jnp.abs(hit - (row if turned else column))
+      there = (hit, column) if turned else (row, hit)
+      better = found & (apart < least)
+      place = tuple(jnp.where(better, a, b) for a, b in zip(there, place))
+      least = jnp.where(better, apart, least)
+  return place
 
 
 def _halve(values: Float[Array, "H W *C"]) -> Float[Array, "h w *C"]:
