@@ -47,14 +47,19 @@ class MetricsWriter:
     )
 
   def write(self, step: int, values: dict[str, float]) -> None:
-    """Writes one line; values that are not finite become null in it."""
+    """Writes one line.
+
+    A value that is not finite, as the mean of nothing is, becomes null in the
+    line and is left out for TensorBoard.
+    """
     line = {
       name: value if math.isfinite(value) else None
       for name, value in values.items()
     }
     self._lines.write(json.dumps({"step": step, **line}) + "\n")
-    for tag, value in values.items():
-      self._events.add_scalar(tag, value, step)
+    for tag, value in line.items():
+      if value is not None:
+        self._events.add_scalar(tag, value, step)
 
   def flush(self, *, now: bool = True) -> None:
     """Makes what was written visible to readers.

@@ -50,6 +50,16 @@ def test_lines_after_the_resumed_step_and_torn_lines_are_dropped(tmp_path):
   ]
 
 
+def test_the_mean_of_nothing_is_null_and_tensorboard_does_not_see_it(tmp_path):
+  writer = metrics.MetricsWriter(tmp_path, "metrics", 0)
+  writer.write(1, {"loss": 0.5, "loss_at_noise": float("nan")})
+  writer.close()
+  (line,) = metrics.lines(tmp_path / "metrics.jsonl")
+  assert line == {"step": 1, "loss": 0.5, "loss_at_noise": None}
+  events = _events(tmp_path / "events" / "metrics")
+  assert [v.tag for e in events for v in e.summary.value] == ["loss"]
+
+
 def test_values_that_are_no_numbers_are_refused(tmp_path):
   writer = metrics.MetricsWriter(tmp_path, "metrics", 0)
   with pytest.raises(TypeError):
