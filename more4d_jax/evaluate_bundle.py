@@ -91,7 +91,7 @@ def evaluate_tracks(
       look(number, example, found[number])
   figures = track_metrics.summarise_tracks(results)
   jerk = [track_metrics.mean_jerk(tracks) for tracks in found]
-  true_jerk = [track_metrics.mean_jerk(e["tracks"]) for e in examples]
+  true_jerk = [track_metrics.mean_jerk(_followed(e)) for e in examples]
   return {
     **figures,
     "mean_jerk": float(np.mean(jerk)),
@@ -150,6 +150,12 @@ def first_depth(example: Example) -> Float[np.ndarray, "H W"]:
   depth = example["tracks"][0, ..., 2]
   valid = depth_metrics.valid_depth(depth)
   return np.where(valid, depth, np.median(depth[valid])).astype(np.float32)
+
+
+def _followed(example: Example) -> Float[np.ndarray, "T 1 N 3"]:
+  """True tracks of the points that have one; those of the sky have none."""
+  tracks = example["tracks"]
+  return tracks[:, None, np.isfinite(tracks).all(axis=(0, -1))]
 
 
 def evaluate_motion_vae(

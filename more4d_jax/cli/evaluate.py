@@ -22,7 +22,9 @@ from more4d_jax.cli import (
 )
 from more4d_jax.evaluation import intervals
 
-_SPLITS = ("all", "motion64", "unseen", evaluation_scenes.CHAIN)
+# Trajectories against captions: in plain rooms, in scenes like photographs.
+_MOTION = ("motion64", "motion64v3")
+_SPLITS = ("all", *_MOTION, "unseen", evaluation_scenes.CHAIN)
 _CODE_SCENES, _CODE_BYTES = 3000, 1 << 30  # Of clips that fit linear codes.
 
 
@@ -51,8 +53,8 @@ def evaluate(
       package when left out.
     split: "motion64" (trajectories against captions), "unseen" (motion VAE,
       depth, view completion, trajectories of every kind of scene), "all" for
-      both; or "public200" (what a user gets: picture and caption alone, in
-      scenes like photographs).
+      both; or, in scenes like photographs, "motion64v3" (as "motion64") and
+      "public200" (what a user gets: picture and caption alone).
     out: JSON file for the figures; a table of the same name that ends in .md
       is written beside it.
     videos: directory for videos of predicted and true trajectories.
@@ -155,9 +157,10 @@ def _measure(
     groups[name] = found
     evaluation_report.show(name, found.figures, found.intervals)
 
-  if split in ("all", "motion64"):
-    figures = scenes_of.tracks("motion64", scenes)
-    add("motion64", intervals.Measured(figures, {}))
+  for name in _MOTION:
+    if split == name or (split, name) == ("all", _MOTION[0]):
+      figures = scenes_of.tracks(name, scenes)
+      add(name, intervals.Measured(figures, {}))
   if split in ("all", "unseen"):
     for name, figures in scenes_of.unseen(scenes, kind_scenes, training_scenes):
       add(name, intervals.Measured(figures, {}))

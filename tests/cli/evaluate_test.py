@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors import numpy
 
+from data_pipelines.procedural import splits
 from more4d_jax.checkpoints import store
 from more4d_jax.cli import evaluation_report, main
 from more4d_jax.lora import dialects
@@ -78,6 +79,26 @@ def test_all_figures_of_a_nano_checkpoint(nano_checkpoint, tmp_path, capsys):
   assert report["loras"]["vism"][0]["modules"] == len(made.modules)
   assert "motion64/relative" in printed.out
   assert (tmp_path / "videos" / "motion64_0.mp4").is_file()
+
+
+@pytest.mark.slow
+def test_motion_is_measured_in_scenes_like_photographs(
+  nano_checkpoint, tmp_path
+):
+  out = tmp_path / "figures.json"
+  status = main.main(
+    [
+      "evaluate", "--checkpoint", str(nano_checkpoint), "--out", str(out),
+      "--split", "motion64v3", "--scenes", "2", "--batch", "2",
+    ]
+  )  # fmt: skip
+  assert status == 0
+  report = json.loads(out.read_text())
+  assert list(report["figures"]) == ["motion64v3"]
+  assert report["figures"]["motion64v3"]["scenes"] == 2
+  assert report["figures"]["motion64v3"]["oracle_relative"] < 1
+  assert report["figures"]["motion64v3"]["true_mean_jerk"] > 0  # No NaN of sky.
+  assert report["scenes"]["motion64v3"][0] == splits.SPLITS["motion64v3"].start
 
 
 @pytest.mark.slow
