@@ -48,6 +48,14 @@ def test_saving_again_replaces(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
+def test_a_network_does_not_tell_where_it_was_written(tmp_path):
+  _save(tmp_path / "model")
+  files = [p for p in tmp_path.rglob("*") if p.is_file()]
+  assert len(files) > 3
+  for path in files:
+    assert str(tmp_path).encode() not in path.read_bytes(), path
+
+
 def test_fingerprint_changes_with_any_weight():
   other = {**_PARAMS, "decoder": {"b": np.float32([1.5000001])}}
   mine = store.fingerprint(_PARAMS, {"gain": 1.0})
