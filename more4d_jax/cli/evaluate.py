@@ -22,9 +22,16 @@ from more4d_jax.cli import (
 )
 from more4d_jax.evaluation import intervals
 
-# Trajectories against captions: in plain rooms, in scenes like photographs.
-_MOTION = ("motion64", "motion64v3")
-_SPLITS = ("all", *_MOTION, "unseen", evaluation_scenes.CHAIN)
+_CHAIN = evaluation_scenes.CHAIN
+# Name of a split -> what is measured: of scenes in plain rooms, and of those
+# like photographs.
+_SPLITS = {
+  name: (name,) for name in ("motion64", "unseen", "motion64v3", _CHAIN)
+}
+_SPLITS |= {
+  "all": ("motion64", "unseen"),
+  "photographic": ("motion64v3", _CHAIN),
+}
 _CODE_SCENES, _CODE_BYTES = 3000, 1 << 30  # Of clips that fit linear codes.
 
 
@@ -53,8 +60,9 @@ def evaluate(
       package when left out.
     split: "motion64" (trajectories against captions), "unseen" (motion VAE,
       depth, view completion, trajectories of every kind of scene), "all" for
-      both; or, in scenes like photographs, "motion64v3" (as "motion64") and
-      "public200" (what a user gets: picture and caption alone).
+      both; or, in scenes like photographs, "motion64v3" (as "motion64"),
+      "public200" (what a user gets: picture and caption alone),
+      "photographic" for both.
     out: JSON file for the figures; a table of the same name that ends in .md
       is written beside it.
     videos: directory for videos of predicted and true trajectories.
@@ -128,11 +136,10 @@ def _check(
       "--kind-scenes, --training-scenes and --batch"
     )
   evaluation_flags.check(chain)
-  whole = evaluation_scenes.CHAIN
-  if split != whole and not evaluation_flags.is_default(chain):
+  if _CHAIN not in _SPLITS[split] and not evaluation_flags.is_default(chain):
     raise errors.UserError(
-      f"expected --split {whole} beside --samples, --depth-noise or --cameras, "
-      f"found {split}: name that split, or leave them out"
+      f"expected --split {_CHAIN} beside --samples, --depth-noise or "
+      f"--cameras, found {split}: name that split, or leave them out"
     )
 
 
@@ -157,16 +164,16 @@ def _measure(
     groups[name] = found
     evaluation_report.show(name, found.figures, found.intervals)
 
-  for name in _MOTION:
-    if split == name or (split, name) == ("all", _MOTION[0]):
-      figures = scenes_of.tracks(name, scenes)
-      add(name, intervals.Measured(figures, {}))
-  if split in ("all", "unseen"):
-    for name, figures in scenes_of.unseen(scenes, kind_scenes, training_scenes):
-      add(name, intervals.Measured(figures, {}))
-  if split == evaluation_scenes.CHAIN:
-    for name, found in scenes_of.chain(scenes, chain):
-      add(name, found)
+  for part in _SPLITS[split]:
+    if part == _CHAIN:
+      for name, found in scenes_of.chain(scenes, chain):
+        add(name, found)
+    elif part == "unseen":
+      counts = scenes, kind_scenes, training_scenes
+      for name, figures in scenes_of.unseen(*counts):
+        add(name, intervals.Measured(figures, {}))
+    else:
+      add(part, intervals.Measured(scenes_of.tracks(part, scenes), {}))
   return groups
 
 

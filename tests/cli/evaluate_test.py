@@ -89,12 +89,12 @@ def test_motion_is_measured_in_scenes_like_photographs(
   status = main.main(
     [
       "evaluate", "--checkpoint", str(nano_checkpoint), "--out", str(out),
-      "--split", "motion64v3", "--scenes", "2", "--batch", "2",
+      "--split", "photographic", "--scenes", "2", "--batch", "2",
     ]
   )  # fmt: skip
   assert status == 0
   report = json.loads(out.read_text())
-  assert list(report["figures"]) == ["motion64v3"]
+  assert list(report["figures"]) == ["motion64v3", "chain"]
   assert report["figures"]["motion64v3"]["scenes"] == 2
   assert report["figures"]["motion64v3"]["oracle_relative"] < 1
   assert report["figures"]["motion64v3"]["true_mean_jerk"] > 0  # No NaN of sky.
