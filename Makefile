@@ -1,5 +1,6 @@
 # Each target makes what it needs, its virtual environment included.
-#   make demo        records, five short trainings, a 4D scene of a photograph
+#   make demo        a 4D scene of a photograph, by the model that ships
+#   make train-demo  records, five short trainings, a 4D scene by these
 #   make train-tiny  the same five trainings, longer (resumable)
 #   make test        every test but the exhaustive ones
 #   make reference   installs PyTorch, diffusers and transformers, so that
@@ -21,7 +22,7 @@ DOCS := $(VENV)/.docs
 # One process for each of two cores; the tests of a file stay together.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: install reference demo train-tiny test test-fast test-long test-aot \
+.PHONY: install reference demo train-demo train-tiny test test-fast test-long test-aot \
   test-aot-long docs lint format clean
 
 install: $(STAMP)
@@ -42,7 +43,16 @@ $(REFERENCE): $(STAMP)
 	$(BIN)/pip install --quiet --editable '.[reference]'
 	touch $@
 
-demo: $(STAMP)
+demo: $(RUNS)/coffee.png
+	$(BIN)/more4d generate --image $< --out $(RUNS)/scene \
+	  --prompt 'a cup slides slowly to the left'
+
+$(RUNS)/coffee.png: $(STAMP)
+	mkdir -p $(@D)
+	$(BIN)/python -c 'import skimage.data, skimage.io; \
+	  skimage.io.imsave("$@", skimage.data.coffee())'
+
+train-demo: $(STAMP)
 	$(BIN)/more4d train-all --recipe demo --out $(RUNS)/demo
 
 train-tiny: $(STAMP)

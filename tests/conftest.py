@@ -38,7 +38,7 @@ def nano_checkpoint(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="session")
 def nano_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-  """A finished recipe "nano": what `make demo` leaves, in small."""
+  """A finished recipe "nano": what `make train-demo` leaves, in small."""
   out = tmp_path_factory.mktemp("recipe") / "nano"
   command = [sys.executable, "-m", "more4d_jax.cli.main", "train-all"]
   done = subprocess.run(

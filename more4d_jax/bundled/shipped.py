@@ -13,7 +13,7 @@ from more4d_jax.checkpoints import store
 DIRECTORY = pathlib.Path(__file__).parent / "checkpoint"
 NAME = "the bundled model"
 LIMIT = 25 << 20  # Bytes that it may have.
-_FIGURE = ("chain", "motion_relative")
+_FIGURE = ("motion64v3", "relative")
 
 
 def exists() -> bool:

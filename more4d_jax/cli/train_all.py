@@ -100,9 +100,10 @@ def _steps(
   for stage in recipe.stages:
     yield _training(recipe.size, stage, out)
   bundle = out / "bundle"
-  workdirs = [str(out / task) for task in recipes.TASKS]
+  trained = {stage.task for stage in recipe.stages}
+  workdirs = [str(out / task) for task in recipes.TASKS if task in trained]
   yield Step(
-    "one checkpoint of the five networks",
+    f"one checkpoint of the {len(workdirs)} networks",
     (*_MORE4D, "bundle", "--workdir", *workdirs, "--out", str(bundle)),
     bundle / "model.json",
   )

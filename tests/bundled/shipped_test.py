@@ -8,6 +8,7 @@ import PIL.Image
 import pytest
 
 import more4d_jax
+from benchmarks import depth_order
 from more4d_jax import errors
 from more4d_jax.bundled import shipped
 from more4d_jax.checkpoints import bundling
@@ -18,7 +19,7 @@ from more4d_jax.cli import main
 def ships_nano(nano_checkpoint, tmp_path, monkeypatch):
   """A package that ships nano networks, whose figures it knows."""
   place = tmp_path / "ships"
-  about = {"figures": {"chain": {"motion_relative": 0.625}}}
+  about = {"figures": {"motion64v3": {"relative": 0.625}}}
   bundling.bundle([nano_checkpoint], place, about=about)
   monkeypatch.setattr(shipped, "DIRECTORY", place)
 
@@ -88,3 +89,17 @@ def test_what_ships_is_whole_and_small():
   for kind in ("video_vae", "motion_vae", "strag", "depth"):
     assert pipe.networks.has(kind)
   assert "times that of a still scene" in shipped.describe()
+
+
+@pytest.mark.slow
+def test_what_ships_tells_near_from_far_in_photographs():
+  if not shipped.exists():
+    pytest.skip("no checkpoint ships with this copy")
+  pipe = more4d_jax.load()
+  shares = [
+    depth_order.agreement(
+      depth_order.estimated(pipe, depth_order.photograph(name)), pairs
+    )
+    for name, pairs in depth_order.marked().items()
+  ]
+  assert np.mean(shares) >= 0.8
