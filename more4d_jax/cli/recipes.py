@@ -154,7 +154,7 @@ def _in_order(sources: _Sources, strag_scenes: int) -> Iterator[Stage]:
     optimizer__learning_rate="0.0003",
   )
   # What procedural records do not know the depth of is sky.
-  yield _stage("depth", sources.pictures, loss__sky="0.3")
+  yield _stage("depth", sources.pictures, loss__shape="0.5", loss__sky="0.3")
   yield _stage(
     "motion_vae_windows",
     sources.tracks,

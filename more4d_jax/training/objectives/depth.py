@@ -27,7 +27,7 @@ class DepthLoss:
   """
 
   gradient: float = 0.5
-  shape: float = 0.5
+  shape: float = 0.0
   sky: float = 0.0
 
 
