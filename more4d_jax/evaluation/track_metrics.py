@@ -130,6 +130,13 @@ def global_scale(
   return float(np.median(lengths[0] / lengths[1]))
 
 
+def _displacement(
+  tracks: Float[np.ndarray, "T H W 3"], mask: Bool[np.ndarray, "H W"]
+) -> Float[np.ndarray, "N 3"]:
+  """From the first frame to the last, of the points of a mask."""
+  return (tracks[-1, mask] - tracks[0, mask]).astype(np.float64)
+
+
 def direction_agreement(
   predicted: Float[np.ndarray, "T H W 3"],
   true: Float[np.ndarray, "T H W 3"],
@@ -145,10 +152,7 @@ def direction_agreement(
   Returns: from -1 to 1; a point that is predicted to stay counts 0. NaN where
     no point of the mask truly moves.
   """
-  ours, theirs = (
-    (tracks[-1, mask] - tracks[0, mask]).astype(np.float64)
-    for tracks in (predicted, true)
-  )
+  ours, theirs = (_displacement(tracks, mask) for tracks in (predicted, true))
   lengths = np.linalg.norm(theirs, axis=-1)
   moves = lengths > 0
   if not moves.any():
@@ -174,7 +178,7 @@ def magnitude_agreement(
     truly moves.
   """
   ours, theirs = (
-    np.linalg.norm((tracks[-1] - tracks[0])[mask].astype(np.float64), axis=-1)
+    np.linalg.norm(_displacement(tracks, mask), axis=-1)
     for tracks in (predicted, true)
   )
   ours, theirs = ours[theirs > 0], theirs[theirs > 0]

@@ -309,6 +309,16 @@ class PatchEmbed(nn.Module):
     return x + self.param("bias", zeros, (self.features,)).astype(dtype)
 
 
+def space_to_depth(
+  x: Float[Array, "B H W C"], side: int
+) -> Float[Array, "B h w D"]:
+  """Makes one place of `side` by `side`; the channels of all are kept."""
+  batch, height, width, channels = x.shape
+  h, w = height // side, width // side
+  x = x.reshape(batch, h, side, w, side, channels)
+  return jnp.moveaxis(x, 2, 3).reshape(batch, h, w, side * side * channels)
+
+
 def unpatchify(
   tokens: Float[Array, "B N V"],
   grid: tuple[int, int, int],

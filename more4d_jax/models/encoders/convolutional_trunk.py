@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from more4d_jax import partitioning
-from more4d_jax.models import causal_conv
+from more4d_jax.models import causal_conv, layers
 
 
 class ConvolutionalTrunk(nn.Module):
@@ -48,7 +48,7 @@ class ConvolutionalTrunk(nn.Module):
     x = jnp.concatenate([image, _places(image)], axis=-1)
     maps = []
     for size, channels in enumerate(self.channels):
-      x = _gather(x, 2 if size else self.patch // 4)
+      x = layers.space_to_depth(x, 2 if size else self.patch // 4)
       x = project(channels, name=f"project_{size}")(x)
       for block in range(self.blocks):
         x = _Block(self.dtype, self.form, name=f"block_{size}_{block}")(x)
@@ -88,11 +88,3 @@ def _places(image: Float[Array, "B H W 3"]) -> Float[Array, "B H W 2"]:
   columns = (2 * jnp.arange(width) + 1.0) / width - 1
   grid = jnp.stack(jnp.meshgrid(rows, columns, indexing="ij"), axis=-1)
   return jnp.broadcast_to(grid.astype(image.dtype), (batch, height, width, 2))
-
-
-def _gather(x: Float[Array, "B H W C"], side: int) -> Float[Array, "B h w D"]:
-  """Makes one place of `side` by `side`; the channels of all are kept."""
-  batch, height, width, channels = x.shape
-  h, w = height // side, width // side
-  x = x.reshape(batch, h, side, w, side, channels)
-  return jnp.moveaxis(x, 2, 3).reshape(batch, h, w, side * side * channels)

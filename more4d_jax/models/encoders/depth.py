@@ -198,8 +198,7 @@ class Trunk(nn.Module):
     batch, height, width, _ = image.shape
     p = config.patch
     h, w = height // p, width // p
-    x = image.reshape(batch, h, p, w, p, 3)
-    x = jnp.moveaxis(x, 2, 3).reshape(batch, h * w, p * p * 3)
+    x = layers.space_to_depth(image, p).reshape(batch, h * w, p * p * 3)
     x = _dense(config.width, (None, "embed"), dtype, "patch")(x)
     table = _param(
       self,

@@ -25,9 +25,10 @@ _CONFIG = depth.DepthConfig(
 
 
 @functools.cache
-def _params():
-  network = depth.DepthNetwork(_CONFIG)
-  drawn = random_params.draw(network, jnp.zeros((1, 12, 16, 3)))["params"]
+def _params(config=_CONFIG, height=12, width=16):
+  network = depth.DepthNetwork(config)
+  drawn = random_params.draw(network, jnp.zeros((1, height, width, 3)))
+  drawn = drawn["params"]
   return jax.tree.map(jnp.asarray, drawn)
 
 
@@ -223,16 +224,9 @@ _CONVOLUTIONAL = depth.DepthConfig(
 )
 
 
-@functools.cache
-def _convolutional_params():
-  network = depth.DepthNetwork(_CONVOLUTIONAL)
-  drawn = random_params.draw(network, jnp.zeros((1, 32, 48, 3)))["params"]
-  return jax.tree.map(jnp.asarray, drawn)
-
-
 @pytest.mark.parametrize(("height", "width"), [(32, 48), (30, 41), (5, 90)])
 def test_convolutional_trunk_takes_any_size(height, width):
-  params = {"params": _convolutional_params()}
+  params = {"params": _params(_CONVOLUTIONAL, 32, 48)}
   found = _apply(_CONVOLUTIONAL)(params, _image(height, width, batch=2))
   assert found.shape == (2, height, width)
   assert np.isfinite(found).all()
@@ -244,7 +238,7 @@ def test_convolutional_trunk_gives_four_sizes_and_knows_the_place():
     (4, 6, 8, 10), 1, 8, jnp.dtype("float32")
   )
   grey = jnp.zeros((1, 32, 48, 3))
-  params = {"params": _convolutional_params()["trunk"]}
+  params = {"params": _params(_CONVOLUTIONAL, 32, 48)["trunk"]}
   maps = trunk.apply(params, grey)
   assert [m.shape[1:] for m in maps] == [
     (16, 24, 4),
@@ -259,7 +253,7 @@ def test_convolutional_trunk_gives_four_sizes_and_knows_the_place():
 def test_convolutional_trunk_sees_the_whole_picture():
   def far(corner):
     image = jnp.zeros((1, 32, 48, 3)).at[0, 0, 0].set(corner)
-    params = {"params": _convolutional_params()}
+    params = {"params": _params(_CONVOLUTIONAL, 32, 48)}
     return depth.DepthNetwork(_CONVOLUTIONAL).apply(params, image)[0, -1, -1]
 
   assert abs(jax.grad(far)(0.5)) > 0
@@ -272,7 +266,7 @@ def test_gradients_reach_every_tensor_of_the_convolutional_trunk():
     )
     return jnp.mean(jnp.square(jnp.log(found)))
 
-  grads = jax.jit(jax.grad(loss))(_convolutional_params())
+  grads = jax.jit(jax.grad(loss))(_params(_CONVOLUTIONAL, 32, 48))
   for path, grad in jax.tree.leaves_with_path(grads):
     assert np.abs(grad).max() > 0, jax.tree_util.keystr(path)
 
